@@ -1,0 +1,3 @@
+//! Desired state minus observed state: the steps between them. Pure.
+
+pub mod object;

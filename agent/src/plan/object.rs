@@ -1,0 +1,321 @@
+//! The objects that a node is made of, as the planner sees them.
+//!
+//! A state (desired or observed) is a map from [`Key`] to [`Value`]. Keys are symbolic: they
+//! name endpoints and links by role, never by interface index, so that the same topology gives
+//! the same desired state on every machine. The order of keys is the order in which objects are
+//! created ([`Key::rank`]); removal runs the other way round.
+//!
+//! Nothing here reads or changes a kernel: `host` and `datapath` translate keys and values into
+//! netlink messages and BPF map entries.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::PathBuf;
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+/// Holds every object of one node, ordered for application.
+pub type State = BTreeMap<Key, Value>;
+
+/// Is an Ethernet address in the order of the wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Mac(pub [u8; 6]);
+
+impl fmt::Display for Mac {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [a, b, c, d, e, g] = self.0;
+        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
+    }
+}
+
+/// Names a link by the role that it plays.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Link {
+    /// `cilium_host`, the host's side of the pair that carries the router addresses.
+    Host,
+    /// `cilium_net`, the other end of that pair.
+    Net,
+    /// The host-side veth of the endpoint with this name.
+    Lxc(String),
+    /// The link inside the network namespace of the endpoint with this name.
+    Eth0(String),
+}
+
+/// Names one of the two tc hooks of a link, relative to that link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Hook {
+    Ingress,
+    Egress,
+}
+
+/// Names a BPF program that is attached to a hook.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Program {
+    FromContainer,
+    ToContainer,
+    FromHost,
+    ToHost,
+}
+
+impl Program {
+    /// Returns the name of the program's symbol, which is also the name of its pin.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::FromContainer => "from_container",
+            Self::ToContainer => "to_container",
+            Self::FromHost => "from_host",
+            Self::ToHost => "to_host",
+        }
+    }
+}
+
+/// Tells how a program is attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AttachKind {
+    /// A pinned tcx link (kernel 6.6 and later).
+    Tcx,
+    /// A filter on the clsact qdisc, with our priority and handle.
+    Clsact,
+}
+
+/// Tells where an endpoint's network namespace is found.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Netns {
+    /// A name below `/run/netns`.
+    Name(String),
+    /// A path to a namespace file.
+    Path(PathBuf),
+    /// The namespace of a process.
+    Pid(u32),
+}
+
+impl Netns {
+    /// Returns the file that stands for the namespace.
+    pub fn path(&self) -> PathBuf {
+        match self {
+            Self::Name(name) => PathBuf::from("/run/netns").join(name),
+            Self::Path(path) => path.clone(),
+            Self::Pid(pid) => PathBuf::from(format!("/proc/{pid}/ns/net")),
+        }
+    }
+}
+
+impl fmt::Display for Netns {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Name(name) => f.write_str(name),
+            Self::Path(path) => write!(f, "{}", path.display()),
+            Self::Pid(pid) => write!(f, "pid {pid}"),
+        }
+    }
+}
+
+/// Tells whether an interface index that a map holds is the link's present one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LinkRef {
+    /// The map holds the index that the link has; every desired state says this.
+    Current,
+    /// The map holds another index.
+    Stale(u32),
+}
+
+/// Identifies an object.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Key {
+    /// The BPF file system that holds the pins; ours only if we mounted it.
+    Bpffs,
+    /// The set of maps and programs, pinned.
+    Datapath,
+    /// The pair `cilium_host` / `cilium_net`.
+    HostLink,
+    /// The entry of the `NODE` map.
+    NodeEntry,
+    /// A sysctl of the node's namespace: the path below `/proc/sys`, such as
+    /// `net/ipv4/conf/cilium_host/forwarding`.
+    Sysctl(String),
+    /// A program on a hook.
+    Attachment(Link, Hook),
+    /// An address of a link.
+    Address(Link, IpNet),
+    /// A route through a link, in the main table, with our protocol number.
+    Route(Link, IpNet),
+    /// The administrative state "up" of a link.
+    LinkUp(Link),
+    /// The veth of an endpoint, its peer inside the endpoint's namespace.
+    EndpointLink(String),
+    /// The entries of an endpoint in the maps `ENDPOINTS`, `LOCAL4` and `LOCAL6`.
+    EndpointEntry(String),
+    /// The number that makes every flow be decided again; written last.
+    Generation,
+}
+
+impl Key {
+    /// Returns the place in the order of creation: phase, subject, step within the subject.
+    pub fn rank(&self) -> (u8, &str, u8) {
+        match self {
+            Self::Bpffs => (0, "", 0),
+            Self::Datapath => (1, "", 0),
+            Self::HostLink => (2, "", 0),
+            Self::NodeEntry => (3, "", 0),
+            Self::Attachment(Link::Host | Link::Net, _) => (4, "", 0),
+            Self::Sysctl(_) => (5, "", 0),
+            Self::Address(Link::Host | Link::Net, _) => (6, "", 0),
+            Self::LinkUp(Link::Host | Link::Net) => (7, "", 0),
+            Self::Route(Link::Host | Link::Net, _) => (8, "", 0),
+            Self::EndpointLink(name) => (9, name, 0),
+            Self::EndpointEntry(name) => (9, name, 1),
+            Self::Attachment(Link::Lxc(name) | Link::Eth0(name), _) => (9, name, 2),
+            Self::Address(Link::Lxc(name) | Link::Eth0(name), _) => (9, name, 3),
+            Self::Route(Link::Lxc(name) | Link::Eth0(name), prefix) => {
+                // The route to the router comes before the default route that needs it.
+                (9, name, if prefix.prefix_len() == 0 { 5 } else { 4 })
+            }
+            Self::LinkUp(Link::Lxc(name) | Link::Eth0(name)) => (9, name, 6),
+            Self::Generation => (10, "", 0),
+        }
+    }
+
+    /// Returns the object whose removal or replacement takes this one with it, if there is one.
+    pub fn owner(&self) -> Option<Self> {
+        match self {
+            Self::Attachment(link, _)
+            | Self::Address(link, _)
+            | Self::Route(link, _)
+            | Self::LinkUp(link) => Some(match link {
+                Link::Host | Link::Net => Self::HostLink,
+                Link::Lxc(name) | Link::Eth0(name) => Self::EndpointLink(name.clone()),
+            }),
+            Self::Sysctl(path)
+                if path.contains("/cilium_host/") || path.contains("/cilium_net/") =>
+            {
+                Some(Self::HostLink)
+            }
+            Self::NodeEntry | Self::EndpointEntry(_) | Self::Generation => Some(Self::Datapath),
+            Self::Bpffs
+            | Self::Datapath
+            | Self::HostLink
+            | Self::Sysctl(_)
+            | Self::EndpointLink(_) => None,
+        }
+    }
+}
+
+impl Ord for Key {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.rank()
+            .cmp(&other.rank())
+            .then_with(|| format!("{self:?}").cmp(&format!("{other:?}")))
+    }
+}
+
+impl PartialOrd for Key {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+/// Describes an object; which variant goes with which key is fixed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Value {
+    /// Goes with [`Key::Bpffs`]: the mount point.
+    Bpffs { path: PathBuf },
+    /// Goes with [`Key::Datapath`].
+    Datapath {
+        /// Digest of the BPF object, 16 hexadecimal digits.
+        digest: String,
+        /// Number of slices of the tables of pending flows: a power of two.
+        endpoint_slots: u32,
+    },
+    /// Goes with [`Key::HostLink`].
+    HostLink { host_mac: Mac, net_mac: Mac, mtu: u32 },
+    /// Goes with [`Key::NodeEntry`].
+    NodeEntry {
+        router4: Option<Ipv4Addr>,
+        router6: Option<Ipv6Addr>,
+        ipv4: Option<ipnet::Ipv4Net>,
+        ipv6: Option<ipnet::Ipv6Net>,
+        host_mac: Mac,
+        host_link: LinkRef,
+    },
+    /// Goes with [`Key::Sysctl`].
+    Sysctl { value: String },
+    /// Goes with [`Key::Attachment`].
+    Attachment {
+        program: Program,
+        /// Digest of the BPF object that the attached program came from; `None` if it came
+        /// from one that is not pinned any more.
+        digest: Option<String>,
+        kind: AttachKind,
+    },
+    /// Goes with [`Key::Address`]; addresses of IPv6 carry `nodad`.
+    Address,
+    /// Goes with [`Key::Route`].
+    Route {
+        via: Option<IpAddr>,
+        /// Preferred source address.
+        src: Option<IpAddr>,
+        /// Path MTU in bytes.
+        mtu: Option<u32>,
+    },
+    /// Goes with [`Key::LinkUp`].
+    LinkUp,
+    /// Goes with [`Key::EndpointLink`].
+    EndpointLink {
+        /// Name of the host-side link.
+        link: String,
+        /// Where the peer `eth0` lives. In an observed state: the desired namespace if the peer
+        /// was found there, else `None`.
+        netns: Option<Netns>,
+        /// Address of the host-side link.
+        lxc_mac: Mac,
+        /// Address of the endpoint's own link.
+        mac: Mac,
+        mtu: u32,
+    },
+    /// Goes with [`Key::EndpointEntry`].
+    EndpointEntry {
+        /// Numbers the endpoint on its node; also its slice of the tables of pending flows.
+        id: u16,
+        identity: u32,
+        ipv4: Option<Ipv4Addr>,
+        ipv6: Option<Ipv6Addr>,
+        mac: Mac,
+        lxc_mac: Mac,
+        mtu: u32,
+        link: LinkRef,
+    },
+    /// Goes with [`Key::Generation`]: a digest of everything that decisions depend on.
+    Generation { fingerprint: u64 },
+}
+
+/// Tells what the running kernel and the present configuration of the host offer.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ambient {
+    /// Whether the kernel has tcx links.
+    pub tcx: bool,
+    /// Whether a BPF file system, mounted by us or not, is where the pins go.
+    pub bpffs: bool,
+    /// Present values of the sysctls that a desired state names and that are not ours.
+    pub sysctls: BTreeMap<String, String>,
+    /// Devices (not ours) that took a default route from an IPv6 router advertisement.
+    pub ra_devices: Vec<String>,
+    /// Digest of the BPF object inside this binary.
+    pub digest: String,
+}
+
+/// Holds what was read from the kernel: our objects, and what surrounds them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Observed {
+    pub objects: State,
+    pub ambient: Ambient,
+}

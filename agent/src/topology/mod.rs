@@ -1,0 +1,82 @@
+//! What one node must look like: names resolved, addresses chosen, identities numbered.
+//!
+//! `Config` → [`Topology`], without I/O. `plan` turns a topology into the desired state.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use ipnet::{Ipv4Net, Ipv6Net};
+
+use crate::plan::object::{Mac, Netns};
+
+/// Describes one node of a file, as its agent sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Topology {
+    /// Name of the node that the agent plays.
+    pub node: String,
+    /// Address under which other nodes reach it.
+    pub address: Option<IpAddr>,
+    /// Prefix of its endpoints; the first address is the router's.
+    pub ipv4: Option<Ipv4Net>,
+    pub ipv6: Option<Ipv6Net>,
+    pub router4: Option<Ipv4Addr>,
+    pub router6: Option<Ipv6Addr>,
+    /// MTU of every link that the agent makes, in bytes.
+    pub mtu: u32,
+    /// Addresses of `cilium_host` and `cilium_net`: locally administered, derived from the
+    /// node's name.
+    pub host_mac: Mac,
+    pub net_mac: Mac,
+    /// Its endpoints, in the order of the file.
+    pub endpoints: Vec<Endpoint>,
+    /// Every other node of the file.
+    pub peers: Vec<Peer>,
+    pub host_routing: HostRouting,
+}
+
+/// Describes a network namespace that the node connects.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    pub name: String,
+    /// At least 2, below [`Topology::endpoint_slots`]; 0 is the host and 1 the outside.
+    pub id: u16,
+    /// Derived from the label set, at least 256.
+    pub identity: u32,
+    pub netns: Netns,
+    pub ipv4: Option<Ipv4Addr>,
+    pub ipv6: Option<Ipv6Addr>,
+    pub labels: BTreeMap<String, String>,
+    /// Name of the host-side link: `lxc<name>` or `lxc` and 12 hexadecimal digits.
+    pub link: String,
+    /// Address of the host-side link.
+    pub lxc_mac: Mac,
+    /// Address of the endpoint's own link.
+    pub mac: Mac,
+    /// `file:line:column` of the endpoint's name.
+    pub place: String,
+}
+
+/// Describes another node of the file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Peer {
+    pub name: String,
+    pub address: Option<IpAddr>,
+    pub ipv4: Option<Ipv4Net>,
+    pub ipv6: Option<Ipv6Net>,
+}
+
+/// Tells how packets get from one device to the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HostRouting {
+    Auto,
+    Bpf,
+}
+
+impl Topology {
+    /// Returns the number of slices that the tables of pending flows need: a power of two, at
+    /// least 16, with room for every endpoint, the host and the outside.
+    pub fn endpoint_slots(&self) -> u32 {
+        let needed = u32::try_from(self.endpoints.len() + 2).unwrap_or(u32::MAX / 2);
+        needed.next_power_of_two().max(16)
+    }
+}
