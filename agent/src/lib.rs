@@ -1,9 +1,14 @@
 //! The control side of ciliate.
 //!
 //! # Layout
-//! - [`plan`]: what must change, in which order, and why
+//! - [`cli`]: what the verbs do
+//! - [`config`]: TOML → configuration, all errors at once
 //! - [`topology`]: what one node must look like
+//! - [`plan`]: what must change, in which order, and why
+//! - [`datapath`]: BPF maps and programs
 
+pub mod cli;
+pub mod config;
 pub mod datapath;
 pub mod plan;
 pub mod topology;
