@@ -359,6 +359,16 @@ impl Node {
         self.router6 = router;
     }
 
+    /// Returns the prefix and its length of IPv4, if the node has one.
+    pub fn ipv4(&self) -> Option<(Addr4, u8)> {
+        self.has_ipv4().then_some((self.prefix4, self.prefix4_len))
+    }
+
+    /// Returns the prefix and its length of IPv6, if the node has one.
+    pub fn ipv6(&self) -> Option<(Addr6, u8)> {
+        self.has_ipv6().then_some((self.prefix6, self.prefix6_len))
+    }
+
     /// Tells whether endpoints of this node have IPv4 addresses.
     #[inline(always)]
     pub const fn has_ipv4(&self) -> bool {

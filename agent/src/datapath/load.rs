@@ -16,9 +16,10 @@ use aya::programs::SchedClassifier;
 use aya_obj::Object;
 use datapath::abi::{CALL_ARP, CALL_SLOW4, CALL_SLOW6, PENDING_PER_SLOT};
 
-use super::object::{DIGEST, OBJECT};
+use super::object::OBJECT;
 use super::pin::Pins;
 use super::{Error, sys};
+use crate::plan::object::Program;
 
 /// Name of the table of tail calls; it is pinned with its programs, not with the other maps.
 const CALL: &str = "CALL";
@@ -26,6 +27,9 @@ const CALL: &str = "CALL";
 /// Programs that are reached by tail call, with their place in `CALL`.
 const CALLED: [(&str, u32); 3] =
     [("slow4", CALL_SLOW4), ("slow6", CALL_SLOW6), ("arp", CALL_ARP)];
+
+/// Name of the folder in which programs are collected before they count.
+pub(super) const INCOMPLETE: &str = "incomplete";
 
 /// Gives the capacity of each map that depends on the machine or the topology, in entries.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,17 +71,18 @@ impl Sizes {
     }
 }
 
-/// Loads the object inside this binary and pins what it consists of.
+/// Loads the object inside this binary and pins what it consists of, the programs under
+/// `version`.
 ///
 /// # Errors
 /// Names the map or program and the kernel's error, with the verifier's last words.
-pub fn load(pins: &Pins, sizes: &Sizes) -> Result<(), Error> {
+pub fn load(pins: &Pins, sizes: &Sizes, version: &str) -> Result<(), Error> {
     for folder in [pins.maps(), pins.programs(), pins.links()] {
         fs::create_dir_all(&folder).map_err(Error::at("create folder", &folder))?;
     }
     let mut object = Object::parse(OBJECT).map_err(|error| Error::Object(error.to_string()))?;
     let maps = create_maps(&object, pins, sizes)?;
-    let fresh = pins.object("incomplete");
+    let fresh = pins.object(INCOMPLETE);
     remove(&fresh, |path| fs::remove_dir_all(path))?;
     fs::create_dir(&fresh).map_err(Error::at("create folder", &fresh))?;
     for (name, program) in verify(&mut object, &maps)? {
@@ -85,9 +90,40 @@ pub fn load(pins: &Pins, sizes: &Sizes) -> Result<(), Error> {
         sys::pin(program.as_fd(), &path).map_err(Error::at("pin program", &path))?;
     }
     fill_calls(&maps, &fresh)?;
-    let complete = pins.object(DIGEST);
+    let complete = pins.object(version);
     remove(&complete, |path| fs::remove_dir_all(path))?;
     fs::rename(&fresh, &complete).map_err(Error::at("rename folder", &fresh))
+}
+
+/// Tells whether all programs of a version are pinned.
+pub(super) fn is_complete(pins: &Pins, version: &str) -> bool {
+    let folder = pins.object(version);
+    let called = CALLED.iter().map(|(name, _)| *name);
+    let hooks = Program::ALL.iter().map(|program| program.name());
+    called.chain(hooks).chain([CALL]).all(|name| folder.join(name).exists())
+}
+
+/// Removes the programs of these versions.
+pub(super) fn remove_versions(pins: &Pins, versions: &[String]) -> Result<(), Error> {
+    for version in versions {
+        remove(&pins.object(version), |path| fs::remove_dir_all(path))?;
+    }
+    Ok(())
+}
+
+/// Removes every pin of a node, and the folders that are empty then.
+///
+/// # Errors
+/// When a pin cannot be removed.
+pub fn unload(pins: &Pins) -> Result<(), Error> {
+    remove(pins.root(), |path| fs::remove_dir_all(path))?;
+    for folder in pins.parents() {
+        // Another node's pins keep the outer folder; that is as it should be.
+        if fs::remove_dir(folder).is_err() {
+            break;
+        }
+    }
+    Ok(())
 }
 
 /// Is a map as the object defines it, and as the kernel has it.

@@ -3,11 +3,18 @@
 //! # Layout
 //! - [`object`], [`pin`]: what is loaded, and where it lies
 //! - [`load`], [`sys`]: maps created, programs verified and pinned
+//! - [`table`]: typed access to the maps
+//! - [`attach`]: programs on hooks
+//! - [`observe`], [`execute`]: the BPF part of a node's state, read and changed
 
+pub mod attach;
+pub mod execute;
 pub mod load;
 pub mod object;
+pub mod observe;
 pub mod pin;
 pub mod sys;
+pub mod table;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -23,6 +30,10 @@ pub enum Error {
     Program { name: String, error: io::Error, log: String },
     #[error("BPF object: {0}")]
     Object(String),
+    #[error("{0}: not an object of the datapath")]
+    NotOurs(String),
+    #[error(transparent)]
+    Host(#[from] crate::host::error::Error),
 }
 
 impl Error {
