@@ -10,6 +10,8 @@
 
 use std::collections::BTreeMap;
 
+use nix::errno::Errno;
+
 use super::error::{Error, Result, gone_is_done};
 use super::link;
 use super::mark::Mark;
@@ -53,6 +55,26 @@ impl Executor {
         })
     }
 
+    /// Records the present value of a sysctl that is about to become ours; returns whether
+    /// there is a new record. The caller saves [`Self::originals`] then, before the change, so
+    /// that a kill between the two loses nothing.
+    ///
+    /// # Errors
+    /// When the sysctl cannot be read.
+    pub fn remember(&mut self, key: &Key) -> Result<bool> {
+        let Key::Sysctl(path) = key else {
+            return Ok(false);
+        };
+        if self.originals.contains_key(path) {
+            return Ok(false);
+        }
+        let Some(value) = sysctl::read(path)? else {
+            return Ok(false);
+        };
+        self.originals.insert(path.clone(), value);
+        Ok(true)
+    }
+
     /// Adds an object.
     ///
     /// # Errors
@@ -65,7 +87,10 @@ impl Executor {
                 veth::create_host_pair(&mut self.netlink, &self.mark, &pair)
             }
             (Key::EndpointLink(endpoint), value) => self.add_endpoint(endpoint, value),
-            (Key::Sysctl(path), Value::Sysctl { value }) => sysctl::write(path, value),
+            (Key::Sysctl(path), Value::Sysctl { value }) => {
+                self.remember(key)?;
+                sysctl::write(path, value)
+            }
             (Key::Address(link, prefix), Value::Address) => {
                 let at = self.locate(link)?;
                 address::add(at.netlink, at.index, &at.device, *prefix)
@@ -180,7 +205,7 @@ impl Executor {
         &mut self,
         key: &Key,
         value: &Value,
-        put: impl FnOnce(&mut Netlink, &Route, &str) -> Result<()>,
+        put: impl Fn(&mut Netlink, &Route, &str) -> Result<()>,
     ) -> Result<()> {
         let (Key::Route(link, prefix), Value::Route { via, src, mtu }) = (key, value) else {
             return Err(not_host(key));
@@ -193,7 +218,17 @@ impl Executor {
             src: *src,
             mtu: *mtu,
         };
-        put(at.netlink, &route, &at.device)
+        match put(at.netlink, &route, &at.device) {
+            // Whoever lives in the namespace may have taken the link down, and its routes so.
+            Err(Error::Refused {
+                errno: Errno::ENETDOWN,
+                ..
+            }) if matches!(link, Link::Eth0(_)) => {
+                link::set_up(at.netlink, ENDPOINT_LINK, true)?;
+                put(at.netlink, &route, &at.device)
+            }
+            other => other,
+        }
     }
 
     fn set_up(&mut self, link: &Link, up: bool) -> Result<()> {

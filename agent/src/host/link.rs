@@ -54,7 +54,7 @@ pub fn dump(netlink: &mut Netlink) -> Result<Vec<Properties>> {
     Ok(replies.into_iter().filter_map(properties).collect())
 }
 
-/// Reads the link with a name (or altname), if there is one.
+/// Reads the link with a name, if there is one.
 ///
 /// # Errors
 /// When the kernel refuses for another reason than that the link does not exist.

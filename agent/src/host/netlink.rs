@@ -214,7 +214,8 @@ impl Reply {
                 what: what.to_string(),
                 detail: "the socket's buffer overflowed".into(),
             }),
-            _ => Ok(false),
+            // Padding; the enumeration is open, and an unknown kind ends nothing.
+            NetlinkPayload::Noop | _ => Ok(false),
         }
     }
 }
@@ -247,7 +248,7 @@ fn failed_dump(done: &DoneMessage, what: &dyn Display) -> Option<Error> {
 /// Returns the text of an extended acknowledgement.
 fn extended_ack(attributes: &[u8]) -> Option<String> {
     let message = NlasIterator::new(attributes)
-        .map_while(|attribute| attribute.ok())
+        .map_while(std::result::Result::ok)
         .find(|attribute| attribute.kind() == NLMSGERR_ATTR_MSG)?;
     let text = String::from_utf8_lossy(message.value());
     Some(text.trim_end_matches('\0').to_owned())

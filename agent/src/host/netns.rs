@@ -8,9 +8,8 @@
 //! `/proc/self/ns/net` is the namespace of the process's *first* thread; a thread asks for
 //! its own through `/proc/thread-self`.
 
-use std::fs::{self, File};
-use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::fs::File;
+use std::os::fd::{AsFd, OwnedFd};
 use std::panic::resume_unwind;
 use std::path::Path;
 use std::thread;
@@ -18,6 +17,7 @@ use std::thread;
 use nix::errno::Errno;
 use nix::sched::{CloneFlags, setns};
 use nix::sys::stat::fstat;
+use nix::sys::statfs::{NSFS_MAGIC, fstatfs};
 
 use super::error::{Error, Result, errno};
 use super::netlink::Netlink;
@@ -66,16 +66,9 @@ pub fn open_own() -> Result<OwnedFd> {
 
 /// Opens a namespace; fails without an error number if the file is something else.
 fn open_path(path: &Path) -> std::result::Result<OwnedFd, Option<Errno>> {
-    let failed = |error: io::Error| Some(errno(&error));
-    let file = File::open(path).map_err(failed)?;
-    let behind = fs::read_link(format!("/proc/thread-self/fd/{}", file.as_raw_fd()));
-    // An nsfs file shows itself as `net:[4026531840]`; the file of a name whose namespace is
-    // not mounted on it is a plain, empty one.
-    if behind
-        .map_err(failed)?
-        .to_string_lossy()
-        .starts_with("net:[")
-    {
+    let file = File::open(path).map_err(|error| Some(errno(&error)))?;
+    // The file of a name whose namespace is not mounted on it is a plain, empty one.
+    if fstatfs(&file).map_err(Some)?.filesystem_type() == NSFS_MAGIC {
         Ok(file.into())
     } else {
         Err(None)

@@ -108,7 +108,7 @@ pub fn dump(netlink: &mut Netlink) -> Result<Vec<Route>> {
     routes.extend(dump_protocol(netlink, AddressFamily::Inet6, OURS)?);
     Ok(routes
         .iter()
-        .filter(in_main_table)
+        .filter(|route| route.header.table == RouteHeader::RT_TABLE_MAIN)
         .filter_map(read)
         .collect())
 }
@@ -146,10 +146,6 @@ fn dump_protocol(
         // A kernel without IPv6 answers with the routes of every family it has.
         .filter(|route| route.header.address_family == family && route.header.protocol == protocol)
         .collect())
-}
-
-fn in_main_table(route: &&RouteMessage) -> bool {
-    route.header.table == RouteHeader::RT_TABLE_MAIN
 }
 
 fn message(route: &Route) -> Result<RouteMessage> {

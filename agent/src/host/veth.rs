@@ -1,14 +1,15 @@
 //! The veth pairs that we make: `cilium_host`/`cilium_net`, and one per endpoint.
 //!
 //! A pair is created by one request, with MAC addresses, MTU and flags in place from the first
-//! moment; the peer of an endpoint's link is born inside the endpoint's namespace:
+//! moment; the peer of an endpoint's link is born inside the endpoint's namespace. It cannot be
+//! born up: the kernel configures the peer before it has a counterpart (`ENOTCONN`).
 //!
 //! ```text
 //!   node's namespace                 endpoint's namespace
-//!   lxc<name>  <- no addresses  ---  eth0  <- up, as soon as it exists
+//!   lxc<name>  <- no addresses  ---  eth0  <- up, with the addresses
 //! ```
 //!
-//! What a creating request cannot carry (alias, IPv6 address generation, altname) follows, the
+//! What a creating request cannot carry (up, alias, IPv6 address generation, altname) follows, the
 //! alias of the node's side last: a pair without it is unfinished, and `finish_*` completes it
 //! in place. One queue per link: a veth of many CPUs would otherwise get many, and their memory.
 
@@ -106,7 +107,6 @@ pub fn create_endpoint_pair(
         pair.mtu,
     )
     .setns_by_fd(netns.as_fd().as_raw_fd())
-    .up()
     .build();
     let lxc = LinkVeth::new(pair.link, ENDPOINT_LINK);
     let lxc = dressed(lxc, mark, pair.lxc_mac, pair.mtu)
@@ -137,6 +137,7 @@ pub fn finish_endpoint_pair(
 ) -> Result<()> {
     let alias = mark.endpoint_alias(endpoint);
     link::set_alias(inside, ENDPOINT_LINK, &alias)?;
+    link::set_up(inside, ENDPOINT_LINK, true)?;
     link::set_addr_gen_none(netlink, link)?;
     if link != format!("lxc{endpoint}") {
         link::add_altname(netlink, link, endpoint)?;
