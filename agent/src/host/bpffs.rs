@@ -5,6 +5,7 @@
 //! when nothing is left in it.
 
 use std::fs;
+use std::io;
 use std::path::Path;
 
 use nix::errno::Errno;
@@ -15,6 +16,9 @@ use super::error::{Error, Result};
 
 /// Is the source that `findmnt` shows for a BPF file system that we mounted.
 pub const SOURCE: &str = "ciliate";
+
+/// Is what the kernel puts into every new BPF file system (5.10, with `CONFIG_BPF_PRELOAD`).
+const FROM_KERNEL: [&str; 2] = ["maps.debug", "progs.debug"];
 
 /// Tells whether a path is in a BPF file system; a missing path is not.
 ///
@@ -63,10 +67,12 @@ pub fn unmount_if_empty(path: &Path) -> Result<bool> {
     if !is_ours(path)? {
         return Ok(false);
     }
-    let mut entries = fs::read_dir(path)
-        .map_err(|error| Error::file(format!("list {}", path.display()), &error))?;
-    if entries.next().is_some() {
-        return Ok(false);
+    let failed = |error: io::Error| Error::file(format!("list {}", path.display()), &error);
+    for entry in fs::read_dir(path).map_err(failed)? {
+        let name = entry.map_err(failed)?.file_name();
+        if !FROM_KERNEL.iter().any(|from_kernel| name == *from_kernel) {
+            return Ok(false);
+        }
     }
     umount2(path, MntFlags::empty())
         .map_err(|errno| Error::system(format!("unmount {}", path.display()), errno))?;

@@ -4,6 +4,10 @@
 //! and programs are `datapath`'s. Every operation may be repeated: what is so already, or gone
 //! already, is success. Only marked objects are removed: the mark is read back first.
 //!
+//! Deleting a link takes the kernel some 20 ms, whether it is one or a hundred at once. So a
+//! removed link is moved to a link group of the condemned, which [`Executor::finish`] deletes
+//! in one request. It keeps its alias until then: a run that is killed finds it again.
+//!
 //! For an endpoint's namespace one netlink socket is kept, for the endpoint that was worked on
 //! last, because steps come endpoint by endpoint. It keeps that namespace alive; so an
 //! [`Executor`] lives as long as one plan is applied, and no longer.
@@ -27,6 +31,8 @@ use crate::plan::object::{Key, Link, Value};
 pub struct Executor {
     netlink: Netlink,
     inside: Option<(String, Netlink)>,
+    /// Whether links wait for [`Executor::finish`].
+    condemned: bool,
     mark: Mark,
     names: Names,
     /// Values of our sysctls from before us, to which a removal returns.
@@ -49,6 +55,7 @@ impl Executor {
         Ok(Self {
             netlink: Netlink::open()?,
             inside: None,
+            condemned: false,
             mark: Mark::new(node),
             names,
             originals,
@@ -83,7 +90,8 @@ impl Executor {
         match (key, value) {
             (Key::Bpffs, Value::Bpffs { path }) => bpffs::mount_on(path),
             (Key::HostLink, value) => {
-                let pair = host_pair(value).ok_or_else(|| not_host(key))?;
+                self.finish()?;
+                let pair = HostPair::of(value).ok_or_else(|| not_host(key))?;
                 veth::create_host_pair(&mut self.netlink, &self.mark, &pair)
             }
             (Key::EndpointLink(endpoint), value) => self.add_endpoint(endpoint, value),
@@ -118,7 +126,21 @@ impl Executor {
         }
     }
 
-    /// Removes an object.
+    /// Deletes the links that were removed, all in one request.
+    ///
+    /// To be called when a plan is done; creating links does it too.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn finish(&mut self) -> Result<()> {
+        if self.condemned {
+            link::del_group(&mut self.netlink, self.mark.condemned_group())?;
+            self.condemned = false;
+        }
+        Ok(())
+    }
+
+    /// Removes an object. Links disappear with [`Self::finish`].
     ///
     /// # Errors
     /// When the kernel refuses.
@@ -146,9 +168,10 @@ impl Executor {
     }
 
     fn add_endpoint(&mut self, endpoint: &str, value: &Value) -> Result<()> {
-        let pair = endpoint_pair(endpoint, value).ok_or_else(|| Error::NotHost {
+        let pair = EndpointPair::of(endpoint, value).ok_or_else(|| Error::NotHost {
             what: format!("add endpoint {endpoint}"),
         })?;
+        self.finish()?;
         let netns = self.names.netns(endpoint)?;
         let wrap = |cause| Error::EndpointNetns {
             endpoint: endpoint.into(),
@@ -163,7 +186,7 @@ impl Executor {
     }
 
     fn change_host_pair(&mut self, before: &Value, after: &Value) -> Result<()> {
-        let (Some(old), Some(new)) = (host_pair(before), host_pair(after)) else {
+        let (Some(old), Some(new)) = (HostPair::of(before), HostPair::of(after)) else {
             return Err(not_host(&Key::HostLink));
         };
         if (old.host_mac, old.net_mac) != (new.host_mac, new.net_mac) {
@@ -177,8 +200,8 @@ impl Executor {
 
     fn change_endpoint(&mut self, endpoint: &str, before: &Value, after: &Value) -> Result<()> {
         let (Some(old), Some(new)) = (
-            endpoint_pair(endpoint, before),
-            endpoint_pair(endpoint, after),
+            EndpointPair::of(endpoint, before),
+            EndpointPair::of(endpoint, after),
         ) else {
             return Err(not_host(&Key::EndpointLink(endpoint.into())));
         };
@@ -188,7 +211,7 @@ impl Executor {
         if (old.lxc_mac, old.mac) != (new.lxc_mac, new.mac) {
             return Err(immutable(old.link, "MAC address"));
         }
-        if netns_of(before) != netns_of(after) {
+        if old.netns != new.netns {
             return Err(immutable(old.link, "namespace of its peer"));
         }
         self.enter(endpoint)?;
@@ -236,11 +259,12 @@ impl Executor {
         link::set_up(self.reach(link)?, &name, up)
     }
 
-    /// Deletes a link of the node's namespace, unless it is not (or no longer) ours.
+    /// Condemns a link of the node's namespace, unless it is not (or no longer) ours.
     fn remove_link(&mut self, name: &str) -> Result<()> {
         match link::get(&mut self.netlink, name)? {
             Some(found) if veth::is_ours(&found, &self.mark) => {
-                link::del(&mut self.netlink, &found)
+                self.condemned = true;
+                link::set_group(&mut self.netlink, &found, self.mark.condemned_group())
             }
             _ => Ok(()),
         }
@@ -291,49 +315,11 @@ impl Executor {
     }
 }
 
-fn host_pair(value: &Value) -> Option<HostPair> {
-    if let Value::HostLink {
-        host_mac,
-        net_mac,
-        mtu,
-    } = value
-    {
-        Some(HostPair {
-            host_mac: *host_mac,
-            net_mac: *net_mac,
-            mtu: *mtu,
-        })
-    } else {
-        None
-    }
-}
-
-fn endpoint_pair<'a>(endpoint: &'a str, value: &'a Value) -> Option<EndpointPair<'a>> {
-    if let Value::EndpointLink {
-        link,
-        lxc_mac,
-        mac,
-        mtu,
-        ..
-    } = value
-    {
-        Some(EndpointPair {
-            endpoint,
-            link,
-            lxc_mac: *lxc_mac,
-            mac: *mac,
-            mtu: *mtu,
-        })
-    } else {
-        None
-    }
-}
-
-fn netns_of(value: &Value) -> Option<&crate::plan::object::Netns> {
-    if let Value::EndpointLink { netns, .. } = value {
-        netns.as_ref()
-    } else {
-        None
+impl Drop for Executor {
+    fn drop(&mut self) {
+        if let Err(error) = self.finish() {
+            log::error!("{error}");
+        }
     }
 }
 

@@ -101,6 +101,18 @@ pub fn set_alias(netlink: &mut Netlink, name: &str, alias: &str) -> Result<()> {
     set(netlink, link, format_args!("set link {name} alias {alias}"))
 }
 
+/// Sets alias and group of a link in one step.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn set_mark(netlink: &mut Netlink, name: &str, alias: &str, group: u32) -> Result<()> {
+    let link = LinkUnspec::new_with_name(name)
+        .alias(alias)
+        .link_group(group);
+    let what = format_args!("set link {name} alias {alias} group {group}");
+    set(netlink, link, what)
+}
+
 /// Makes the kernel give a link no IPv6 address of its own. Without IPv6 it gives none anyway.
 ///
 /// # Errors
@@ -149,6 +161,32 @@ pub fn del(netlink: &mut Netlink, link: &Properties) -> Result<()> {
         RouteNetlinkMessage::DelLink(request),
         0,
         format_args!("delete link {}", link.name),
+    ))
+}
+
+/// Moves a link to another group.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn set_group(netlink: &mut Netlink, link: &Properties, group: u32) -> Result<()> {
+    let request = LinkUnspec::new_with_index(link.index).link_group(group);
+    set(
+        netlink,
+        request,
+        format_args!("set link {} group {group}", link.name),
+    )
+}
+
+/// Deletes all links of a group at once; "already gone" is success.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn del_group(netlink: &mut Netlink, group: u32) -> Result<()> {
+    let request = LinkMessageBuilder::<LinkUnspec>::default().link_group(group);
+    gone_is_done(netlink.execute(
+        RouteNetlinkMessage::DelLink(request.build()),
+        0,
+        format_args!("delete links of group {group}"),
     ))
 }
 

@@ -11,6 +11,12 @@ use sha2::{Digest, Sha256};
 /// First byte of our link groups; groups that people number by hand are small.
 const GROUP_BASE: u32 = 0xc1 << 24;
 
+/// First byte of the groups of links that are about to be deleted.
+const CONDEMNED_BASE: u32 = 0xc2 << 24;
+
+/// The other three bytes: a digest of the node's name.
+const NODE_BITS: u32 = 0x00ff_ffff;
+
 /// Marks the links of one node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mark {
@@ -56,14 +62,20 @@ impl Mark {
         self.group
     }
 
+    /// Returns the link group of those of our links that are about to be deleted.
+    pub fn condemned_group(&self) -> u32 {
+        CONDEMNED_BASE | self.group & NODE_BITS
+    }
+
     /// Tells what a link with this alias and group belongs to.
     pub fn owner(&self, alias: Option<&str>, group: u32) -> Owner {
+        let groups = [self.group, self.condemned_group()];
         match alias.and_then(|alias| alias.strip_prefix(&self.alias)) {
             Some("") => Owner::Node,
             Some(rest) => rest.strip_prefix(':').map_or(Owner::Foreign, |endpoint| {
                 Owner::Endpoint(endpoint.to_owned())
             }),
-            None if alias.is_none() && group == self.group => Owner::Unfinished,
+            None if alias.is_none() && groups.contains(&group) => Owner::Unfinished,
             None => Owner::Foreign,
         }
     }

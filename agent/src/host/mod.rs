@@ -4,7 +4,7 @@
 //! unless a function takes a namespace. BPF objects are the business of `datapath`.
 //!
 //! # Layout
-//! - [`observe`]: what the kernel has now, in the planner's words; `inside` reads endpoints
+//! - [`mod@observe`]: what the kernel has now, in the planner's words; `inside` reads endpoints
 //! - [`execute`]: one change of the planner, carried out; [`names`] behind its symbols
 //! - [`link`], [`veth`], [`address`], [`route`]: the objects, one file each
 //! - [`clsact`]: BPF filters on the hooks of a link

@@ -5,7 +5,8 @@
 //! `datapath` adds maps and programs to the same state.
 //!
 //! Conventions that the planner relies on:
-//! - A pair whose creation was interrupted shows MTU 0, so that a change in place completes it.
+//! - A pair whose creation or removal was interrupted shows MTU 0, so that a change in place
+//!   completes it.
 //! - A peer that is missing shows the MAC address [`NO_MAC`], and no namespace.
 //! - A link that is up is reported as such only if that is desired: nothing of ours is ever
 //!   taken down for itself.
@@ -91,6 +92,11 @@ impl Observer<'_> {
         self.mark.owner(link.alias.as_deref(), link.group)
     }
 
+    /// Tells whether creation ran to its end, and no removal was begun.
+    fn is_finished(&self, link: &Properties) -> bool {
+        self.owner(link) != Owner::Unfinished && link.group != self.mark.condemned_group()
+    }
+
     fn refuse_foreign(&self, links: &[Properties]) -> Result<()> {
         let mut names: BTreeSet<&str> = BTreeSet::new();
         for value in self.desired.values() {
@@ -118,10 +124,9 @@ impl Observer<'_> {
         };
         let (host, net) = (find(HOST_LINK), find(NET_LINK));
         let wanted = self.desired.get(&Key::HostLink).map(mtu_of);
-        let finished = |link: &Properties| self.owner(link) == Owner::Node;
         let mtu = match (host, net) {
             (None, None) => return,
-            (Some(host), Some(net)) if finished(host) && finished(net) => {
+            (Some(host), Some(net)) if self.is_finished(host) && self.is_finished(net) => {
                 unwanted_first([host.mtu, net.mtu], wanted)
             }
             _ => UNFINISHED_MTU,
@@ -154,13 +159,16 @@ impl Observer<'_> {
             },
             Owner::Node | Owner::Foreign => return,
         };
-        let finished = self.owner(link) != Owner::Unfinished;
         let value = Value::EndpointLink {
             link: link.name.clone(),
             netns: None,
             lxc_mac: link.mac.unwrap_or(NO_MAC),
             mac: NO_MAC,
-            mtu: if finished { link.mtu } else { UNFINISHED_MTU },
+            mtu: if self.is_finished(link) {
+                link.mtu
+            } else {
+                UNFINISHED_MTU
+            },
         };
         let key = Key::EndpointLink(endpoint.clone());
         self.found.objects.insert(key, value);

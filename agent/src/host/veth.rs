@@ -9,9 +9,9 @@
 //!   lxc<name>  <- no addresses  ---  eth0  <- up, with the addresses
 //! ```
 //!
-//! What a creating request cannot carry (up, alias, IPv6 address generation, altname) follows, the
-//! alias of the node's side last: a pair without it is unfinished, and `finish_*` completes it
-//! in place. One queue per link: a veth of many CPUs would otherwise get many, and their memory.
+//! What a creating request cannot carry (up, alias, IPv6 address generation, altname) follows,
+//! the alias of the node's side last: a pair without it is unfinished, and `finish_*` completes
+//! it in place. One queue per link: a veth of many CPUs would otherwise get many, and their memory.
 
 use std::os::fd::{AsFd, AsRawFd};
 
@@ -25,7 +25,7 @@ use super::link::{self, Properties};
 use super::mark::{Mark, Owner};
 use super::netlink::Netlink;
 use super::{ENDPOINT_LINK, HOST_LINK, NET_LINK};
-use crate::plan::object::Mac;
+use crate::plan::object::{Mac, Netns, Value};
 
 /// Packets that may wait in a qdisc on the link; the kernel's default for Ethernet.
 const TX_QUEUE_LEN: u32 = 1000;
@@ -39,10 +39,32 @@ pub struct HostPair {
     pub mtu: u32,
 }
 
+impl HostPair {
+    /// Reads the value of [`Key::HostLink`](crate::plan::object::Key::HostLink).
+    pub fn of(value: &Value) -> Option<Self> {
+        if let Value::HostLink {
+            host_mac,
+            net_mac,
+            mtu,
+        } = value
+        {
+            Some(Self {
+                host_mac: *host_mac,
+                net_mac: *net_mac,
+                mtu: *mtu,
+            })
+        } else {
+            None
+        }
+    }
+}
+
 /// Describes the pair of an endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EndpointPair<'a> {
     pub endpoint: &'a str,
+    /// Where `eth0` lives.
+    pub netns: Option<&'a Netns>,
     /// Name of the host-side link.
     pub link: &'a str,
     pub lxc_mac: Mac,
@@ -50,6 +72,31 @@ pub struct EndpointPair<'a> {
     pub mac: Mac,
     /// In bytes.
     pub mtu: u32,
+}
+
+impl<'a> EndpointPair<'a> {
+    /// Reads the value of [`Key::EndpointLink`](crate::plan::object::Key::EndpointLink).
+    pub fn of(endpoint: &'a str, value: &'a Value) -> Option<Self> {
+        if let Value::EndpointLink {
+            link,
+            netns,
+            lxc_mac,
+            mac,
+            mtu,
+        } = value
+        {
+            Some(Self {
+                endpoint,
+                netns: netns.as_ref(),
+                link,
+                lxc_mac: *lxc_mac,
+                mac: *mac,
+                mtu: *mtu,
+            })
+        } else {
+            None
+        }
+    }
 }
 
 /// Creates `cilium_host` and `cilium_net`; "already so" is success.
@@ -82,7 +129,7 @@ pub fn create_host_pair(netlink: &mut Netlink, mark: &Mark, pair: &HostPair) -> 
 pub fn finish_host_pair(netlink: &mut Netlink, mark: &Mark) -> Result<()> {
     for name in [NET_LINK, HOST_LINK] {
         link::set_addr_gen_none(netlink, name)?;
-        link::set_alias(netlink, name, mark.node_alias())?;
+        link::set_mark(netlink, name, mark.node_alias(), mark.group())?;
     }
     Ok(())
 }
@@ -142,7 +189,7 @@ pub fn finish_endpoint_pair(
     if link != format!("lxc{endpoint}") {
         link::add_altname(netlink, link, endpoint)?;
     }
-    link::set_alias(netlink, link, &alias)
+    link::set_mark(netlink, link, &alias, mark.group())
 }
 
 /// Sets what both ends of every pair have in common.

@@ -12,6 +12,7 @@ const MTU: u32 = 1400;
 fn web() -> EndpointPair<'static> {
     EndpointPair {
         endpoint: "web",
+        netns: None,
         link: "lxcweb",
         lxc_mac: mac(1),
         mac: mac(2),

@@ -1,10 +1,12 @@
-//! Namespaces with names, locks of nodes, and sysctls of a namespace.
+//! Namespaces with names, the sysctls of a namespace, and the BPF file system.
 
 use std::fs;
 use std::path::Path;
 
-use ciliate::host::{Netlink, link, named, netns, sysctl};
+use ciliate::host::{Netlink, bpffs, link, named, netns, sysctl};
 use ciliate::plan::object::Netns;
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
 
 use crate::{Endpoint, LAB, isolated};
 
@@ -154,5 +156,54 @@ fn refused_sysctl_names_path_and_value() {
             "write sysctl net/ipv4/conf/lo/rp_filter = much: Invalid argument"
         );
         assert!(Path::new("/proc/sys/net/ipv4/conf/lo").exists());
+    });
+}
+
+/// Gives the calling thread mounts that nobody else sees.
+fn unshare_mounts() {
+    unshare(CloneFlags::CLONE_NEWNS).unwrap();
+    let nothing = None::<&str>;
+    let flags = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
+    mount(nothing, "/", nothing, flags, nothing).unwrap();
+}
+
+#[test]
+fn bpffs_that_we_mounted_is_unmounted_once_it_is_empty() {
+    isolated(|| {
+        unshare_mounts();
+        let scratch = tempfile::tempdir().unwrap();
+        let (path, pins) = (scratch.path(), scratch.path().join("ciliate"));
+        assert!(!bpffs::is_bpffs(path).unwrap());
+
+        bpffs::mount_on(path).unwrap();
+        bpffs::mount_on(path).unwrap();
+        fs::create_dir(&pins).unwrap();
+
+        assert!(bpffs::is_bpffs(path).unwrap() && bpffs::is_ours(path).unwrap());
+        assert!(!bpffs::unmount_if_empty(path).unwrap(), "has pins");
+        fs::remove_dir(&pins).unwrap();
+        assert!(bpffs::unmount_if_empty(path).unwrap());
+        assert!(!bpffs::is_bpffs(path).unwrap());
+    });
+}
+
+#[test]
+fn bpffs_of_somebody_else_stays_mounted() {
+    isolated(|| {
+        unshare_mounts();
+        let scratch = tempfile::tempdir().unwrap();
+        let theirs = Some("bpf");
+        mount(
+            theirs,
+            scratch.path(),
+            theirs,
+            MsFlags::empty(),
+            None::<&str>,
+        )
+        .unwrap();
+
+        assert!(!bpffs::unmount_if_empty(scratch.path()).unwrap());
+
+        assert!(bpffs::is_bpffs(scratch.path()).unwrap());
     });
 }

@@ -46,7 +46,7 @@ impl Node {
         for (key, value) in &self.desired {
             executor.add(key, value).unwrap();
         }
-        self.originals = executor.originals;
+        self.originals = executor.originals.clone();
     }
 
     pub(crate) fn remove(&mut self) {
@@ -55,6 +55,7 @@ impl Node {
         for (key, value) in self.observe().objects.iter().rev() {
             executor.remove(key, value).unwrap();
         }
+        executor.finish().unwrap();
     }
 }
 

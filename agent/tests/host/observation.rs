@@ -73,6 +73,52 @@ fn removal_leaves_nothing() {
 }
 
 #[test]
+fn link_that_is_removed_and_added_is_another_one() {
+    isolated(|| {
+        let mut node = Node::new(1);
+        node.apply();
+        let before = node.observe();
+        let mut executor = node.executor();
+
+        for key in [Key::EndpointLink(name(0)), Key::HostLink] {
+            executor.remove(&key, &before.objects[&key]).unwrap();
+            executor.remove(&key, &before.objects[&key]).unwrap();
+            executor.add(&key, &node.desired[&key]).unwrap();
+        }
+
+        let after = node.observe();
+        for role in [Link::Host, Link::Lxc(name(0))] {
+            assert_ne!(after.links[&role], before.links[&role]);
+        }
+    });
+}
+
+#[test]
+fn removal_that_was_killed_is_observed_and_repeated() {
+    isolated(|| {
+        let mut node = Node::new(1);
+        node.apply();
+        let before = node.observe();
+        let mut killed = node.executor();
+        for (key, value) in before.objects.iter().rev() {
+            killed.remove(key, value).unwrap();
+        }
+        std::mem::forget(killed);
+
+        let key = Key::EndpointLink(name(0));
+        assert_ne!(
+            node.observe().objects[&key],
+            before.objects[&key],
+            "should need a change if it is desired again"
+        );
+        node.remove();
+
+        let left = link::dump(&mut Netlink::open().unwrap()).unwrap();
+        assert_eq!(left.len(), 1, "{left:?}");
+    });
+}
+
+#[test]
 fn sysctl_that_somebody_changed_after_us_is_not_restored() {
     isolated(|| {
         let mut node = Node::new(0);
@@ -113,6 +159,23 @@ fn interrupted_creation_is_completed_in_place() {
         }
 
         assert_eq!(node.observe().links, before.links);
+    });
+}
+
+#[test]
+fn interrupted_creation_that_nobody_wants_any_more_is_removed() {
+    isolated(|| {
+        let mut node = Node::new(1);
+        node.apply();
+        let mut netlink = Netlink::open().unwrap();
+        for name in ["cilium_host", "cilium_net", "lxcweb0"] {
+            link::set_alias(&mut netlink, name, "").unwrap();
+        }
+
+        node.remove();
+
+        let left = link::dump(&mut netlink).unwrap();
+        assert_eq!(left.len(), 1, "{left:?}");
     });
 }
 
