@@ -5,10 +5,12 @@
 //! - [`config`]: TOML → configuration, all errors at once
 //! - [`topology`]: what one node must look like
 //! - [`plan`]: what must change, in which order, and why
+//! - [`host`]: the kernel's network objects
 //! - [`datapath`]: BPF maps and programs
 
 pub mod cli;
 pub mod config;
 pub mod datapath;
+pub mod host;
 pub mod plan;
 pub mod topology;

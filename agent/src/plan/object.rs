@@ -252,7 +252,11 @@ pub enum Value {
         endpoint_slots: u32,
     },
     /// Goes with [`Key::HostLink`].
-    HostLink { host_mac: Mac, net_mac: Mac, mtu: u32 },
+    HostLink {
+        host_mac: Mac,
+        net_mac: Mac,
+        mtu: u32,
+    },
     /// Goes with [`Key::NodeEntry`].
     NodeEntry {
         router4: Option<Ipv4Addr>,
