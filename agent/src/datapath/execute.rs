@@ -11,6 +11,7 @@ use super::pin::Pins;
 use super::{Error, attach, observe, table};
 use crate::host::link;
 use crate::host::netlink::Netlink;
+use crate::host::observe::NO_MAC;
 use crate::host::{HOST_LINK, NET_LINK};
 use crate::plan::object::{Key, LinkRef, Value};
 
@@ -100,7 +101,8 @@ impl Executor {
             return Err(Error::NotOurs(format!("{HOST_LINK} is gone")));
         };
         let mtu = u16::try_from(host.mtu).unwrap_or(u16::MAX);
-        let party = Party::host(ifindex, host.mac.0, net.mac.0, mtu);
+        let [mac, gateway_mac] = [host.mac, net.mac].map(|mac| mac.unwrap_or(NO_MAC).0);
+        let party = Party::host(ifindex, mac, gateway_mac, mtu);
         let mut parties = table::endpoints(&self.pins)?;
         insert("ENDPOINTS", parties.insert(ifindex, party, 0))?;
         self.write_node(&mut |node| {
