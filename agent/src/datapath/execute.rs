@@ -4,7 +4,7 @@
 //! gives the present indices of links.
 
 use aya::maps::MapError;
-use datapath::abi::{Addr4, Addr6, PENDING_PER_SLOT, Party};
+use datapath::abi::{Addr4, Addr6, Node, PENDING_PER_SLOT, Party};
 
 use super::load::{self, Sizes};
 use super::pin::Pins;
@@ -106,13 +106,11 @@ impl Executor {
         let mut parties = table::endpoints(&self.pins)?;
         insert("ENDPOINTS", parties.insert(ifindex, party, 0))?;
         self.write_node(&mut |node| {
-            let mut fresh = datapath::abi::Node {
-                generation: node.generation,
-                fingerprint: node.fingerprint,
-                host_ifindex: ifindex,
-                pending_mask: slots.max(PENDING_PER_SLOT) - 1,
-                ..Default::default()
-            };
+            let mut fresh = Node::default();
+            fresh.generation = node.generation;
+            fresh.fingerprint = node.fingerprint;
+            fresh.host_ifindex = ifindex;
+            fresh.pending_mask = slots.max(PENDING_PER_SLOT) - 1;
             if let (Some(prefix), Some(router)) = (ipv4, router4) {
                 let network = Addr4::new(prefix.network().octets());
                 fresh.set_ipv4((network, prefix.prefix_len()), Addr4::new(router.octets()));
@@ -195,7 +193,7 @@ impl Executor {
 
     fn write_node(
         &mut self,
-        change: &mut dyn FnMut(&mut datapath::abi::Node),
+        change: &mut dyn FnMut(&mut Node),
     ) -> Result<(), Error> {
         let mut map = table::node(&self.pins)?;
         let mut node =
