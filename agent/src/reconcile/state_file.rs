@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::FileError;
+use crate::host::netns::Identity;
 use crate::plan::object::Netns;
 
 const SCHEMA: u32 = 1;
@@ -36,6 +37,9 @@ struct Content {
     /// Where the links of endpoints were put, by name of the endpoint.
     #[serde(default)]
     netns: BTreeMap<String, Netns>,
+    /// The network namespace that the node was set up in.
+    #[serde(default)]
+    namespace: Option<Identity>,
 }
 
 impl Default for Content {
@@ -45,6 +49,7 @@ impl Default for Content {
             config: None,
             sysctls: BTreeMap::new(),
             netns: BTreeMap::new(),
+            namespace: None,
         }
     }
 }
@@ -77,6 +82,19 @@ impl StateFile {
     /// If the file cannot be written.
     pub fn set_config(&mut self, config: &Path) -> Result<(), FileError> {
         self.update(|content| content.config = Some(config.to_owned()))
+    }
+
+    /// Returns the network namespace that the node was set up in.
+    pub fn namespace(&self) -> Option<Identity> {
+        self.content.namespace
+    }
+
+    /// Records the network namespace that the node is set up in.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn set_namespace(&mut self, namespace: Identity) -> Result<(), FileError> {
+        self.update(|content| content.namespace = Some(namespace))
     }
 
     /// Returns the sysctls that are ours with their original values.
