@@ -47,6 +47,13 @@ pub(crate) fn show(binary: &Path, file: &Path) -> Result<()> {
     )
     .context("keep the interrupt from ending the demo before it has cleaned up")?;
     let lab = Lab::read(&workspace::root().join(file))?;
+    let state = Path::new("/run/ciliate").join(&lab.node);
+    if state.exists() {
+        bail!(
+            "show the demo: {} exists: a lab is up already: take it down first",
+            state.display()
+        );
+    }
     let before = Snapshot::take()?;
     let agent = Agent {
         binary: binary.to_owned(),
@@ -119,12 +126,13 @@ impl Agent {
         if with_file {
             command.arg(&self.file);
         }
-        let file = if with_file {
-            self.file.display().to_string()
+        let file = self.file.to_string_lossy();
+        let typed = if with_file {
+            [verb, &[&file]].concat()
         } else {
-            String::new()
+            verb.to_vec()
         };
-        println!("$ ciliate {} {file}", verb.join(" "));
+        println!("$ ciliate {}", typed.join(" "));
         process::run(&mut command)
     }
 

@@ -11,6 +11,7 @@ use crate::process;
 
 /// An address for documentation (RFC 5737), which no endpoint has.
 const FOREIGN: &str = "192.0.2.66";
+const FOREIGN_PREFIX: &str = "192.0.2.66/32";
 
 /// How long the client asks for a server that is still starting.
 const SERVER_START: Duration = Duration::from_secs(5);
@@ -26,7 +27,7 @@ fn show(netns: &str, arguments: &[&str]) -> Result<()> {
     process::run(&mut within(netns, arguments))
 }
 
-/// Three echo requests, all of which must be answered.
+/// Echo requests until three are answered, within five seconds.
 pub(super) fn ping(netns: &str, address: &str) -> Result<()> {
     show(netns, &["ping", "-c", "3", "-i", "0.2", "-w", "5", address])
 }
@@ -69,12 +70,18 @@ pub(super) fn transfer(client: &str, server: &str, address: &str) -> Result<()> 
 
 /// One echo request from a source that is not the endpoint's, which must stay unanswered.
 pub(super) fn spoof(netns: &str, address: &str) -> Result<()> {
-    show(netns, &["ip", "address", "add", FOREIGN, "dev", "eth0"])?;
+    show(
+        netns,
+        &["ip", "address", "add", FOREIGN_PREFIX, "dev", "eth0"],
+    )?;
     let arguments = ["ping", "-c", "1", "-W", "1", "-I", FOREIGN, address];
     println!("$ ip netns exec {netns} {}", arguments.join(" "));
     let output = process::finish(&mut within(netns, &arguments))?;
     print!("{}", String::from_utf8_lossy(&output.stdout));
-    show(netns, &["ip", "address", "del", FOREIGN, "dev", "eth0"])?;
+    show(
+        netns,
+        &["ip", "address", "del", FOREIGN_PREFIX, "dev", "eth0"],
+    )?;
     if output.status.success() {
         bail!("send from {FOREIGN} in {netns}: the packet passed");
     }
