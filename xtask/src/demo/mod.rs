@@ -2,7 +2,7 @@
 //!
 //! Every command is printed as a person would type it, then run. Namespaces are entered with `ip netns exec`; the agent's verbs
 //! run outside and find their node by `--node`. Whatever fails, the lab is taken down, and the machine's own namespace must look
-//! afterwards as it did before. An interrupt from the keyboard ends the running command, which then counts as failed.
+//! afterwards as it did before. An interrupt from the keyboard ends the running command and then the chapter.
 
 mod lab;
 mod snapshot;
@@ -10,7 +10,7 @@ mod traffic;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
@@ -41,11 +41,9 @@ pub(crate) fn run() -> Result<()> {
 
 /// Runs the demonstration itself and compares the machine before and after.
 pub(crate) fn show(binary: &Path, file: &Path) -> Result<()> {
-    signal_hook::flag::register(
-        signal_hook::consts::SIGINT,
-        Arc::new(AtomicBool::new(false)),
-    )
-    .context("keep the interrupt from ending the demo before it has cleaned up")?;
+    let interrupted = Arc::new(AtomicBool::new(false));
+    signal_hook::flag::register(signal_hook::consts::SIGINT, Arc::clone(&interrupted))
+        .context("keep the interrupt from ending the demo before it has cleaned up")?;
     let lab = Lab::read(&workspace::root().join(file))?;
     let state = Path::new("/run/ciliate").join(&lab.node);
     if state.exists() {
@@ -58,6 +56,7 @@ pub(crate) fn show(binary: &Path, file: &Path) -> Result<()> {
     let agent = Agent {
         binary: binary.to_owned(),
         file: file.to_owned(),
+        interrupted,
     };
 
     let spoken = agent.speak(&lab);
@@ -83,31 +82,34 @@ pub(crate) fn show(binary: &Path, file: &Path) -> Result<()> {
 struct Agent {
     binary: PathBuf,
     file: PathBuf,
+    interrupted: Arc<AtomicBool>,
 }
 
 impl Agent {
     fn speak(&self, lab: &Lab) -> Result<()> {
-        println!("\n# What will be done\n");
+        self.begin("What will be done")?;
         self.plan(&lab.node)?;
-        println!("\n# The lab comes up\n");
+        self.begin("The lab comes up")?;
         self.run(&["lab", "up"], true)?;
         let (one, other) = lab.first_two()?;
         let before = self.status(&lab.node)?;
 
-        println!("\n# Endpoint to endpoint, host to endpoint, endpoint to endpoint with TCP\n");
+        self.begin("Endpoint to endpoint")?;
         let addresses = before.addresses(&other.name)?;
         for address in &addresses {
             traffic::ping(&one.netns, address)?;
         }
+        self.begin("Host to endpoint")?;
         for address in &addresses {
             traffic::ping(&lab.node, address)?;
         }
+        self.begin("Endpoint to endpoint with TCP")?;
         traffic::transfer(&one.netns, &other.netns, &addresses[0])?;
 
-        println!("\n# A packet with a source that is not the endpoint's\n");
+        self.begin("A packet with a source that is not the endpoint's")?;
         traffic::spoof(&one.netns, &addresses[0])?;
 
-        println!("\n# What the node has seen\n");
+        self.begin("What the node has seen")?;
         self.run(&["--node", &lab.node, "status"], false)?;
         self.run(&["--node", &lab.node, "flows"], false)?;
         let after = self.status(&lab.node)?;
@@ -115,7 +117,15 @@ impl Agent {
             bail!("read status: the spoofed packet was not counted as dropped");
         }
         after.require_bpf_host_routing()?;
-        println!("\n# The lab goes\n");
+        self.begin("The lab goes")
+    }
+
+    /// Begins a chapter, unless the keyboard said to stop: ping takes an interrupt for a request to sum up.
+    fn begin(&self, chapter: &str) -> Result<()> {
+        if self.interrupted.load(Ordering::Relaxed) {
+            bail!("show the demo: interrupted");
+        }
+        println!("\n# {chapter}\n");
         Ok(())
     }
 
