@@ -152,6 +152,8 @@ fn rustflags(workspace: &Path) -> Result<String, Box<dyn Error>> {
         "-Ctarget-cpu=v3".to_owned(),
         "-Cdebuginfo=2".to_owned(),
         "-Clink-arg=--btf".to_owned(),
+        // Else even three bytes are set by a call to a loop, which the verifier follows each time.
+        "-Clink-arg=--disable-expand-memcpy-in-order".to_owned(),
         // aya-ebpf's register names in contexts; tc and XDP programs use none of them.
         format!(
             "--cfg=bpf_target_arch=\"{}\"",

@@ -1,8 +1,16 @@
 //! The control side of ciliate.
 //!
 //! # Layout
-//! - [`plan`]: what must change, in which order, and why
+//! - [`cli`]: what the verbs do
+//! - [`config`]: TOML → configuration, all errors at once
 //! - [`topology`]: what one node must look like
+//! - [`plan`]: what must change, in which order, and why
+//! - [`host`]: the kernel's network objects
+//! - [`datapath`]: BPF maps and programs
 
+pub mod cli;
+pub mod config;
+pub mod datapath;
+pub mod host;
 pub mod plan;
 pub mod topology;

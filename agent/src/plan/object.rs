@@ -63,6 +63,21 @@ pub enum Program {
 }
 
 impl Program {
+    /// Lists all programs that are attached to hooks.
+    pub const ALL: [Self; 4] =
+        [Self::FromContainer, Self::ToContainer, Self::FromHost, Self::ToHost];
+
+    /// Returns the program that belongs on a hook, if one does.
+    pub fn of(link: &Link, hook: Hook) -> Option<Self> {
+        match (link, hook) {
+            (Link::Lxc(_), Hook::Ingress) => Some(Self::FromContainer),
+            (Link::Lxc(_), Hook::Egress) => Some(Self::ToContainer),
+            (Link::Host, Hook::Egress) => Some(Self::FromHost),
+            (Link::Host, Hook::Ingress) => Some(Self::ToHost),
+            (Link::Net | Link::Eth0(_), _) => None,
+        }
+    }
+
     /// Returns the name of the program's symbol, which is also the name of its pin.
     pub fn name(self) -> &'static str {
         match self {
@@ -237,7 +252,11 @@ pub enum Value {
         endpoint_slots: u32,
     },
     /// Goes with [`Key::HostLink`].
-    HostLink { host_mac: Mac, net_mac: Mac, mtu: u32 },
+    HostLink {
+        host_mac: Mac,
+        net_mac: Mac,
+        mtu: u32,
+    },
     /// Goes with [`Key::NodeEntry`].
     NodeEntry {
         router4: Option<Ipv4Addr>,

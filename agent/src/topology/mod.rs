@@ -1,6 +1,19 @@
 //! What one node must look like: names resolved, addresses chosen, identities numbered.
 //!
 //! `Config` → [`Topology`], without I/O. `plan` turns a topology into the desired state.
+//!
+//! # Layout
+//! - [`mod@resolve`]: which node, and everything that belongs to it
+//! - `address`: routers and the addresses of endpoints that ask for none
+//! - `identity`: numbers that depend on labels only
+//! - `id`: numbers of endpoints on their node
+//! - [`link`]: names and MAC addresses of links
+
+mod address;
+mod id;
+mod identity;
+pub mod link;
+pub mod resolve;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -8,6 +21,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ipnet::{Ipv4Net, Ipv6Net};
 
 use crate::plan::object::{Mac, Netns};
+
+pub use self::resolve::resolve;
+pub use crate::config::HostRouting;
 
 /// Describes one node of a file, as its agent sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,13 +79,6 @@ pub struct Peer {
     pub address: Option<IpAddr>,
     pub ipv4: Option<Ipv4Net>,
     pub ipv6: Option<Ipv6Net>,
-}
-
-/// Tells how packets get from one device to the other.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum HostRouting {
-    Auto,
-    Bpf,
 }
 
 impl Topology {

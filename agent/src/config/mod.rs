@@ -1,0 +1,170 @@
+//! TOML → [`Config`]: every value keeps its place, and all errors are reported at once.
+//!
+//! The document is parsed by hand and not through serde, because serde stops at the first error.
+//! Nothing here touches a file or the kernel, except [`load()`], which reads the file.
+//!
+//! # Layout
+//! - `syntax`, `bracket`: text → document
+//! - `draft`, `table`: document → draft, table by table and key by key
+//! - `value`, `label`, [`name`]: what single values mean
+//! - `rule`: what the values of a file must be to each other
+//! - [`family`]: IPv4 and IPv6 alike
+//! - [`diagnostic`], [`source`]: what is wrong, where, and how that is shown
+//! - [`load`](mod@load): the only file that reads
+
+mod bracket;
+pub mod diagnostic;
+mod draft;
+pub mod family;
+mod label;
+pub mod load;
+pub mod name;
+mod rule;
+pub mod source;
+mod syntax;
+mod table;
+mod value;
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use ipnet::{Ipv4Net, Ipv6Net};
+use toml::Spanned;
+
+use self::draft::Draft;
+use crate::plan::object::Netns;
+
+pub use self::diagnostic::{Diagnostic, Kind};
+pub use self::load::{Report, load};
+pub use self::source::Source;
+
+/// Most endpoints of one node: with the host and the outside they fill 4,096 slots.
+pub const NODE_ENDPOINTS_MAX: usize = 4094;
+
+/// Most endpoints of one file: half of the identities, so that a free one is always near.
+pub const ENDPOINTS_MAX: usize = 32_768;
+
+/// MTU of a node that gives none, in bytes.
+pub const MTU_DEFAULT: u32 = 1500;
+
+/// Describes every node of a file.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// At least one, in the order of the file.
+    pub nodes: Vec<Node>,
+    /// In the order of the file.
+    pub endpoints: Vec<Endpoint>,
+    pub host_routing: HostRouting,
+}
+
+/// Describes one node.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Node {
+    pub name: Spanned<String>,
+    /// Where other nodes reach this one.
+    pub address: Option<Spanned<IpAddr>>,
+    /// Prefix of its endpoints.
+    pub ipv4: Option<Spanned<Ipv4Net>>,
+    pub ipv6: Option<Spanned<Ipv6Net>>,
+    /// MTU of the links that the agent makes, in bytes.
+    pub mtu: u32,
+}
+
+/// Describes one endpoint.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Endpoint {
+    /// Name of a node of the same file.
+    pub node: String,
+    pub name: Spanned<String>,
+    /// By default the one that has the endpoint's name.
+    pub netns: Spanned<Netns>,
+    /// Inside the node's prefix; without it, the lowest free address.
+    pub ipv4: Option<Spanned<Ipv4Addr>>,
+    pub ipv6: Option<Spanned<Ipv6Addr>>,
+    pub labels: BTreeMap<String, String>,
+    /// `file:line:column` of the name.
+    pub place: String,
+}
+
+/// Tells how packets get from one device to the other.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum HostRouting {
+    #[default]
+    Auto,
+    Bpf,
+}
+
+impl Config {
+    /// Parses and validates the text of a file; the path is for messages only.
+    ///
+    /// # Errors
+    /// Everything that is wrong with the file, in the order of the file.
+    pub fn parse(path: &str, text: &str) -> Result<Self, Vec<Diagnostic>> {
+        let (document, syntax) = syntax::parse(text);
+        let mut errors = Vec::new();
+        let draft = draft::read(document.get_ref(), &mut errors);
+        rule::check(&draft, &mut errors);
+        if !syntax.is_empty() {
+            let broken = |at| syntax.iter().any(|error| syntax::shadows(text, error, at));
+            errors.retain(|error| !error.kind.needs_whole_file() && !broken(error.span.start));
+            errors.extend(syntax);
+        }
+        if errors.is_empty() {
+            return Ok(Self::complete(draft, &Source::new(path, text)));
+        }
+        errors.sort_by_key(|error| (error.span.start, error.kind));
+        Err(errors)
+    }
+
+    /// Turns a draft without errors into a configuration.
+    fn complete(draft: Draft, source: &Source) -> Self {
+        let nodes: Vec<_> = draft.nodes.into_iter().filter_map(Node::complete).collect();
+        let only = nodes
+            .first()
+            .map(|node| node.name.get_ref().as_str())
+            .unwrap_or_default();
+        let endpoints = draft.endpoints.into_iter();
+        Self {
+            endpoints: endpoints
+                .filter_map(|e| Endpoint::complete(e, only, source))
+                .collect(),
+            host_routing: draft
+                .host_routing
+                .into_given()
+                .map(Spanned::into_inner)
+                .unwrap_or_default(),
+            nodes,
+        }
+    }
+}
+
+impl Node {
+    fn complete(draft: draft::Node) -> Option<Self> {
+        Some(Self {
+            name: draft.name.into_given()?,
+            address: draft.address.into_given(),
+            ipv4: draft.ipv4.into_given(),
+            ipv6: draft.ipv6.into_given(),
+            mtu: draft
+                .mtu
+                .into_given()
+                .map_or(MTU_DEFAULT, Spanned::into_inner),
+        })
+    }
+}
+
+impl Endpoint {
+    fn complete(draft: draft::Endpoint, only_node: &str, source: &Source) -> Option<Self> {
+        let name = draft.name.into_given()?;
+        let node = draft.node.into_given();
+        Some(Self {
+            node: node.map_or_else(|| only_node.to_owned(), Spanned::into_inner),
+            place: source.place(name.span().start),
+            name,
+            netns: draft.netns.into_given()?,
+            ipv4: draft.ipv4.into_given(),
+            ipv6: draft.ipv6.into_given(),
+            labels: draft.labels.map(Spanned::into_inner).unwrap_or_default(),
+        })
+    }
+}

@@ -1,0 +1,222 @@
+//! One change of the planner to maps, programs and attachments.
+//!
+//! Every operation may be repeated: what is so already, or gone already, is success. The caller
+//! gives the present indices of links.
+
+use aya::maps::MapError;
+use datapath::abi::{Addr4, Addr6, Node, PENDING_PER_SLOT, Party};
+
+use super::load::{self, Sizes};
+use super::pin::Pins;
+use super::{Error, attach, observe, table};
+use crate::host::link;
+use crate::host::netlink::Netlink;
+use crate::host::observe::NO_MAC;
+use crate::host::{HOST_LINK, NET_LINK};
+use crate::plan::object::{Key, LinkRef, Value};
+
+/// Carries out changes to the BPF objects of a node.
+pub struct Executor {
+    pins: Pins,
+    netlink: Netlink,
+    /// Memory that tables are sized by, in bytes.
+    memory: u64,
+}
+
+impl Executor {
+    /// Prepares changes; `memory` is what the machine or the control group has, in bytes.
+    ///
+    /// # Errors
+    /// When no socket can be opened.
+    pub fn new(pins: Pins, memory: u64) -> Result<Self, Error> {
+        Ok(Self { pins, netlink: Netlink::open()?, memory })
+    }
+
+    /// Adds an object, or brings it from `before` to `value`.
+    ///
+    /// `ifindex` is the present index of the link that the object is about, where it is about one.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn set(
+        &mut self,
+        key: &Key,
+        before: Option<&Value>,
+        value: &Value,
+        ifindex: u32,
+    ) -> Result<(), Error> {
+        match (key, value) {
+            (Key::Datapath, Value::Datapath { digest, endpoint_slots }) => {
+                load::load(&self.pins, &Sizes::new(self.memory, *endpoint_slots), digest)
+            }
+            (Key::NodeEntry, Value::NodeEntry { .. }) => self.set_node(value, ifindex),
+            (Key::EndpointEntry(_), Value::EndpointEntry { .. }) => {
+                if let Some(before) = before {
+                    self.remove_endpoint(before, ifindex)?;
+                }
+                self.set_endpoint(value, ifindex)
+            }
+            (Key::Attachment(_, hook), Value::Attachment { program, digest, kind }) => {
+                if let Some(Value::Attachment { kind: old, .. }) = before
+                    && old != kind
+                {
+                    attach::unset(&self.pins, &mut self.netlink, (ifindex, *hook), *old)?;
+                }
+                let version = digest.as_deref().unwrap_or_default();
+                let path = self.pins.object(version).join(program.name());
+                let at = (ifindex, *hook);
+                attach::set(&self.pins, &mut self.netlink, at, (&path, *program), *kind)
+            }
+            (Key::Generation, Value::Generation { fingerprint }) => {
+                self.advance_generation(*fingerprint)
+            }
+            _ => Err(Error::NotOurs(format!("{key:?}"))),
+        }
+    }
+
+    /// Removes an object.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn remove(&mut self, key: &Key, before: &Value, ifindex: u32) -> Result<(), Error> {
+        match (key, before) {
+            (Key::Datapath, _) => load::unload(&self.pins),
+            (Key::NodeEntry, _) => self.write_node(&mut |node| node.host_ifindex = 0),
+            (Key::Generation, _) => self.write_node(&mut |node| node.generation = 0),
+            (Key::EndpointEntry(_), before) => self.remove_endpoint(before, ifindex),
+            (Key::Attachment(_, hook), Value::Attachment { kind, .. }) => {
+                attach::unset(&self.pins, &mut self.netlink, (ifindex, *hook), *kind)
+            }
+            _ => Err(Error::NotOurs(format!("{key:?}"))),
+        }
+    }
+
+    fn set_node(&mut self, value: &Value, ifindex: u32) -> Result<(), Error> {
+        let Value::NodeEntry { router4, router6, ipv4, ipv6, .. } = value else {
+            return Err(Error::NotOurs(format!("{value:?}")));
+        };
+        let slots = table::pending4(&self.pins)?.len();
+        let [host, net] = [HOST_LINK, NET_LINK].map(|name| link::get(&mut self.netlink, name));
+        let (Some(host), Some(net)) = (host?, net?) else {
+            return Err(Error::NotOurs(format!("{HOST_LINK} is gone")));
+        };
+        let mtu = u16::try_from(host.mtu).unwrap_or(u16::MAX);
+        let [mac, gateway_mac] = [host.mac, net.mac].map(|mac| mac.unwrap_or(NO_MAC).0);
+        let party = Party::host(ifindex, mac, gateway_mac, mtu);
+        let mut parties = table::endpoints(&self.pins)?;
+        insert("ENDPOINTS", parties.insert(ifindex, party, 0))?;
+        self.write_node(&mut |node| {
+            let mut fresh = Node::default();
+            fresh.generation = node.generation;
+            fresh.fingerprint = node.fingerprint;
+            fresh.host_ifindex = ifindex;
+            fresh.pending_mask = slots.max(PENDING_PER_SLOT) - 1;
+            if let (Some(prefix), Some(router)) = (ipv4, router4) {
+                let network = Addr4::new(prefix.network().octets());
+                fresh.set_ipv4((network, prefix.prefix_len()), Addr4::new(router.octets()));
+            }
+            if let (Some(prefix), Some(router)) = (ipv6, router6) {
+                let network = Addr6::new(prefix.network().octets());
+                fresh.set_ipv6((network, prefix.prefix_len()), Addr6::new(router.octets()));
+            }
+            *node = fresh;
+        })?;
+        // What `cilium_host` was under another index is nobody any more.
+        let stale: Vec<u32> = parties
+            .iter()
+            .filter_map(Result::ok)
+            .filter(|(index, party)| !party.is_endpoint() && *index != ifindex)
+            .map(|(index, _)| index)
+            .collect();
+        for index in stale {
+            gone("ENDPOINTS", parties.remove(&index))?;
+        }
+        Ok(())
+    }
+
+    fn set_endpoint(&mut self, value: &Value, ifindex: u32) -> Result<(), Error> {
+        let Value::EndpointEntry { id, identity, ipv4, ipv6, mac, lxc_mac, mtu, .. } = value else {
+            return Err(Error::NotOurs(format!("{value:?}")));
+        };
+        let ipv4 = ipv4.map(|address| Addr4::new(address.octets()));
+        let ipv6 = ipv6.map(|address| Addr6::new(address.octets()));
+        let mtu = u16::try_from(*mtu).unwrap_or(u16::MAX);
+        let macs = (mac.0, lxc_mac.0);
+        let party = Party::endpoint(ifindex, (*id, *identity), (ipv4, ipv6), macs, mtu);
+        insert("ENDPOINTS", table::endpoints(&self.pins)?.insert(ifindex, party, 0))?;
+        if let Some(address) = ipv4 {
+            insert("LOCAL4", table::local4(&self.pins)?.insert(address, ifindex, 0))?;
+        }
+        if let Some(address) = ipv6 {
+            insert("LOCAL6", table::local6(&self.pins)?.insert(address, ifindex, 0))?;
+        }
+        Ok(())
+    }
+
+    /// Removes an endpoint's entries; an address that leads elsewhere by now stays.
+    fn remove_endpoint(&mut self, before: &Value, ifindex: u32) -> Result<(), Error> {
+        let Value::EndpointEntry { link, .. } = before else {
+            return Err(Error::NotOurs(format!("{before:?}")));
+        };
+        let ifindex = match link {
+            LinkRef::Current => ifindex,
+            LinkRef::Stale(old) => *old,
+        };
+        let mut parties = table::endpoints(&self.pins)?;
+        let Ok(party) = parties.get(&ifindex, 0) else {
+            return Ok(());
+        };
+        let (mut local4, mut local6) = (table::local4(&self.pins)?, table::local6(&self.pins)?);
+        if let Some(address) = party.ipv4()
+            && local4.get(&address, 0).ok() == Some(ifindex)
+        {
+            gone("LOCAL4", local4.remove(&address))?;
+        }
+        if let Some(address) = party.ipv6()
+            && local6.get(&address, 0).ok() == Some(ifindex)
+        {
+            gone("LOCAL6", local6.remove(&address))?;
+        }
+        gone("ENDPOINTS", parties.remove(&ifindex))
+    }
+
+    /// Makes every flow be decided again; programs that nothing uses any more go.
+    fn advance_generation(&mut self, fingerprint: u64) -> Result<(), Error> {
+        self.write_node(&mut |node| {
+            // 0 means that there is none.
+            node.generation = node.generation.wrapping_add(1).max(1);
+            node.fingerprint = fingerprint;
+        })?;
+        let versions = observe::versions(&self.pins)?;
+        load::remove_versions(&self.pins, versions.get(1..).unwrap_or_default())
+    }
+
+    fn write_node(
+        &mut self,
+        change: &mut dyn FnMut(&mut Node),
+    ) -> Result<(), Error> {
+        let mut map = table::node(&self.pins)?;
+        let mut node =
+            map.get(&0, 0).map_err(|error| Error::map("read map", "NODE", &error))?;
+        change(&mut node);
+        map.set(0, node, 0).map_err(|error| Error::map("write map", "NODE", &error))
+    }
+}
+
+fn insert(map: &str, result: Result<(), MapError>) -> Result<(), Error> {
+    result.map_err(|error| Error::map("write map", map, &error))
+}
+
+/// Takes "not there" as success.
+fn gone(map: &str, result: Result<(), MapError>) -> Result<(), Error> {
+    match result {
+        Ok(()) | Err(MapError::KeyNotFound) => Ok(()),
+        Err(MapError::SyscallError(error))
+            if error.io_error.kind() == std::io::ErrorKind::NotFound =>
+        {
+            Ok(())
+        }
+        Err(error) => Err(Error::map("remove from map", map, &error)),
+    }
+}
+

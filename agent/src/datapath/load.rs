@@ -1,0 +1,247 @@
+//! Creates or reuses the pinned maps, loads the programs, pins them.
+//!
+//! Maps outlive objects: a new object works on the flows of the old one. Programs are pinned
+//! under the digest of their object, each object with a fresh table of tail calls, so that no
+//! program ever calls into another object. A folder of programs is complete as soon as it has
+//! its name: it is filled under another one and renamed.
+
+use std::collections::{BTreeMap, HashSet};
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::Path;
+
+use aya::maps::{Map, MapData, ProgramArray};
+use aya::programs::SchedClassifier;
+use aya_obj::Object;
+use datapath::abi::{CALL_ARP, CALL_SLOW4, CALL_SLOW6, PENDING_PER_SLOT};
+
+use super::object::OBJECT;
+use super::pin::Pins;
+use super::{Error, sys};
+use crate::plan::object::Program;
+
+/// Name of the table of tail calls; it is pinned with its programs, not with the other maps.
+const CALL: &str = "CALL";
+
+/// Programs that are reached by tail call, with their place in `CALL`.
+const CALLED: [(&str, u32); 3] =
+    [("slow4", CALL_SLOW4), ("slow6", CALL_SLOW6), ("arp", CALL_ARP)];
+
+/// Name of the folder in which programs are collected before they count.
+pub(super) const INCOMPLETE: &str = "incomplete";
+
+/// Gives the capacity of each map that depends on the machine or the topology, in entries.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sizes {
+    /// Of `FLOWS4`; `FLOWS6` has half of it.
+    pub flows: u32,
+    /// Slices of `PENDING4` and `PENDING6`: a power of two.
+    pub endpoint_slots: u32,
+}
+
+impl Sizes {
+    /// Chooses capacities: flow tables from the memory that the machine or the control group
+    /// allows, in bytes; the other tables from the number of endpoints.
+    pub fn new(memory: u64, endpoint_slots: u32) -> Self {
+        // An entry of both flow tables and their share of the rest come to about 300 bytes.
+        let budget = (memory / 64).min(16 << 20);
+        let flows = (budget / 300).clamp(1_024, 65_536);
+        let flows = u32::try_from(flows).unwrap_or(65_536);
+        Self { flows: 1 << flows.ilog2(), endpoint_slots }
+    }
+
+    fn of(&self, map: &str) -> Option<u32> {
+        match map {
+            "FLOWS4" => Some(self.flows),
+            "FLOWS6" => Some(self.flows / 2),
+            "PENDING4" | "PENDING6" => Some(self.endpoint_slots * PENDING_PER_SLOT),
+            "ENDPOINTS" | "LOCAL4" | "LOCAL6" => Some(self.endpoint_slots * 2),
+            _ => None,
+        }
+    }
+
+    /// Tells whether a pinned map of another capacity may stay: flows are not thrown away for a
+    /// better size, but a slice that is missing would let endpoints share one.
+    fn accepts(&self, map: &str, found: u32) -> bool {
+        match map {
+            "FLOWS4" | "FLOWS6" => true,
+            _ => self.of(map).is_none_or(|wanted| wanted == found),
+        }
+    }
+}
+
+/// Loads the object inside this binary and pins what it consists of, the programs under
+/// `version`.
+///
+/// # Errors
+/// Names the map or program and the kernel's error, with the verifier's last words.
+pub fn load(pins: &Pins, sizes: &Sizes, version: &str) -> Result<(), Error> {
+    for folder in [pins.maps(), pins.programs(), pins.links()] {
+        fs::create_dir_all(&folder).map_err(Error::at("create folder", &folder))?;
+    }
+    let mut object = Object::parse(OBJECT).map_err(|error| Error::Object(error.to_string()))?;
+    let maps = create_maps(&object, pins, sizes)?;
+    let fresh = pins.object(INCOMPLETE);
+    remove(&fresh, |path| fs::remove_dir_all(path))?;
+    fs::create_dir(&fresh).map_err(Error::at("create folder", &fresh))?;
+    for (name, program) in verify(&mut object, &maps)? {
+        let path = fresh.join(&name);
+        sys::pin(program.as_fd(), &path).map_err(Error::at("pin program", &path))?;
+    }
+    fill_calls(&maps, &fresh)?;
+    let complete = pins.object(version);
+    remove(&complete, |path| fs::remove_dir_all(path))?;
+    fs::rename(&fresh, &complete).map_err(Error::at("rename folder", &fresh))
+}
+
+/// Tells whether all programs of a version are pinned.
+pub(super) fn is_complete(pins: &Pins, version: &str) -> bool {
+    let folder = pins.object(version);
+    let called = CALLED.iter().map(|(name, _)| *name);
+    let hooks = Program::ALL.iter().map(|program| program.name());
+    called.chain(hooks).chain([CALL]).all(|name| folder.join(name).exists())
+}
+
+/// Removes the programs of these versions.
+pub(super) fn remove_versions(pins: &Pins, versions: &[String]) -> Result<(), Error> {
+    for version in versions {
+        remove(&pins.object(version), |path| fs::remove_dir_all(path))?;
+    }
+    Ok(())
+}
+
+/// Removes every pin of a node, and the folders that are empty then.
+///
+/// # Errors
+/// When a pin cannot be removed.
+pub fn unload(pins: &Pins) -> Result<(), Error> {
+    remove(pins.root(), |path| fs::remove_dir_all(path))?;
+    for folder in pins.parents() {
+        // Another node's pins keep the outer folder; that is as it should be.
+        if fs::remove_dir(folder).is_err() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Is a map as the object defines it, and as the kernel has it.
+struct Table {
+    definition: aya_obj::Map,
+    data: MapData,
+}
+
+/// Creates the maps of an object, or opens those that are pinned and fit.
+fn create_maps(
+    object: &Object,
+    pins: &Pins,
+    sizes: &Sizes,
+) -> Result<BTreeMap<String, Table>, Error> {
+    let mut tables = BTreeMap::new();
+    for (name, definition) in &object.maps {
+        let mut definition = definition.clone();
+        if let Some(entries) = sizes.of(name) {
+            definition.set_max_entries(entries);
+        }
+        let data = if name == CALL {
+            create(name, &definition)?
+        } else {
+            match reuse(pins, name, &definition, sizes)? {
+                Some(data) => data,
+                None => create_pinned(pins, name, &definition)?,
+            }
+        };
+        tables.insert(name.clone(), Table { definition, data });
+    }
+    Ok(tables)
+}
+
+fn create(name: &str, definition: &aya_obj::Map) -> Result<MapData, Error> {
+    MapData::create(definition.clone(), name, None)
+        .map_err(|error| Error::map("create map", name, &error))
+}
+
+fn create_pinned(pins: &Pins, name: &str, definition: &aya_obj::Map) -> Result<MapData, Error> {
+    let path = pins.map(name);
+    remove(&path, |path| fs::remove_file(path))?;
+    let data = create(name, definition)?;
+    sys::pin(data.fd().as_fd(), &path).map_err(Error::at("pin map", &path))?;
+    Ok(data)
+}
+
+/// Opens a pinned map if it has the shape that the object wants.
+fn reuse(
+    pins: &Pins,
+    name: &str,
+    definition: &aya_obj::Map,
+    sizes: &Sizes,
+) -> Result<Option<MapData>, Error> {
+    let path = pins.map(name);
+    let fd = match sys::open_pin(&path) {
+        Ok(fd) => fd,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(Error::at("open map", &path)(error)),
+    };
+    let data = MapData::from_fd(fd).map_err(|error| Error::map("open map", name, &error))?;
+    let info = data.info().map_err(|error| Error::map("inspect map", name, &error))?;
+    let shape = (info.key_size(), info.value_size());
+    let fits = shape == (definition.key_size(), definition.value_size())
+        && sizes.accepts(name, info.max_entries());
+    Ok(fits.then_some(data))
+}
+
+/// Relocates the programs and takes them through the verifier.
+fn verify(
+    object: &mut Object,
+    tables: &BTreeMap<String, Table>,
+) -> Result<BTreeMap<String, OwnedFd>, Error> {
+    let sections: HashSet<usize> = object.functions.keys().map(|(section, _)| *section).collect();
+    let relocation = |error: aya_obj::relocation::EbpfRelocationError| Error::Object(error.to_string());
+    let maps = tables.iter().map(|(name, table)| {
+        (name.as_str(), table.data.fd().as_fd().as_raw_fd(), &table.definition)
+    });
+    object.relocate_maps(maps, &sections).map_err(relocation)?;
+    object.relocate_calls(&sections).map_err(relocation)?;
+    let mut programs = BTreeMap::new();
+    for (name, program) in &object.programs {
+        let function = object
+            .functions
+            .get(&program.function_key())
+            .ok_or_else(|| Error::Object(format!("program {name} has no instructions")))?;
+        let loaded = sys::load_classifier(name, &function.instructions).map_err(
+            |(error, log)| Error::Program { name: name.clone(), error, log },
+        )?;
+        programs.insert(name.clone(), loaded);
+    }
+    Ok(programs)
+}
+
+/// Fills a fresh table of tail calls with the programs of a folder, and pins it beside them.
+fn fill_calls(tables: &BTreeMap<String, Table>, folder: &Path) -> Result<(), Error> {
+    let table = tables
+        .get(CALL)
+        .ok_or_else(|| Error::Object(format!("the object has no map {CALL}")))?;
+    let path = folder.join(CALL);
+    sys::pin(table.data.fd().as_fd(), &path).map_err(Error::at("pin map", &path))?;
+    let opened = MapData::from_pin(&path).and_then(Map::from_map_data).and_then(|map| ProgramArray::try_from(map));
+    let mut calls = opened.map_err(|error| Error::map("open map", CALL, &error))?;
+    for (name, index) in CALLED {
+        let path = folder.join(name);
+        let program = SchedClassifier::from_pin(&path)
+            .map_err(|error| Error::Object(format!("open program {name}: {error}")))?;
+        let fd = program.fd().map_err(|error| Error::Object(error.to_string()))?;
+        calls.set(index, fd, 0).map_err(|error| Error::map("fill map", CALL, &error))?;
+    }
+    Ok(())
+}
+
+/// Removes a file or folder; one that is not there is what was wanted.
+fn remove(path: &Path, how: fn(&Path) -> io::Result<()>) -> Result<(), Error> {
+    match how(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(Error::at("remove", path)(error))
+        }
+        Ok(()) | Err(_) => Ok(()),
+    }
+}

@@ -1,0 +1,54 @@
+//! The BPF side of a node: the only code that knows aya.
+//!
+//! # Layout
+//! - [`object`], [`pin`]: what is loaded, and where it lies
+//! - [`load`], [`sys`]: maps created, programs verified and pinned
+//! - [`table`]: typed access to the maps
+//! - [`attach`]: programs on hooks
+//! - [`observe`], [`execute`]: the BPF part of a node's state, read and changed
+
+pub mod attach;
+pub mod execute;
+pub mod load;
+pub mod object;
+pub mod observe;
+pub mod pin;
+pub mod sys;
+pub mod table;
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Tells what the kernel refused.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("{operation} {}: {error}", path.display())]
+    Path { operation: &'static str, path: PathBuf, error: io::Error },
+    #[error("{operation} {name}: {text}")]
+    Map { operation: &'static str, name: String, text: String },
+    #[error("load program {name}: {error} (verifier: {log})")]
+    Program { name: String, error: io::Error, log: String },
+    #[error("BPF object: {0}")]
+    Object(String),
+    #[error("{0}: not an object of the datapath")]
+    NotOurs(String),
+    #[error(transparent)]
+    Host(#[from] crate::host::error::Error),
+}
+
+impl Error {
+    fn at(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_path_buf();
+        move |error| Self::Path { operation, path, error }
+    }
+
+    fn map(operation: &'static str, name: &str, error: &aya::maps::MapError) -> Self {
+        let mut text = error.to_string();
+        let mut cause = std::error::Error::source(error);
+        while let Some(error) = cause {
+            text = format!("{text}: {error}");
+            cause = error.source();
+        }
+        Self::Map { operation, name: name.to_owned(), text }
+    }
+}

@@ -1,0 +1,178 @@
+//! Which of our BPF objects exist: programs, map entries, attachments.
+//!
+//! Read-only: lookups, queries and opened pins. Map entries name links by index; here they become
+//! names again, and an index that is no link of ours marks the entry as stale.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::time::SystemTime;
+
+use aya::programs::ProgramInfo;
+use datapath::abi::{Addr4, Addr6, PENDING_PER_SLOT, Party};
+use ipnet::{Ipv4Net, Ipv6Net};
+
+use super::attach::{self, Attached};
+use super::pin::Pins;
+use super::table::{self, MAPS};
+use super::{Error, load};
+use crate::host::netlink::Netlink;
+use crate::plan::object::{Hook, Key, Link, LinkRef, Mac, Program, State, Value};
+
+/// Reads the BPF part of a node's state.
+///
+/// `links` holds the present indices of our links.
+///
+/// # Errors
+/// When a pin or a map cannot be read although it is there.
+pub fn observe(
+    pins: &Pins,
+    links: &BTreeMap<Link, u32>,
+    netlink: &mut Netlink,
+) -> Result<State, Error> {
+    let mut state = State::new();
+    let versions = versions(pins)?;
+    let ids = program_ids(pins, &versions);
+    if let Some((version, endpoint_slots)) = current(pins, &versions) {
+        let value = Value::Datapath { digest: version, endpoint_slots };
+        state.insert(Key::Datapath, value);
+        take_entries(pins, links, &mut state)?;
+    }
+    for (link, ifindex) in links {
+        if let Link::Host | Link::Lxc(_) = link {
+            for hook in [Hook::Ingress, Hook::Egress] {
+                if let Some(found) = attach::find(pins, netlink, link, *ifindex, hook)? {
+                    let value = attachment(&found, &ids);
+                    state.insert(Key::Attachment(link.clone(), hook), value);
+                }
+            }
+        }
+    }
+    Ok(state)
+}
+
+/// Lists the versions whose programs are pinned, the one that was loaded last first.
+pub(super) fn versions(pins: &Pins) -> Result<Vec<String>, Error> {
+    let folder = pins.programs();
+    let entries = match fs::read_dir(&folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(Error::at("read folder", &folder)(error)),
+    };
+    let mut found: Vec<(SystemTime, String)> = entries
+        .filter_map(|entry| {
+            let entry = entry.ok()?;
+            let name = entry.file_name().into_string().ok()?;
+            (name != load::INCOMPLETE).then_some((entry.metadata().ok()?.modified().ok()?, name))
+        })
+        .collect();
+    found.sort();
+    Ok(found.into_iter().rev().map(|(_, name)| name).collect())
+}
+
+/// Returns the version that was loaded last, and the number of slices of its pending flows.
+fn current(pins: &Pins, versions: &[String]) -> Option<(String, u32)> {
+    let all_maps = MAPS.iter().all(|name| pins.map(name).exists());
+    let pending = table::pending4(pins).ok()?;
+    let slots = pending.len() / PENDING_PER_SLOT;
+    let version = versions.iter().find(|version| load::is_complete(pins, version))?;
+    all_maps.then(|| (version.clone(), slots))
+}
+
+/// Returns the program and version behind each id that is pinned.
+fn program_ids(pins: &Pins, versions: &[String]) -> BTreeMap<u32, (Program, String)> {
+    let mut ids = BTreeMap::new();
+    for version in versions {
+        for program in Program::ALL {
+            let path = pins.object(version).join(program.name());
+            if let Ok(info) = ProgramInfo::from_pin(&path) {
+                ids.insert(info.id(), (program, version.clone()));
+            }
+        }
+    }
+    ids
+}
+
+fn attachment(found: &Attached, ids: &BTreeMap<u32, (Program, String)>) -> Value {
+    let known = ids.get(&found.program_id);
+    Value::Attachment {
+        program: known.map_or(found.program, |(program, _)| *program),
+        digest: known.map(|(_, version)| version.clone()),
+        kind: found.kind,
+    }
+}
+
+fn take_entries(
+    pins: &Pins,
+    links: &BTreeMap<Link, u32>,
+    state: &mut State,
+) -> Result<(), Error> {
+    let node = table::read_node(pins)?;
+    let parties = table::endpoints(pins)?;
+    let (local4, local6) = (table::local4(pins)?, table::local6(pins)?);
+    let names: BTreeMap<u32, &str> = links
+        .iter()
+        .filter_map(|(link, ifindex)| match link {
+            Link::Lxc(name) => Some((*ifindex, name.as_str())),
+            Link::Host | Link::Net | Link::Eth0(_) => None,
+        })
+        .collect();
+    for entry in parties.iter() {
+        let (ifindex, party) = entry.map_err(|error| Error::map("read map", "ENDPOINTS", &error))?;
+        if party.is_endpoint() {
+            let points_here = Points {
+                ipv4: |address: &Addr4| local4.get(address, 0).ok() == Some(ifindex),
+                ipv6: |address: &Addr6| local6.get(address, 0).ok() == Some(ifindex),
+            };
+            let (name, link) = match names.get(&ifindex) {
+                Some(name) => ((*name).to_owned(), LinkRef::Current),
+                None => (format!("#{ifindex}"), LinkRef::Stale(ifindex)),
+            };
+            state.insert(Key::EndpointEntry(name), endpoint(&party, link, &points_here));
+        }
+    }
+    if node.host_ifindex != 0 {
+        let present = links.get(&Link::Host) == Some(&node.host_ifindex);
+        let host = parties.get(&node.host_ifindex, 0).unwrap_or_default();
+        let value = Value::NodeEntry {
+            router4: node.has_ipv4().then(|| node.router4.octets().into()),
+            router6: node.has_ipv6().then(|| node.router6.octets().into()),
+            ipv4: node
+                .ipv4()
+                .and_then(|(prefix, len)| Ipv4Net::new(prefix.octets().into(), len).ok()),
+            ipv6: node
+                .ipv6()
+                .and_then(|(prefix, len)| Ipv6Net::new(prefix.octets().into(), len).ok()),
+            host_mac: Mac(host.mac),
+            host_link: if present { LinkRef::Current } else { LinkRef::Stale(node.host_ifindex) },
+        };
+        state.insert(Key::NodeEntry, value);
+    }
+    if node.generation != 0 {
+        state.insert(Key::Generation, Value::Generation { fingerprint: node.fingerprint });
+    }
+    Ok(())
+}
+
+/// Tells whether an address leads to the party that has it.
+struct Points<F, G> {
+    ipv4: F,
+    ipv6: G,
+}
+
+fn endpoint<F, G>(party: &Party, link: LinkRef, points: &Points<F, G>) -> Value
+where
+    F: Fn(&Addr4) -> bool,
+    G: Fn(&Addr6) -> bool,
+{
+    Value::EndpointEntry {
+        id: party.slot,
+        identity: party.identity,
+        ipv4: party.ipv4().filter(&points.ipv4).map(|address| address.octets().into()),
+        ipv6: party.ipv6().filter(&points.ipv6).map(|address| address.octets().into()),
+        mac: Mac(party.mac),
+        lxc_mac: Mac(party.gateway_mac),
+        mtu: u32::from(party.mtu),
+        link,
+    }
+}

@@ -1,0 +1,193 @@
+//! The bpf(2) calls that aya does not offer: loading a program without an `Ebpf` object, and tcx
+//! links by interface index.
+//!
+//! aya's loader parses the kernel's whole BTF at every start, which costs more time and memory
+//! than everything else that an apply does; our programs need none of it.
+
+use std::ffi::{CStr, CString};
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use aya_obj::generated::{
+    bpf_attach_type, bpf_attr, bpf_cmd, bpf_insn, bpf_link_info, bpf_prog_type,
+};
+use nix::libc;
+
+/// Size of the buffer for the verifier's log, in bytes.
+const LOG_LEN: usize = 1 << 20;
+
+/// Loads a program of the type `SCHED_CLS`.
+///
+/// # Errors
+/// The kernel's error, and the end of the verifier's log.
+pub fn load_classifier(
+    name: &str,
+    instructions: &[bpf_insn],
+) -> Result<OwnedFd, (io::Error, String)> {
+    let first = load(name, instructions, &mut []);
+    first.or_else(|error| {
+        if matches!(error.raw_os_error(), Some(libc::EPERM | libc::ENOMEM)) {
+            return Err((error, String::new()));
+        }
+        let mut log = vec![0_u8; LOG_LEN];
+        load(name, instructions, &mut log).map_err(|error| {
+            let text = CStr::from_bytes_until_nul(&log).unwrap_or_default().to_string_lossy();
+            let from = text.char_indices().rev().nth(2_000).map_or(0, |(index, _)| index);
+            (error, text[from..].to_owned())
+        })
+    })
+}
+
+fn load(name: &str, instructions: &[bpf_insn], log: &mut [u8]) -> io::Result<OwnedFd> {
+    let mut attr = zeroed();
+    // SAFETY: this member is the one that BPF_PROG_LOAD reads; any bytes are valid for it.
+    #[expect(unsafe_code, reason = "the kernel's interface is a union")]
+    let load = unsafe { &mut attr.__bindgen_anon_3 };
+    load.prog_type = bpf_prog_type::BPF_PROG_TYPE_SCHED_CLS as u32;
+    load.insns = instructions.as_ptr() as u64;
+    load.insn_cnt = u32::try_from(instructions.len()).map_err(io::Error::other)?;
+    load.license = c"Dual MIT/GPL".as_ptr() as u64;
+    for (to, from) in load.prog_name[..15].iter_mut().zip(name.bytes()) {
+        *to = from.cast_signed();
+    }
+    if !log.is_empty() {
+        load.log_level = 1;
+        load.log_buf = log.as_mut_ptr() as u64;
+        load.log_size = u32::try_from(log.len()).map_err(io::Error::other)?;
+    }
+    new_fd(bpf_cmd::BPF_PROG_LOAD, &mut attr)
+}
+
+/// Pins an object at a path of a BPF file system.
+///
+/// # Errors
+/// The kernel's error.
+pub fn pin(fd: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    let mut attr = zeroed();
+    // SAFETY: this member is the one that BPF_OBJ_PIN reads; any bytes are valid for it.
+    #[expect(unsafe_code, reason = "the kernel's interface is a union")]
+    let object = unsafe { &mut attr.__bindgen_anon_4 };
+    object.pathname = path.as_ptr() as u64;
+    object.bpf_fd = fd.as_raw_fd().cast_unsigned();
+    bpf(bpf_cmd::BPF_OBJ_PIN, &mut attr).map(drop)
+}
+
+/// Opens a pinned object.
+///
+/// # Errors
+/// The kernel's error.
+pub fn open_pin(path: &Path) -> io::Result<OwnedFd> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    let mut attr = zeroed();
+    // SAFETY: this member is the one that BPF_OBJ_GET reads; any bytes are valid for it.
+    #[expect(unsafe_code, reason = "the kernel's interface is a union")]
+    let object = unsafe { &mut attr.__bindgen_anon_4 };
+    object.pathname = path.as_ptr() as u64;
+    new_fd(bpf_cmd::BPF_OBJ_GET, &mut attr)
+}
+
+/// Attaches a program to a tcx hook of the link with this index.
+///
+/// # Errors
+/// The kernel's error; `EINVAL` from a kernel without tcx.
+pub fn create_tcx_link(
+    program: BorrowedFd<'_>,
+    ifindex: u32,
+    hook: bpf_attach_type,
+) -> io::Result<OwnedFd> {
+    let mut attr = zeroed();
+    // SAFETY: this member is the one that BPF_LINK_CREATE reads; any bytes are valid for it.
+    #[expect(unsafe_code, reason = "the kernel's interface is a union")]
+    let create = unsafe { &mut attr.link_create };
+    create.__bindgen_anon_1.prog_fd = program.as_raw_fd().cast_unsigned();
+    create.__bindgen_anon_2.target_ifindex = ifindex;
+    create.attach_type = hook as u32;
+    new_fd(bpf_cmd::BPF_LINK_CREATE, &mut attr)
+}
+
+/// Replaces the program of a link in one step.
+///
+/// # Errors
+/// The kernel's error.
+pub fn update_link(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::Result<()> {
+    let mut attr = zeroed();
+    // SAFETY: this member is the one that BPF_LINK_UPDATE reads; any bytes are valid for it.
+    #[expect(unsafe_code, reason = "the kernel's interface is a union")]
+    let update = unsafe { &mut attr.link_update };
+    update.link_fd = link.as_raw_fd().cast_unsigned();
+    update.__bindgen_anon_1.new_prog_fd = program.as_raw_fd().cast_unsigned();
+    bpf(bpf_cmd::BPF_LINK_UPDATE, &mut attr).map(drop)
+}
+
+/// Describes a tcx link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TcxLink {
+    pub program_id: u32,
+    /// Index of the link that it is attached to; 0 once that one is gone.
+    pub ifindex: u32,
+}
+
+/// Describes the tcx link behind a descriptor.
+///
+/// # Errors
+/// The kernel's error.
+pub fn tcx_link_info(link: BorrowedFd<'_>) -> io::Result<TcxLink> {
+    let mut info = link_info_zeroed();
+    let mut attr = zeroed();
+    attr.info.bpf_fd = link.as_raw_fd().cast_unsigned();
+    attr.info.info = (&raw mut info) as u64;
+    attr.info.info_len = u32::try_from(size_of::<bpf_link_info>()).map_err(io::Error::other)?;
+    bpf(bpf_cmd::BPF_OBJ_GET_INFO_BY_FD, &mut attr)?;
+    // SAFETY: every member of the union is plain integers, and `tcx` is the one that the kernel
+    // fills for the links that we make.
+    #[expect(unsafe_code, reason = "the kernel's interface is a union")]
+    let ifindex = unsafe { info.__bindgen_anon_1.tcx.ifindex };
+    Ok(TcxLink { program_id: info.prog_id, ifindex })
+}
+
+/// Tells whether the kernel has tcx, by asking what is attached to the link with this index.
+pub fn has_tcx(ifindex: u32) -> bool {
+    let mut attr = zeroed();
+    // SAFETY: this member is the one that BPF_PROG_QUERY reads; any bytes are valid for it.
+    #[expect(unsafe_code, reason = "the kernel's interface is a union")]
+    let query = unsafe { &mut attr.query };
+    query.__bindgen_anon_1.target_ifindex = ifindex;
+    query.attach_type = bpf_attach_type::BPF_TCX_INGRESS as u32;
+    bpf(bpf_cmd::BPF_PROG_QUERY, &mut attr).is_ok()
+}
+
+fn zeroed() -> bpf_attr {
+    // SAFETY: a union of plain integers and pointers; all zero is what the kernel wants in the
+    // parts that a command does not use.
+    #[expect(unsafe_code, reason = "the kernel's interface is a union")]
+    unsafe {
+        std::mem::zeroed()
+    }
+}
+
+fn link_info_zeroed() -> bpf_link_info {
+    // SAFETY: plain integers and unions of them.
+    #[expect(unsafe_code, reason = "the kernel's interface has unions")]
+    unsafe {
+        std::mem::zeroed()
+    }
+}
+
+fn new_fd(command: bpf_cmd, attr: &mut bpf_attr) -> io::Result<OwnedFd> {
+    let fd = RawFd::try_from(bpf(command, attr)?).map_err(io::Error::other)?;
+    // SAFETY: the kernel has just made the descriptor for this call; it has CLOEXEC set.
+    #[expect(unsafe_code, reason = "takes ownership of a descriptor that nobody else has")]
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+fn bpf(command: bpf_cmd, attr: &mut bpf_attr) -> io::Result<i64> {
+    // SAFETY: `attr` has the size that is passed, and the pointers inside it outlive the call.
+    #[expect(unsafe_code, reason = "bpf(2) has no wrapper for these commands")]
+    let result = unsafe {
+        libc::syscall(libc::SYS_bpf, command as u32, &raw mut *attr, size_of::<bpf_attr>())
+    };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}

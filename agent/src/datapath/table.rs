@@ -1,0 +1,166 @@
+//! Typed access to the pinned maps.
+
+use std::os::fd::AsFd;
+
+use aya::Pod;
+use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray};
+use datapath::abi::{Addr4, Addr6, DropCount, Flow, FlowKey, Node, Party, Pending};
+use datapath::verdict::DropReason;
+
+use super::Error;
+use super::pin::Pins;
+
+/// Names every pinned map, in the order in which `status` lists them.
+pub const MAPS: [&str; 13] = [
+    "NODE", "ENDPOINTS", "LOCAL4", "LOCAL6", "FLOWS4", "FLOWS6", "PENDING4", "PENDING6",
+    "FRAGMENTS4", "FRAGMENTS6", "WORK4", "WORK6", "DROPS",
+];
+
+/// Opens the map that holds the node's entry.
+///
+/// # Errors
+/// Names the map and the kernel's error; the same for all functions here.
+pub fn node(pins: &Pins) -> Result<Array<MapData, Node>, Error> {
+    open(pins, "NODE")
+}
+
+/// Opens the map of parties, by the index of their link.
+pub fn endpoints(pins: &Pins) -> Result<HashMap<MapData, u32, Party>, Error> {
+    open(pins, "ENDPOINTS")
+}
+
+/// Opens the map from IPv4 addresses to link indices.
+pub fn local4(pins: &Pins) -> Result<HashMap<MapData, Addr4, u32>, Error> {
+    open(pins, "LOCAL4")
+}
+
+/// Opens the map from IPv6 addresses to link indices.
+pub fn local6(pins: &Pins) -> Result<HashMap<MapData, Addr6, u32>, Error> {
+    open(pins, "LOCAL6")
+}
+
+/// Opens the table of IPv4 flows.
+pub fn flows4(pins: &Pins) -> Result<HashMap<MapData, FlowKey<Addr4>, Flow>, Error> {
+    open(pins, "FLOWS4")
+}
+
+/// Opens the table of IPv6 flows.
+pub fn flows6(pins: &Pins) -> Result<HashMap<MapData, FlowKey<Addr6>, Flow>, Error> {
+    open(pins, "FLOWS6")
+}
+
+/// Opens the table of pending IPv4 flows.
+pub fn pending4(pins: &Pins) -> Result<Array<MapData, Pending<Addr4>>, Error> {
+    open(pins, "PENDING4")
+}
+
+/// Opens the table of pending IPv6 flows.
+pub fn pending6(pins: &Pins) -> Result<Array<MapData, Pending<Addr6>>, Error> {
+    open(pins, "PENDING6")
+}
+
+/// Opens the counters of drops.
+pub fn drops(pins: &Pins) -> Result<PerCpuArray<MapData, DropCount>, Error> {
+    open(pins, "DROPS")
+}
+
+/// Reads the node's entry.
+pub fn read_node(pins: &Pins) -> Result<Node, Error> {
+    node(pins)?.get(&0, 0).map_err(|error| Error::map("read map", "NODE", &error))
+}
+
+/// Sums up what was dropped, for each reason that occurred.
+pub fn read_drops(pins: &Pins) -> Result<Vec<(DropReason, DropCount)>, Error> {
+    let drops = drops(pins)?;
+    let mut found = Vec::new();
+    for reason in DropReason::ALL {
+        let counts = drops
+            .get(&u32::from(*reason as u8), 0)
+            .map_err(|error| Error::map("read map", "DROPS", &error))?;
+        let mut sum = DropCount::default();
+        for count in counts.iter() {
+            sum.packets += count.packets;
+            sum.bytes += count.bytes;
+        }
+        if sum.packets != 0 {
+            found.push((*reason, sum));
+        }
+    }
+    Ok(found)
+}
+
+/// Describes a map for `status`.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct MapStatus {
+    pub name: &'static str,
+    /// Present entries; of an array, all of them.
+    pub entries: u64,
+    pub max_entries: u32,
+    /// What the kernel charges for the map.
+    pub bytes: u64,
+}
+
+/// Describes every map; one that cannot be opened is left out.
+pub fn status(pins: &Pins) -> Vec<MapStatus> {
+    MAPS.iter().filter_map(|name| map_status(pins, name)).collect()
+}
+
+fn map_status(pins: &Pins, name: &'static str) -> Option<MapStatus> {
+    let data = MapData::from_pin(pins.map(name)).ok()?;
+    let info = data.info().ok()?;
+    let bytes = memlock(&data);
+    let max_entries = info.max_entries();
+    let entries = match name {
+        "ENDPOINTS" => count(endpoints(pins).ok()?.keys()),
+        "LOCAL4" => count(local4(pins).ok()?.keys()),
+        "LOCAL6" => count(local6(pins).ok()?.keys()),
+        "FLOWS4" => count(flows4(pins).ok()?.keys()),
+        "FLOWS6" => count(flows6(pins).ok()?.keys()),
+        _ => u64::from(max_entries),
+    };
+    Some(MapStatus { name, entries, max_entries, bytes })
+}
+
+fn count<K>(keys: impl Iterator<Item = K>) -> u64 {
+    u64::try_from(keys.count()).unwrap_or(u64::MAX)
+}
+
+/// Reads the memory that the kernel charges, from the descriptor's entry in `/proc`.
+fn memlock(data: &MapData) -> u64 {
+    use std::os::fd::AsRawFd;
+    let path = format!("/proc/self/fdinfo/{}", data.fd().as_fd().as_raw_fd());
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    text.lines()
+        .find_map(|line| line.strip_prefix("memlock:"))
+        .and_then(|value| value.trim().parse().ok())
+        .unwrap_or(0)
+}
+
+trait Typed: Sized {
+    fn of(map: Map) -> Result<Self, MapError>;
+}
+
+impl<V: Pod> Typed for Array<MapData, V> {
+    fn of(map: Map) -> Result<Self, MapError> {
+        Self::try_from(map)
+    }
+}
+
+impl<V: Pod> Typed for PerCpuArray<MapData, V> {
+    fn of(map: Map) -> Result<Self, MapError> {
+        Self::try_from(map)
+    }
+}
+
+impl<K: Pod, V: Pod> Typed for HashMap<MapData, K, V> {
+    fn of(map: Map) -> Result<Self, MapError> {
+        Self::try_from(map)
+    }
+}
+
+fn open<M: Typed>(pins: &Pins, name: &str) -> Result<M, Error> {
+    MapData::from_pin(pins.map(name))
+        .and_then(Map::from_map_data)
+        .and_then(M::of)
+        .map_err(|error| Error::map("open map", name, &error))
+}

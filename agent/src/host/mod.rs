@@ -1,0 +1,52 @@
+//! The only code that reads or changes the kernel's network objects.
+//!
+//! Everything here is synchronous and acts in the network namespace of the calling thread,
+//! unless a function takes a namespace. BPF objects are the business of `datapath`.
+//!
+//! # Layout
+//! - [`mod@observe`]: what the kernel has now, in the planner's words; `inside` reads endpoints
+//! - [`execute`]: one change of the planner, carried out; [`names`] behind its symbols
+//! - [`link`], [`veth`], [`address`], [`route`]: the objects, one file each
+//! - [`clsact`]: BPF filters on the hooks of a link
+//! - [`mark`]: how our links are told from everybody else's
+//! - [`netns`], [`named`]: network namespaces: entered, and made for a lab
+//! - [`sysctl`], [`bpffs`], [`lock`]: files that stand for kernel state, and the lock of a node
+//! - [`netlink`]: the blocking requester below all of them
+//! - [`error`]: what went wrong, with the kernel's own words
+
+pub mod address;
+pub mod bpffs;
+pub mod clsact;
+pub mod error;
+pub mod execute;
+mod inside;
+pub mod link;
+pub mod lock;
+pub mod mark;
+pub mod named;
+pub mod names;
+pub mod netlink;
+pub mod netns;
+pub mod observe;
+pub mod route;
+pub mod sysctl;
+pub mod veth;
+
+pub use error::{Error, Result};
+pub use execute::Executor;
+pub use names::Names;
+pub use netlink::Netlink;
+pub use observe::{Observation, observe};
+
+/// Is the number that marks our routes (`rtm_protocol`) and addresses (`IFA_PROTO`): free in
+/// `/etc/iproute2/rt_protos`, next to the numbers of other daemons.
+pub const PROTOCOL: u8 = 193;
+
+/// Names the host's side of the pair that carries the router addresses.
+pub const HOST_LINK: &str = "cilium_host";
+
+/// Names the other end of that pair.
+pub const NET_LINK: &str = "cilium_net";
+
+/// Names the link inside an endpoint's namespace.
+pub const ENDPOINT_LINK: &str = "eth0";

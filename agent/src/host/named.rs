@@ -1,0 +1,164 @@
+//! Network namespaces with a name below `/run/netns`, made for a lab.
+//!
+//! They look like those of `ip netns add`, and carry a mark: the alias `ciliate-lab:<lab>` on
+//! their `lo`, which is read back before anything is deleted. A namespace without that mark
+//! is somebody else's.
+//!
+//! A thread makes the namespace, marks it, and only then mounts it on its name: a kill at any
+//! point leaves nothing, or an empty name, or a complete namespace. An empty name (a file
+//! that nothing is mounted on) can be entered by nobody; it is taken over and removed freely.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sched::{CloneFlags, unshare};
+
+use super::error::{Error, Result};
+use super::netns::{OWN, netlink_in, on_thread, open};
+use super::{Netlink, link};
+use crate::plan::object::Netns;
+
+const DIRECTORY: &str = "/run/netns";
+const LOOPBACK: &str = "lo";
+const NOTHING: Option<&str> = None;
+
+/// Creates the namespace `name` for the lab `lab`, with `lo` up.
+///
+/// # Errors
+/// When the name is taken ([`Error::is_exists`]) or the caller is not privileged.
+pub fn create(name: &str, lab: &str) -> Result<()> {
+    prepare_directory()?;
+    let path = path_of(name);
+    if is_namespace(name) {
+        let what = format!("create network namespace {name}");
+        return Err(Error::system(what, Errno::EEXIST));
+    }
+    on_thread(|| {
+        unshare(CloneFlags::CLONE_NEWNET)
+            .map_err(|errno| Error::system("unshare network namespace", errno))?;
+        let mut netlink = Netlink::open()?;
+        link::set_up(&mut netlink, LOOPBACK, true)?;
+        link::set_alias(&mut netlink, LOOPBACK, &mark(lab))?;
+        touch(&path)?;
+        mount(Some(OWN), &path, NOTHING, MsFlags::MS_BIND, NOTHING).map_err(|errno| {
+            drop(fs::remove_file(&path));
+            Error::system(format!("mount network namespace {name}"), errno)
+        })
+    })
+}
+
+/// Deletes the namespace `name` of the lab `lab`; "already gone" is success.
+///
+/// # Errors
+/// When the lab did not make it.
+pub fn delete(name: &str, lab: &str) -> Result<()> {
+    let path = path_of(name);
+    if is_namespace(name) {
+        match lab_of(name)? {
+            Some(found) if found == lab => {}
+            Some(found) => return Err(foreign(name, &format!("made by the lab {found}"))),
+            None => return Err(foreign(name, "not made by a lab; it is left alone")),
+        }
+        umount2(&path, MntFlags::MNT_DETACH)
+            .map_err(|errno| Error::system(format!("unmount network namespace {name}"), errno))?;
+    }
+    match fs::remove_file(&path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(Error::file(format!("remove {}", path.display()), &error))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Returns the lab that made the namespace `name`, if one did.
+///
+/// # Errors
+/// When there is no such namespace.
+pub fn lab_of(name: &str) -> Result<Option<String>> {
+    let mut netlink = netlink_in(open(&Netns::Name(name.into()))?)?;
+    let alias = link::get(&mut netlink, LOOPBACK)?.and_then(|lo| lo.alias);
+    Ok(alias.and_then(|alias| alias.strip_prefix(MARK).map(str::to_owned)))
+}
+
+/// Lists the names below `/run/netns`, sorted.
+///
+/// # Errors
+/// When the directory cannot be read; a missing one holds nothing.
+pub fn list() -> Result<Vec<String>> {
+    let failed = |error: io::Error| Error::file(format!("list {DIRECTORY}"), &error);
+    let entries = match fs::read_dir(DIRECTORY) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        other => other.map_err(failed)?,
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        names.push(
+            entry
+                .map_err(failed)?
+                .file_name()
+                .to_string_lossy()
+                .into_owned(),
+        );
+    }
+    names.sort();
+    Ok(names)
+}
+
+const MARK: &str = "ciliate-lab:";
+
+fn mark(lab: &str) -> String {
+    format!("{MARK}{lab}")
+}
+
+fn path_of(name: &str) -> PathBuf {
+    Netns::Name(name.into()).path()
+}
+
+fn is_namespace(name: &str) -> bool {
+    open(&Netns::Name(name.into())).is_ok()
+}
+
+fn foreign(name: &str, cause: &str) -> Error {
+    Error::ForeignNetns {
+        name: name.into(),
+        cause: cause.into(),
+    }
+}
+
+fn touch(path: &Path) -> Result<File> {
+    OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o444)
+        .open(path)
+        .map_err(|error| Error::file(format!("create {}", path.display()), &error))
+}
+
+/// Makes `/run/netns` a shared mount, as `ip netns add` does: what is mounted below it then
+/// appears in every mount namespace, and disappears there too.
+fn prepare_directory() -> Result<()> {
+    let failed = |errno| Error::system(format!("mount {DIRECTORY}"), errno);
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o755)
+        .create(DIRECTORY)
+        .map_err(|error| Error::file(format!("create {DIRECTORY}"), &error))?;
+    let share = || {
+        let flags = MsFlags::MS_SHARED | MsFlags::MS_REC;
+        mount(NOTHING, DIRECTORY, NOTHING, flags, NOTHING)
+    };
+    match share() {
+        // Not a mount point yet, or not one of this mount namespace.
+        Err(Errno::EINVAL) => {
+            let flags = MsFlags::MS_BIND | MsFlags::MS_REC;
+            mount(Some(DIRECTORY), DIRECTORY, NOTHING, flags, NOTHING).map_err(failed)?;
+            share().map_err(failed)
+        }
+        other => other.map_err(failed),
+    }
+}

@@ -1,0 +1,107 @@
+//! What differs between IPv4 and IPv6; everything else is written once.
+
+use crate::abi::{FlowKey, Node, Party};
+use crate::packet::Packet;
+use crate::tables::Tables;
+use crate::verdict::{DropReason, Verdict};
+
+/// Is a packet that the fast path may handle: whole, without options, in the middle of a flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Plain<A> {
+    pub key: FlowKey<A>,
+    pub hop_limit: u8,
+    /// Length of the IP and transport headers in bytes.
+    pub headers_len: u32,
+}
+
+/// Tells which part of a datagram a packet holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Part {
+    #[default]
+    Whole = 0,
+    /// The first of several fragments.
+    First = 1,
+    /// A later fragment, which has no transport header.
+    Later = 2,
+}
+
+/// Is an IP header, read with all its options and extensions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Header<A> {
+    pub src: A,
+    pub dst: A,
+    /// Where the transport header begins, in bytes from the start of the packet.
+    pub transport: u32,
+    /// Bytes of the datagram behind that point, as the header claims.
+    pub payload_len: u32,
+    /// Identifies the datagram that the packet is a fragment of, in the order of the wire.
+    pub id: u32,
+    /// Where in the datagram the packet's payload belongs, in bytes.
+    pub fragment_offset: u16,
+    pub part: Part,
+    pub hop_limit: u8,
+    /// Protocol behind the last header that belongs to IP.
+    pub protocol: u8,
+    pub pad: [u8; 7],
+}
+
+/// Reads the IP header that begins at `offset` into `header`, which holds nothing of value if a
+/// reason to drop the packet comes back.
+///
+/// One that an error quotes is not compared with the length of the packet, for its end is cut
+/// off.
+#[inline(never)]
+pub fn parse<A: Address, P: Packet>(
+    packet: &P,
+    offset: u32,
+    quoted: bool,
+    header: &mut Header<A>,
+) -> Option<DropReason> {
+    match A::parse(packet, offset, quoted, header) {
+        Ok(()) => None,
+        Err(reason) => Some(reason),
+    }
+}
+
+/// Is an address, and thereby the family of a packet.
+pub trait Address: Copy + Eq {
+    /// Number of the ICMP protocol that belongs to the family.
+    const ICMP: u8;
+
+    /// Reads a packet for the fast path; `None` sends it to the slow one.
+    fn plain<P: Packet>(packet: &P) -> Option<Plain<Self>>;
+
+    /// Reads an IP header; see [`parse`].
+    ///
+    /// # Errors
+    /// The reason to drop a packet whose header is malformed.
+    fn parse<P: Packet>(
+        packet: &P,
+        offset: u32,
+        quoted: bool,
+        header: &mut Header<Self>,
+    ) -> Result<(), DropReason>;
+
+    /// Handles an endpoint's neighbour messages, where they are IP packets; `None` for all other
+    /// packets.
+    fn neighbour<P: Packet, T: Tables<Self>>(
+        packet: &mut P,
+        tables: &T,
+        header: &Header<Self>,
+    ) -> Option<Result<Verdict, DropReason>>;
+
+    /// Takes one from the hop limit of a packet.
+    #[must_use]
+    fn age<P: Packet>(packet: &mut P) -> bool;
+
+    /// Tells whether the party has this address.
+    fn belongs_to(&self, party: &Party) -> bool;
+
+    /// Tells whether the address is a multicast or broadcast one.
+    fn is_multicast(&self) -> bool;
+
+    /// Tells whether the address lies in the node's prefix and is not the router's.
+    fn is_node_local(&self, node: &Node) -> bool;
+}

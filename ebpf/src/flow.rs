@@ -1,0 +1,154 @@
+//! The life of a flow: when a decision is fresh, when a connection has ended.
+//!
+//! A decision is fresh for a second ([`FRESH_NS`]); after that the next packet takes the slow
+//! path and both directions are decided again, so that changes around the node are followed
+//! without an agent. A connection that was idle for longer than its timeout is unknown again.
+
+use crate::abi::{Flow, FlowKey, Pending, Stage};
+use crate::packet::proto;
+use crate::transport::{TCP_ACK, TCP_FIN, TCP_RST, TCP_SYN};
+
+const SECOND_NS: u64 = 1_000_000_000;
+
+/// How long a decision holds before it is made again.
+pub const FRESH_NS: u64 = SECOND_NS;
+
+/// Packets from one side after which a flow counts as wanted although nobody answered.
+pub const PENDING_LIMIT: u64 = 4;
+
+/// RFC 5382 REQ-5: 2 hours 4 minutes for an established connection.
+const TCP_ESTABLISHED_NS: u64 = 7_440 * SECOND_NS;
+/// RFC 5382 REQ-5: 4 minutes for one that opens or closes.
+const TCP_TRANSITORY_NS: u64 = 240 * SECOND_NS;
+/// RFC 4787 REQ-5 recommends 5 minutes.
+const UDP_NS: u64 = 300 * SECOND_NS;
+/// RFC 5508 REQ-1: 60 seconds at least.
+const OTHER_NS: u64 = 60 * SECOND_NS;
+
+/// Returns how long a connection may be idle, in nanoseconds.
+#[inline(always)]
+pub const fn timeout_ns(protocol: u8, stage: Stage) -> u64 {
+    match (protocol, stage) {
+        (proto::TCP, Stage::Established) => TCP_ESTABLISHED_NS,
+        (proto::TCP, Stage::Opening | Stage::Closing) => TCP_TRANSITORY_NS,
+        (proto::UDP, _) => UDP_NS,
+        (_, _) => OTHER_NS,
+    }
+}
+
+/// Tells whether the connection that a flow belongs to still stands.
+#[inline(always)]
+pub fn is_live<A: Copy>(flow: &Flow, key: &FlowKey<A>, now_ns: u64) -> bool {
+    now_ns.saturating_sub(flow.decided_ns) < timeout_ns(key.proto(), flow.stage())
+}
+
+/// Tells whether a flow still waits for its other side.
+#[inline(always)]
+pub fn is_waiting<A: Copy + Eq>(pending: &Pending<A>, key: &FlowKey<A>, now_ns: u64) -> bool {
+    pending.packets != 0
+        && pending.key == *key
+        && now_ns.saturating_sub(pending.seen_ns) < timeout_ns(key.proto(), Stage::Opening)
+}
+
+/// Tells whether a decision may be used without another look.
+#[inline(always)]
+pub fn is_fresh(flow: &Flow, generation: u32, now_ns: u64) -> bool {
+    flow.generation == generation && now_ns.wrapping_sub(flow.decided_ns) < FRESH_NS
+}
+
+/// Returns the stage that a connection is in after a segment with these flags.
+#[inline(always)]
+pub const fn next_stage(stage: Stage, tcp_flags: u8) -> Stage {
+    if tcp_flags & (TCP_FIN | TCP_RST) == 0 { stage } else { Stage::Closing }
+}
+
+/// Tells whether a segment opens the connection anew although an old one is remembered.
+#[inline(always)]
+pub const fn opens_anew(stage: Stage, tcp_flags: u8) -> bool {
+    matches!(stage, Stage::Closing) && tcp_flags & (TCP_SYN | TCP_ACK | TCP_RST) == TCP_SYN
+}
+
+/// Returns the entry of a slot's slice of pending flows that belongs to a key, for a table of
+/// `mask + 1` entries.
+#[inline(always)]
+pub fn pending_index<A: Copy + KeyHash>(slot: u16, key: &FlowKey<A>, mask: u32) -> u32 {
+    let ports = u64::from(key.src_port()) << 16 | u64::from(key.dst_port());
+    let rest = ports << 16 | u64::from(key.proto()) << 8 | u64::from(key.tag());
+    let hash = mix(mix(key.src().hash_word()) ^ mix(key.dst().hash_word().rotate_left(32)) ^ rest);
+    let within = (hash >> 32) as u32 % crate::abi::PENDING_PER_SLOT;
+    (u32::from(slot) * crate::abi::PENDING_PER_SLOT + within) & mask
+}
+
+/// Gives an address as one word, for hashing.
+pub trait KeyHash {
+    /// Returns a word that differs for most different addresses.
+    fn hash_word(&self) -> u64;
+}
+
+impl KeyHash for crate::abi::Addr4 {
+    #[inline(always)]
+    fn hash_word(&self) -> u64 {
+        u64::from(u32::from_ne_bytes(self.octets()))
+    }
+}
+
+impl KeyHash for crate::abi::Addr6 {
+    #[inline(always)]
+    fn hash_word(&self) -> u64 {
+        let [high, low] = self.wire();
+        mix(high) ^ low
+    }
+}
+
+/// Is the finaliser of MurmurHash3: each bit of the input reaches each bit of the output.
+#[inline(always)]
+const fn mix(mut word: u64) -> u64 {
+    word ^= word >> 33;
+    word = word.wrapping_mul(0xff51_afd7_ed55_8ccd);
+    word ^ word >> 33
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{next_stage, opens_anew, pending_index, timeout_ns};
+    use crate::abi::{Addr4, FlowKey, PENDING_PER_SLOT, Stage};
+    use crate::packet::proto;
+    use crate::transport::{TCP_ACK, TCP_FIN, TCP_RST, TCP_SYN};
+
+    #[test]
+    fn fin_and_rst_close_and_nothing_else_does() {
+        assert_eq!(next_stage(Stage::Established, TCP_ACK), Stage::Established);
+        assert_eq!(next_stage(Stage::Established, TCP_FIN | TCP_ACK), Stage::Closing);
+        assert_eq!(next_stage(Stage::Opening, TCP_RST), Stage::Closing);
+        assert_eq!(next_stage(Stage::Closing, TCP_ACK), Stage::Closing);
+    }
+
+    #[test]
+    fn only_a_bare_syn_on_a_closing_connection_opens_it_anew() {
+        assert!(opens_anew(Stage::Closing, TCP_SYN));
+        assert!(!opens_anew(Stage::Closing, TCP_SYN | TCP_ACK));
+        assert!(!opens_anew(Stage::Established, TCP_SYN));
+    }
+
+    #[test]
+    fn an_established_connection_outlives_every_other() {
+        let established = timeout_ns(proto::TCP, Stage::Established);
+
+        assert_eq!(established, 7_440_000_000_000);
+        assert!(timeout_ns(proto::TCP, Stage::Closing) < established);
+        assert!(timeout_ns(proto::UDP, Stage::Established) < established);
+    }
+
+    #[test]
+    fn pending_flows_stay_in_the_slice_of_their_slot() {
+        for slot in 0..16_u16 {
+            for port in 0..1_000_u16 {
+                let address = Addr4::new([10, 0, 0, 1]);
+                let key = FlowKey::new(address, address, proto::UDP, [port.to_be(), 53], 0);
+                let index = pending_index(slot, &key, 16 * PENDING_PER_SLOT - 1);
+
+                assert_eq!(index / PENDING_PER_SLOT, u32::from(slot), "slot of port {port}");
+            }
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! Which flow a fragment belongs to.
+//!
+//! Only the first fragment of a datagram holds ports; the others are matched to it by their
+//! identification. A first fragment too short for its transport header, or a later one that
+//! would overwrite it, is refused (RFC 1858, RFC 7112), so that no fragment slips past a
+//! decision that was made on ports. Fragments that overtake the first one are dropped.
+
+use crate::abi::{FlowKey, FragmentKey};
+use crate::family::{Address, Header, Part};
+use crate::packet::{Packet, proto};
+use crate::tables::Tables;
+use crate::transport::{self, Transport};
+use crate::verdict::DropReason;
+use crate::work::Work;
+
+/// Returns the transport header of a packet: its own, or the one of its first fragment.
+///
+/// # Errors
+/// `InvalidPacket`, `TinyFragment`, `FragmentNotFound`.
+#[inline(always)]
+pub fn transport<A: Address, P: Packet, T: Tables<A>>(
+    packet: &P,
+    tables: &T,
+    header: &Header<A>,
+) -> Result<Transport, DropReason> {
+    let needed = header_len(header.protocol);
+    match header.part {
+        Part::Whole if header.payload_len < needed => Err(DropReason::InvalidPacket),
+        Part::First if header.payload_len < needed => Err(DropReason::TinyFragment),
+        Part::Later if u32::from(header.fragment_offset) < needed => Err(DropReason::TinyFragment),
+        Part::Whole | Part::First => transport::full(packet, header.transport, header.protocol),
+        Part::Later => {
+            let first = tables.fragment(&key(header)).ok_or(DropReason::FragmentNotFound)?;
+            Ok(Transport { ports: first.ports, tag: first.tag, ..Transport::default() })
+        }
+    }
+}
+
+/// Remembers the ports of a first fragment for those that follow.
+#[inline(always)]
+pub fn remember<A: Address, T: Tables<A>>(tables: &mut T, work: &Work<A>) {
+    if work.header.part == Part::First {
+        tables.insert_fragment(&key(&work.header), &work.key.fragment_ports());
+    }
+}
+
+#[inline(always)]
+fn key<A: Address>(header: &Header<A>) -> FragmentKey<A> {
+    FragmentKey::new(header.src, header.dst, header.id, header.protocol)
+}
+
+/// Returns the key of the flow that a packet belongs to.
+#[inline(always)]
+pub fn flow_key<A: Address>(header: &Header<A>, transport: &Transport) -> FlowKey<A> {
+    FlowKey::new(header.src, header.dst, header.protocol, transport.ports, transport.tag)
+}
+
+/// Returns how many bytes of a transport header must be together in one packet.
+#[inline(always)]
+const fn header_len(protocol: u8) -> u32 {
+    match protocol {
+        proto::TCP => 20,
+        proto::UDP | proto::UDP_LITE | proto::ICMP | proto::ICMP6 => 8,
+        proto::SCTP => 12,
+        _ => 0,
+    }
+}

@@ -1,0 +1,204 @@
+//! IPv6 headers and their extensions (RFC 8200).
+//!
+//! The slow path walks over hop-by-hop options, destination options, authentication and fragment
+//! headers, [`MAX_EXTENSIONS`] at most. Routing headers are refused: an endpoint has no business
+//! with source routes (RFC 5095).
+
+use crate::abi::{FlowKey, Node, Party};
+use crate::address::Addr6;
+use crate::checksum;
+use crate::family::{Address, Header, Part, Plain};
+use crate::neighbour;
+use crate::packet::{ETH_LEN, Ipv6Fragment, Ipv6Header, Packet, proto};
+use crate::tables::Tables;
+use crate::transport;
+use crate::verdict::{DropReason, Verdict};
+
+/// Number of extension headers that are followed.
+pub const MAX_EXTENSIONS: u32 = 6;
+
+/// Where the next header, and behind it the hop limit, stand.
+const NEXT_HEADER_OFFSET: usize = ETH_LEN + 6;
+/// Length of the fixed header, in bytes.
+const FIXED_LEN: usize = 40;
+
+const HOP_BY_HOP: u8 = 0;
+const ROUTING: u8 = 43;
+const FRAGMENT: u8 = 44;
+const AUTHENTICATION: u8 = 51;
+const DESTINATION_OPTIONS: u8 = 60;
+
+impl Address for Addr6 {
+    const ICMP: u8 = proto::ICMP6;
+
+    #[inline(always)]
+    fn plain<P: Packet>(packet: &P) -> Option<Plain<Self>> {
+        let ip: Ipv6Header = packet.load(ETH_LEN)?;
+        if ip.version >> 4 != 6 {
+            return None;
+        }
+        let (ports, tag, len) = transport::plain(packet, ETH_LEN + FIXED_LEN, ip.next_header)?;
+        let (src, dst) = (address(ip.src), address(ip.dst));
+        Some(Plain {
+            key: FlowKey::new(src, dst, ip.next_header, ports, tag),
+            hop_limit: ip.hop_limit,
+            headers_len: FIXED_LEN as u32 + len,
+        })
+    }
+
+    #[inline(always)]
+    fn parse<P: Packet>(
+        packet: &P,
+        offset: u32,
+        quoted: bool,
+        header: &mut Header<Self>,
+    ) -> Result<(), DropReason> {
+        let ip: Ipv6Header = packet.read(offset).ok_or(DropReason::InvalidPacket)?;
+        let mut payload_len = u32::from(u16::from_be(ip.payload_len));
+        let there = packet.len().saturating_sub(offset + FIXED_LEN as u32);
+        if payload_len == 0 && packet.gso_size() != 0 {
+            payload_len = there;
+        }
+        if ip.version >> 4 != 6 || (payload_len > there && !quoted) {
+            return Err(DropReason::InvalidPacket);
+        }
+        header.src = address(ip.src);
+        header.dst = address(ip.dst);
+        header.transport = offset + FIXED_LEN as u32;
+        header.payload_len = payload_len;
+        header.id = 0;
+        header.fragment_offset = 0;
+        header.part = Part::Whole;
+        header.hop_limit = ip.hop_limit;
+        header.protocol = ip.next_header;
+        for _ in 0..MAX_EXTENSIONS {
+            match follow(packet, header) {
+                Next::Extension => {}
+                Next::Transport => return Ok(()),
+                Next::Malformed => return Err(DropReason::InvalidPacket),
+                Next::Refused => return Err(DropReason::InvalidExtensionHeader),
+            }
+        }
+        if is_extension(header.protocol) {
+            return Err(DropReason::InvalidExtensionHeader);
+        }
+        Ok(())
+    }
+
+    #[inline(always)]
+    fn neighbour<P: Packet, T: Tables<Self>>(
+        packet: &mut P,
+        tables: &T,
+        header: &Header<Self>,
+    ) -> Option<Result<Verdict, DropReason>> {
+        neighbour::icmp6(packet, tables, header)
+    }
+
+    #[inline(always)]
+    fn age<P: Packet>(packet: &mut P) -> bool {
+        let Some(old) = packet.load::<u16>(NEXT_HEADER_OFFSET) else {
+            return false;
+        };
+        let new = u16::from_be(old).wrapping_sub(1).to_be();
+        packet.adjust_sum(checksum::difference(old, new));
+        packet.store(NEXT_HEADER_OFFSET, new)
+    }
+
+    #[inline(always)]
+    fn belongs_to(&self, party: &Party) -> bool {
+        party.has_ipv6(*self)
+    }
+
+    #[inline(always)]
+    fn is_multicast(&self) -> bool {
+        Self::is_multicast(*self)
+    }
+
+    #[inline(always)]
+    fn is_node_local(&self, node: &Node) -> bool {
+        // Prefixes longer than /64 compare their second half as well.
+        let len = u32::from(node.prefix6_len);
+        let [own, prefix] = [*self, node.prefix6].map(words);
+        let high = own[0] ^ prefix[0];
+        let low = own[1] ^ prefix[1];
+        let same = if len <= 64 {
+            len == 0 || high >> ((64 - len) & 63) == 0
+        } else {
+            high == 0 && low >> ((128 - len) & 63) == 0
+        };
+        node.has_ipv6() && same && *self != node.router6
+    }
+}
+
+#[inline(always)]
+fn address(halves: [u64; 2]) -> Addr6 {
+    Addr6::from_wire(halves)
+}
+
+#[inline(always)]
+fn words(address: Addr6) -> [u64; 2] {
+    address.wire().map(u64::from_be)
+}
+
+#[inline(always)]
+const fn is_extension(protocol: u8) -> bool {
+    matches!(protocol, HOP_BY_HOP | ROUTING | FRAGMENT | AUTHENTICATION | DESTINATION_OPTIONS)
+}
+
+/// Tells what lies behind a header.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+enum Next {
+    Extension,
+    Transport,
+    Malformed,
+    Refused,
+}
+
+/// Steps over one extension header.
+#[inline(never)]
+fn follow<P: Packet>(packet: &P, header: &mut Header<Addr6>) -> Next {
+    let protocol = header.protocol;
+    if !is_extension(protocol) || header.part == Part::Later {
+        return Next::Transport;
+    }
+    if protocol == ROUTING {
+        return Next::Refused;
+    }
+    // A fragment header begins like every other one; its length field is reserved.
+    let Some(extension) = packet.read::<Ipv6Fragment>(header.transport) else {
+        return Next::Malformed;
+    };
+    let units = u32::from(extension.len);
+    let len = match protocol {
+        FRAGMENT => 8,
+        AUTHENTICATION => (units + 2) * 4,
+        _ => (units + 1) * 8,
+    };
+    if protocol == FRAGMENT {
+        let offset = u16::from_be(extension.offset);
+        header.part = part(offset);
+        header.fragment_offset = offset & !7;
+        header.id = extension.id;
+    }
+    if len > header.payload_len {
+        return Next::Malformed;
+    }
+    header.protocol = extension.next_header;
+    header.transport += len;
+    header.payload_len -= len;
+    Next::Extension
+}
+
+/// A fragment header that is neither followed by others nor preceded (an atomic fragment,
+/// RFC 6946) leaves the packet whole.
+#[inline(always)]
+const fn part(offset: u16) -> Part {
+    if offset & !7 != 0 {
+        Part::Later
+    } else if offset & 1 != 0 {
+        Part::First
+    } else {
+        Part::Whole
+    }
+}

@@ -1,0 +1,122 @@
+//! The programs of the tc hooks.
+
+use aya_ebpf::bindings::{BPF_F_INGRESS, TC_ACT_SHOT, TC_ACT_UNSPEC};
+use aya_ebpf::helpers::generated::{bpf_redirect, bpf_redirect_peer};
+use aya_ebpf::macros::classifier;
+use aya_ebpf::programs::TcContext;
+use datapath::Path;
+use datapath::abi::{Addr4, Addr6, CALL_ARP, CALL_SLOW4, CALL_SLOW6};
+use datapath::hook::Hook;
+use datapath::packet::Packet;
+use datapath::verdict::{DropReason, Verdict};
+use datapath::work::Work;
+
+use crate::maps::{CALL, Maps, count_drop, work4, work6};
+use crate::skb::Skb;
+
+#[classifier]
+pub fn from_container(ctx: TcContext) -> i32 {
+    enter(&ctx, Hook::FromContainer)
+}
+
+#[classifier]
+pub fn to_container(ctx: TcContext) -> i32 {
+    enter(&ctx, Hook::ToContainer)
+}
+
+#[classifier]
+pub fn from_host(ctx: TcContext) -> i32 {
+    enter(&ctx, Hook::FromHost)
+}
+
+#[classifier]
+pub fn to_host(ctx: TcContext) -> i32 {
+    enter(&ctx, Hook::ToHost)
+}
+
+#[classifier]
+pub fn slow4(ctx: TcContext) -> i32 {
+    decide(&ctx, work4, datapath::slow)
+}
+
+#[classifier]
+pub fn slow6(ctx: TcContext) -> i32 {
+    decide(&ctx, work6, datapath::slow)
+}
+
+#[classifier]
+pub fn arp(ctx: TcContext) -> i32 {
+    let mut packet = Skb(ctx.skb.skb);
+    let result = if datapath::prepare(&mut packet) {
+        datapath::neighbour::arp(&mut packet, &Maps)
+    } else {
+        Err(DropReason::InvalidPacket)
+    };
+    act(&packet, result)
+}
+
+/// Takes a packet along the fast path, or to the program that decides about it.
+#[inline(always)]
+fn enter(ctx: &TcContext, hook: Hook) -> i32 {
+    let mut packet = Skb(ctx.skb.skb);
+    let (settled, call) = match datapath::enter(&packet, hook) {
+        Ok(Path::Ipv4) => {
+            (datapath::fast::<Addr4, _, _>(&mut packet, &mut Maps, hook), CALL_SLOW4)
+        }
+        Ok(Path::Ipv6) => {
+            (datapath::fast::<Addr6, _, _>(&mut packet, &mut Maps, hook), CALL_SLOW6)
+        }
+        Ok(Path::Arp) => (None, CALL_ARP),
+        Ok(Path::Stack) => (Some(Ok(Verdict::Pass)), 0),
+        Err(reason) => (Some(Err(reason)), 0),
+    };
+    if let Some(result) = settled {
+        return act(&packet, result);
+    }
+    // SAFETY: the context is valid for as long as the program runs.
+    unsafe { (*packet.0).cb[0] = hook as u32 };
+    // SAFETY: a tail call returns only if the program is not there.
+    unsafe { CALL.tail_call(ctx, call) };
+    act(&packet, Err(DropReason::MissedTailCall))
+}
+
+/// Runs a slow path for the hook that the packet came from.
+#[inline(always)]
+fn decide<A: 'static, W, S>(ctx: &TcContext, work: W, slow: S) -> i32
+where
+    W: Fn() -> Option<&'static mut Work<A>>,
+    S: Fn(&mut Skb, &mut Maps, &mut Work<A>) -> Result<Verdict, DropReason>,
+{
+    let mut packet = Skb(ctx.skb.skb);
+    // SAFETY: the context is valid for as long as the program runs.
+    let number = unsafe { (*packet.0).cb[0] };
+    let (Some(hook), Some(work)) = (Hook::from_number(number), work()) else {
+        return act(&packet, Err(DropReason::MissedTailCall));
+    };
+    work.set_hook(hook);
+    if !datapath::prepare(&mut packet) {
+        return act(&packet, Err(DropReason::InvalidPacket));
+    }
+    let result = slow(&mut packet, &mut Maps, work);
+    act(&packet, result)
+}
+
+/// Turns a verdict into what tc does. Passing is `UNSPEC`, never `OK`, so that filters of others
+/// behind ours see the packet too.
+#[inline(always)]
+fn act(packet: &Skb, result: Result<Verdict, DropReason>) -> i32 {
+    match result {
+        Ok(Verdict::Pass) => TC_ACT_UNSPEC,
+        // SAFETY: the helpers only note where the packet goes; the same for all three.
+        Ok(Verdict::Peer(ifindex)) => unsafe { bpf_redirect_peer(ifindex, 0) as i32 },
+        Ok(Verdict::Egress(ifindex)) => unsafe { bpf_redirect(ifindex, 0) as i32 },
+        Ok(Verdict::Host(ifindex)) => unsafe {
+            bpf_redirect(ifindex, u64::from(BPF_F_INGRESS)) as i32
+        },
+        Ok(Verdict::Consumed) => TC_ACT_SHOT as i32,
+        Err(reason) => {
+            count_drop(reason, packet.len());
+            TC_ACT_SHOT as i32
+        }
+    }
+}
