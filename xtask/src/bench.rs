@@ -1,25 +1,17 @@
-//! `cargo xtask bench`: the benches of package `tests`, built as the caller and run as root.
+//! `cargo xtask bench`: the program `bench` of package `tests`, built as the caller and run as root.
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 
 use crate::privilege::privileged;
 use crate::setup::{self, Group};
-use crate::{build, process};
+use crate::{build, process, workspace};
 
 pub(crate) fn run(quick: bool) -> Result<()> {
     setup::run(Group::Demo)?;
-    let benches = build::benches()?;
-    if benches.is_empty() {
-        bail!("bench: package tests has no benches");
+    let mut bench = privileged(build::bench()?);
+    bench.current_dir(workspace::root());
+    if quick {
+        bench.arg("--quick");
     }
-    for bench in benches {
-        println!("== {}", bench.name);
-        let mut command = privileged(&bench.path);
-        command.arg("--bench").current_dir(&bench.folder);
-        if quick {
-            command.arg("--quick");
-        }
-        process::run(&mut command)?;
-    }
-    Ok(())
+    process::run(&mut bench)
 }

@@ -14,10 +14,10 @@ use crate::{process, workspace};
 /// One executable that cargo made.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Executable {
-    /// The target's name: of the binary, the test file or the bench
+    /// The target's name: of the library, the program or the test file
     pub(crate) name: String,
-    /// cargo's word for what it is: `bin`, `lib`, `test`, `bench`
-    pub(crate) kind: String,
+    /// Whether the test runner is linked into it
+    pub(crate) is_test: bool,
     pub(crate) path: PathBuf,
     /// The package's folder, in which cargo runs tests
     pub(crate) folder: PathBuf,
@@ -33,28 +33,28 @@ pub(crate) fn cargo() -> Command {
 /// Builds the shipped, static `ciliate` and returns its path.
 pub(crate) fn static_binary() -> Result<PathBuf> {
     let target = workspace::static_target();
-    let made = executables(cargo().args([
-        "build",
-        "--release",
-        "--package",
+    program(
+        cargo().args([
+            "build",
+            "--release",
+            "--package",
+            "ciliate",
+            "--target",
+            &target,
+        ]),
         "ciliate",
-        "--target",
-        &target,
-    ]))?;
-    made.into_iter()
-        .find(|executable| executable.name == "ciliate" && executable.kind == "bin")
-        .map(|executable| executable.path)
-        .context("build ciliate: cargo named no executable")
+    )
 }
 
-/// Builds the test programs of package `tests` without running them.
-pub(crate) fn privileged_tests() -> Result<Vec<Executable>> {
-    executables(cargo().args(["test", "--no-run", "--package", "tests"]))
+/// Builds all test programs without running them.
+pub(crate) fn tests() -> Result<Vec<Executable>> {
+    test_programs(cargo().args(["test", "--no-run", "--workspace"]))
 }
 
-/// Builds the test programs of package `tests` as static ones, without debug information: they go into a guest's memory.
+/// Builds the test programs of package `tests` as static ones, without debug information: they go
+/// into a guest's memory.
 pub(crate) fn static_tests() -> Result<Vec<Executable>> {
-    executables(
+    test_programs(
         cargo()
             .env("CARGO_PROFILE_DEV_DEBUG", "0")
             .args(["test", "--no-run", "--package", "tests", "--target"])
@@ -62,11 +62,27 @@ pub(crate) fn static_tests() -> Result<Vec<Executable>> {
     )
 }
 
-/// Builds the benches of package `tests` without running them.
-pub(crate) fn benches() -> Result<Vec<Executable>> {
-    let mut made = executables(cargo().args(["bench", "--no-run", "--package", "tests"]))?;
-    made.retain(|executable| executable.kind == "bench");
+/// Builds the program that measures and returns its path.
+pub(crate) fn bench() -> Result<PathBuf> {
+    program(
+        cargo().args(["build", "--release", "--package", "tests", "--bin", "bench"]),
+        "bench",
+    )
+}
+
+/// Keeps what the test runner is linked into: integration tests bring their package's programs along.
+fn test_programs(command: &mut Command) -> Result<Vec<Executable>> {
+    let mut made = executables(command)?;
+    made.retain(|executable| executable.is_test);
     Ok(made)
+}
+
+fn program(command: &mut Command, name: &str) -> Result<PathBuf> {
+    executables(command)?
+        .into_iter()
+        .find(|executable| executable.name == name && !executable.is_test)
+        .map(|executable| executable.path)
+        .with_context(|| format!("build {name}: cargo named no executable"))
 }
 
 fn executables(command: &mut Command) -> Result<Vec<Executable>> {
@@ -88,7 +104,7 @@ fn executable(message: &str) -> Option<Executable> {
     let folder = PathBuf::from(message["manifest_path"].as_str()?);
     Some(Executable {
         name: message["target"]["name"].as_str()?.to_owned(),
-        kind: message["target"]["kind"][0].as_str()?.to_owned(),
+        is_test: message["profile"]["test"].as_bool()?,
         path: message["executable"].as_str()?.into(),
         folder: folder.parent()?.to_owned(),
     })
@@ -101,19 +117,19 @@ mod tests {
     #[test]
     fn executable_is_read_from_cargos_message() {
         let message = r#"{"reason":"compiler-artifact","manifest_path":"/w/tests/Cargo.toml",
-            "target":{"kind":["test"],"name":"lab"},"executable":"/w/target/debug/deps/lab-1"}"#;
+            "target":{"name":"lab"},"profile":{"test":true},"executable":"/w/target/debug/deps/lab-1"}"#;
 
         let read = executable(message).expect("the message names an executable");
 
         assert_eq!(read.name, "lab");
-        assert_eq!(read.kind, "test");
+        assert!(read.is_test, "the message is about a test");
         assert_eq!(read.folder, PathBuf::from("/w/tests"));
     }
 
     #[test]
     fn library_is_no_executable() {
         let message = r#"{"reason":"compiler-artifact","manifest_path":"/w/ebpf/Cargo.toml",
-            "target":{"kind":["lib"],"name":"datapath"},"executable":null}"#;
+            "target":{"name":"datapath"},"profile":{"test":false},"executable":null}"#;
 
         assert_eq!(executable(message), None);
     }

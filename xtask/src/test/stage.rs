@@ -1,5 +1,6 @@
 //! What each stage runs.
 
+use std::borrow::Cow;
 use std::env;
 use std::ffi::OsString;
 use std::fs;
@@ -9,6 +10,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 
 use super::Tally;
+use crate::build::Executable;
 use crate::privilege::privileged_with;
 use crate::setup::{CARGO_DENY, CARGO_FUZZ};
 use crate::{build as builds, demo as demonstration, process, vm, workspace};
@@ -16,6 +18,10 @@ use crate::{build as builds, demo as demonstration, process, vm, workspace};
 const EXAMPLES: &str = "config-examples";
 const FUZZ_FOLDER: &str = "tests/fuzz";
 const FUZZ_SECS: u32 = 60;
+
+/// The folder of the package whose tests all need root, and tests elsewhere that do.
+const PRIVILEGED_FOLDER: &str = "tests";
+const PRIVILEGED_TESTS: [(&str, &str); 1] = [("agent", "host")];
 
 /// Tells test programs where the agent's static binary is.
 const BINARY_VARIABLE: &str = "CILIATE_BINARY";
@@ -73,14 +79,22 @@ pub(super) fn build(_: &mut Tally) -> Result<()> {
 }
 
 pub(super) fn unit(tally: &mut Tally) -> Result<()> {
-    tally.count(builds::cargo().args(["test", "--workspace", "--exclude", "tests"]))
+    for test in builds::tests()?.iter().filter(|test| !needs_root(test)) {
+        println!("-- {} ({})", test.name, package(test));
+        tally.count(
+            Command::new(&test.path)
+                .env("CARGO_MANIFEST_DIR", &test.folder)
+                .current_dir(&test.folder),
+        )?;
+    }
+    tally.count(builds::cargo().args(["test", "--doc", "--workspace", "--exclude", "xtask"]))
 }
 
-/// Runs each test program of package `tests` as root, as cargo would: in the package's folder.
+/// Runs as root, each as cargo would: in its package's folder.
 pub(super) fn privileged(tally: &mut Tally) -> Result<()> {
     let binary = builds::static_binary()?;
-    for test in builds::privileged_tests()? {
-        println!("-- {}", test.name);
+    for test in builds::tests()?.iter().filter(|test| needs_root(test)) {
+        println!("-- {} ({})", test.name, package(test));
         let variables = [
             (BINARY_VARIABLE, binary.display().to_string()),
             ("CARGO_MANIFEST_DIR", test.folder.display().to_string()),
@@ -90,6 +104,17 @@ pub(super) fn privileged(tally: &mut Tally) -> Result<()> {
         tally.count(privileged_with(&variables, &test.path).current_dir(&test.folder))?;
     }
     Ok(())
+}
+
+fn needs_root(test: &Executable) -> bool {
+    package(test) == PRIVILEGED_FOLDER || PRIVILEGED_TESTS.contains(&(&*package(test), &*test.name))
+}
+
+fn package(test: &Executable) -> Cow<'_, str> {
+    test.folder
+        .file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
 }
 
 /// Checks every file of `config-examples`.
