@@ -1,4 +1,7 @@
-//! What the demo must know of the lab: names from its file, addresses and counters from the running agent.
+//! What the demo must know of the lab: names from its file, addresses and counters from the agent.
+//!
+//! Reads no more than it needs, by key, and leaves validation to `ciliate check`. The guest's
+//! commands are made from the same names.
 
 use std::fs;
 use std::path::Path;

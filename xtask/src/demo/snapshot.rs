@@ -1,6 +1,7 @@
 //! The machine's own network namespace as text, to be compared before and after.
 //!
-//! Clocks and counters (lifetimes of leases, tracked connections) change by themselves and are left out.
+//! Clocks and counters (lifetimes of leases, tracked connections) change by themselves and are left
+//! out. What another program changes in the meantime shows up as a difference.
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -1,4 +1,7 @@
 //! Packets of the demo: real clients inside network namespaces, each bounded in count and time.
+//!
+//! The clients are those that anybody would type: ping and iperf3 under `ip netns exec`. Nothing
+//! leaves the lab.
 
 use std::process::{Command, Stdio};
 use std::thread;

@@ -1,4 +1,7 @@
 //! Tools that cargo installs at a pinned version below `target/tools`.
+//!
+//! Called by set-up; the BPF build and the later test stages take the programs from there. A tool of
+//! the user's own, on `PATH` or in cargo's home, is neither used nor replaced.
 
 use std::fs;
 use std::process::Command;

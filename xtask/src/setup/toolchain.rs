@@ -1,4 +1,7 @@
-//! Parts of the toolchain that rustup adds: `RUSTUP_AUTO_INSTALL=0` keeps it from adding what `rust-toolchain.toml` lists.
+//! Parts of the toolchain that rustup adds.
+//!
+//! `RUSTUP_AUTO_INSTALL=0` keeps rustup from adding what `rust-toolchain.toml` lists, so set-up asks
+//! and adds. It works on the toolchain that runs it and never installs another one.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;

@@ -1,4 +1,8 @@
 //! What each stage runs.
+//!
+//! Every stage takes the tally that it adds its tests to and fails at its first error. Tests are
+//! built as the caller; those that need root are named here and run through sudo, one program at a
+//! time, so that a failure names the program.
 
 use std::borrow::Cow;
 use std::env;

@@ -1,4 +1,7 @@
 //! Counting of tests, read from the closing line of Rust's test runner.
+//!
+//! The runner's output passes through unchanged while it is read. What it does not count, such as a
+//! formatter, adds nothing.
 
 use std::io::{BufRead, BufReader};
 use std::ops::AddAssign;

@@ -1,4 +1,7 @@
 //! The guest's first and only root: programs, kernel modules, a list of commands and `init.sh`.
+//!
+//! All content is held in memory and written as one archive. Programs must be static: there is no
+//! library in the guest.
 
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};

@@ -1,4 +1,8 @@
 //! A kernel and a static busybox out of Debian's packages, kept below `target/vm`.
+//!
+//! Downloaded by apt from the machine's own sources and unpacked there, never installed. A newer
+//! kernel of the series has another package name, so it is fetched when apt's lists offer it; the
+//! older folder stays.
 
 use std::fs;
 use std::path::{Path, PathBuf};
