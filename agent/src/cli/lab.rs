@@ -120,6 +120,7 @@ impl Lab {
         if !self.is_partial || !self.has_others() {
             collect(self.delete(&self.segment()));
         }
+        named::remove_directory();
         if failures.is_empty() { Ok(()) } else { Err(Failure::Several(failures)) }
     }
 
