@@ -97,7 +97,7 @@ impl<A: Copy> FlowKey<A> {
         FragmentPorts { ports: [self.src_port, self.dst_port], tag: self.tag, pad: [0; 3] }
     }
 
-    /// Returns the type of an echo, 0 for everything else.
+    /// Returns the type of an echo, 1 for other messages of ICMP, 0 for everything else.
     pub const fn tag(&self) -> u8 {
         self.tag
     }

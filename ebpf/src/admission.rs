@@ -6,7 +6,7 @@
 //!
 //! A flood or a scan therefore evicts only pending flows of the flooder. A packet that finds
 //! neither its flow nor its own pending entry looks for its twin first: an evicted half comes
-//! back from the other one.
+//! back from the other one. A packet that passes several hooks is entered at the first of them only.
 
 use crate::abi::{Flow, FlowKey, Stage};
 use crate::decision::decide;
@@ -27,6 +27,7 @@ pub fn admit<A: Copy + Eq + KeyHash, T: Tables<A>>(
 ) -> Option<DropReason> {
     let stage = match standing(tables, work) {
         Standing::New if work.through_stack() => return Some(DropReason::InvalidSourceIp),
+        _ if work.is_entered() => return None,
         Standing::New | Standing::Pending => {
             wait(tables, work);
             return None;
@@ -71,17 +72,19 @@ fn standing<A: Copy + Eq + KeyHash, T: Tables<A>>(
     work: &mut Work<A>,
 ) -> Standing {
     let (zone, target, tcp_flags) = (work.decided.zone, work.decided.target, work.tcp_flags);
+    let reply = work.key.reversed();
+    // What an earlier packet left behind says nothing about this one.
+    work.pending.packets = 0;
     if let Some(stage) = live_stage(tables, &work.key, zone, work.moment.now_ns) {
         if opens_anew(stage, tcp_flags) {
             tables.remove_flow(&work.key.reversed());
             tables.remove_flow(&work.key);
             return Standing::New;
         }
-        return Standing::known(stage, tcp_flags);
+        return Standing::known(after_answer(tables, &reply, stage), tcp_flags);
     }
-    let reply = work.key.reversed();
     if let Some(stage) = live_stage(tables, &reply, target, work.moment.now_ns) {
-        return Standing::known(stage, tcp_flags);
+        return Standing::known(after_answer(tables, &reply, stage), tcp_flags);
     }
     let key = work.key;
     if waits(tables, work, &key, zone) {
@@ -111,6 +114,20 @@ fn live_stage<A: Copy, T: Tables<A>>(
 ) -> Option<Stage> {
     let flow = tables.flow(key)?;
     (flow.zone == zone && is_live(flow, key, now_ns)).then(|| flow.stage())
+}
+
+/// Returns the stage of a connection on a packet of one side; `reply` is the other side's flow.
+///
+/// A connection that got into the table without an answer leaves its first stage with the answer.
+#[inline(always)]
+fn after_answer<A: Copy, T: Tables<A>>(tables: &mut T, reply: &FlowKey<A>, stage: Stage) -> Stage {
+    if !matches!(stage, Stage::Opening) {
+        return stage;
+    }
+    match tables.flow(reply) {
+        Some(flow) if flow.packets != 0 => Stage::Established,
+        Some(_) | None => stage,
+    }
 }
 
 /// Tells whether a flow of the party behind link `zone` waits for an answer, and leaves a copy
@@ -149,13 +166,18 @@ fn enter<A: Copy + Eq + KeyHash, T: Tables<A>>(tables: &mut T, work: &mut Work<A
 /// Gives the twin the counts of its time as a pending flow.
 #[inline(always)]
 fn bring_counts<A: Copy + Eq>(work: &mut Work<A>) {
-    if work.pending.key == work.key.reversed() && work.pending.zone == work.twin.zone {
+    let pending = &work.pending;
+    let is_twin = pending.key == work.key.reversed() && pending.zone == work.twin.zone;
+    if pending.packets != 0 && is_twin {
         work.twin.packets = work.pending.packets;
         work.twin.bytes = work.pending.bytes;
     }
 }
 
-/// Writes one half, keeping what was counted, and counts a packet of `bytes` unless that is 0.
+/// Writes one half, and counts a packet of `bytes` unless that is 0.
+///
+/// What was counted before is kept, unless it belongs to a connection that has ended or to
+/// somebody else.
 #[inline(always)]
 fn write_half<A: Copy + Eq + KeyHash, T: Tables<A>>(
     tables: &mut T,
@@ -164,7 +186,9 @@ fn write_half<A: Copy + Eq + KeyHash, T: Tables<A>>(
     bytes: u64,
 ) {
     let packets = u64::from(bytes != 0);
-    let Some(flow) = tables.flow(key) else {
+    let now_ns = decided.decided_ns;
+    let same = |flow: &&mut Flow| flow.zone == decided.zone && is_live(flow, key, now_ns);
+    let Some(flow) = tables.flow(key).filter(same) else {
         decided.packets += packets;
         decided.bytes += bytes;
         tables.insert_flow(key, decided);

@@ -26,6 +26,13 @@ impl Hook {
     /// Lists all hooks.
     pub const ALL: [Self; 4] = [Self::FromContainer, Self::ToContainer, Self::FromHost, Self::ToHost];
 
+    /// Tells whether packets come here from another hook, at which they were entered into their
+    /// flows.
+    #[inline(always)]
+    pub const fn only_watches(self) -> bool {
+        matches!(self, Self::ToContainer | Self::ToHost)
+    }
+
     /// Returns the hook with this number.
     #[inline(always)]
     pub const fn from_number(number: u32) -> Option<Self> {

@@ -38,6 +38,10 @@ pub fn is_related<A: Address + KeyHash, P: Packet, T: Tables<A>>(
     let Ok(inner) = transport::quoted(packet, quoted.transport, quoted.protocol) else {
         return false;
     };
+    // Nobody sends an error about an error (RFC 1122 §3.2.2, RFC 4443 §2.4).
+    if inner.is_error {
+        return false;
+    }
     let key = fragment::flow_key(quoted, &inner);
     admission::known(tables, work, &key)
         .is_some_and(|(_, target)| target == work.sender || work.sender == work.moment.host)

@@ -34,6 +34,10 @@ pub fn sender<A: Address, P: Packet, T: Tables<A>>(
             let ifindex = packet.ifindex();
             let party = tables.party(ifindex).ok_or(DropReason::InvalidSourceIp)?;
             speaks_as_itself(packet, party)?;
+            // Only what is addressed to the gateway itself is routed (RFC 1122 §3.3.6).
+            if packet.load(0) != Some(MacPair::new(party.gateway_mac, party.mac)) {
+                return Err(DropReason::InvalidDestinationMac);
+            }
             if !src.belongs_to(party) {
                 return Err(DropReason::InvalidSourceIp);
             }
@@ -50,7 +54,7 @@ pub fn sender<A: Address, P: Packet, T: Tables<A>>(
     }
 }
 
-/// Checks the addresses of an endpoint's frame.
+/// Checks the addresses of an endpoint's frame, which may be for everybody.
 ///
 /// # Errors
 /// `InvalidSourceMac`, `InvalidDestinationMac`.

@@ -106,6 +106,13 @@ impl<A> Work<A> {
         Hook::from_number(self.hook)
     }
 
+    /// Tells whether the packet was entered into its flow before: at the hook that it comes from,
+    /// or before the node's stack had it.
+    #[inline(always)]
+    pub const fn is_entered(&self) -> bool {
+        self.through_stack() || matches!(self.hook(), Some(hook) if hook.only_watches())
+    }
+
     #[inline(always)]
     pub const fn set_hook(&mut self, hook: Hook) {
         self.hook = hook as u32;

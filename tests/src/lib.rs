@@ -1,1 +1,20 @@
-//! Tests.
+//! What the tests of packets share.
+//!
+//! # Layout
+//! - [`isolation`]: a network namespace and a BPF file system of a test's own
+//! - [`party`]: the node that the tests describe, and who is on it
+//! - [`frame`]: packets, built byte by byte
+//! - [`snapshot`]: flows, pending flows and fragments of a node, to be given and compared
+//! - [`kernel`]: the loaded programs, and packets sent through them
+//! - [`row`]: one row of a packet table, run on the host and in the kernel
+//! - [`random`]: a small generator of repeatable numbers
+
+#![expect(clippy::missing_panics_doc, reason = "a test may fail at any step")]
+
+pub mod frame;
+pub mod isolation;
+pub mod kernel;
+pub mod party;
+pub mod random;
+pub mod row;
+pub mod snapshot;

@@ -4,7 +4,9 @@ use std::os::fd::AsFd;
 
 use aya::Pod;
 use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray};
-use datapath::abi::{Addr4, Addr6, DropCount, Flow, FlowKey, Node, Party, Pending};
+use datapath::abi::{
+    Addr4, Addr6, DropCount, Flow, FlowKey, FragmentKey, FragmentPorts, Node, Party, Pending,
+};
 use datapath::verdict::DropReason;
 
 use super::Error;
@@ -57,6 +59,20 @@ pub fn pending4(pins: &Pins) -> Result<Array<MapData, Pending<Addr4>>, Error> {
 /// Opens the table of pending IPv6 flows.
 pub fn pending6(pins: &Pins) -> Result<Array<MapData, Pending<Addr6>>, Error> {
     open(pins, "PENDING6")
+}
+
+/// Opens the table of IPv4 datagrams that are on their way in fragments.
+pub fn fragments4(
+    pins: &Pins,
+) -> Result<HashMap<MapData, FragmentKey<Addr4>, FragmentPorts>, Error> {
+    open(pins, "FRAGMENTS4")
+}
+
+/// Opens the table of IPv6 datagrams that are on their way in fragments.
+pub fn fragments6(
+    pins: &Pins,
+) -> Result<HashMap<MapData, FragmentKey<Addr6>, FragmentPorts>, Error> {
+    open(pins, "FRAGMENTS6")
 }
 
 /// Opens the counters of drops.

@@ -1,0 +1,341 @@
+//! The loaded programs, and packets sent through them by `BPF_PROG_TEST_RUN`.
+//!
+//! The object is the one inside the agent, loaded by the agent's own loader. Redirects are not
+//! followed by a test run: the kernel says that a packet is redirected, not where to; the
+//! rewritten Ethernet addresses tell. Drop reasons are read from the counters.
+//!
+//! Call this on a thread of [`isolated`](crate::isolation::isolated): the programs see only
+//! links of the caller's network namespace.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, ProgramArray};
+use aya::programs::{ProgramInfo, SchedClassifier, TestRun, TestRunOptions};
+use aya::{Pod, TestRunAttrs};
+use ciliate::datapath::load::{self, Sizes};
+use ciliate::datapath::pin::Pins;
+use ciliate::datapath::table;
+use ciliate::host::Netlink;
+use ciliate::plan::object::Program;
+use datapath::abi::{
+    Addr4, Addr6, DropCount, Flow, FlowKey, FragmentKey, FragmentPorts, Node, Party, Pending,
+};
+use datapath::flow::KeyHash;
+use datapath::hook::Hook;
+use datapath::model::{ModelNode, ModelPacket, ModelTables};
+use datapath::verdict::{DropReason, Verdict};
+use nix::time::{ClockId, clock_gettime};
+use rtnetlink::LinkVeth;
+use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_EXCL};
+use rtnetlink::packet_route::RouteNetlinkMessage;
+
+use crate::party::{EMPTY_LINK, SLOTS};
+use crate::snapshot::{Snapshot, Tables};
+
+/// Names the loaded object; any word will do.
+const VERSION: &str = "test";
+
+/// Entries of `FLOWS4`: many more than any test makes, so that nothing is evicted.
+const FLOWS: u32 = 16_384;
+
+/// Room for the longest packet of a test, in bytes.
+const PACKET_MAX: usize = 4_096;
+
+/// Length of `struct __sk_buff`, and where the fields that we set stand.
+const CONTEXT_LEN: usize = 192;
+const IFINDEX_AT: usize = 40;
+const GSO_SEGS_AT: usize = 164;
+const GSO_SIZE_AT: usize = 176;
+
+/// Is what tc is told to do with a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// `TC_ACT_UNSPEC`: others decide.
+    Pass,
+    /// `TC_ACT_REDIRECT`.
+    Redirect,
+    /// `TC_ACT_SHOT`: dropped, or consumed.
+    Shot,
+}
+
+impl Fate {
+    /// Returns what tc must be told for a verdict.
+    pub const fn of(verdict: Result<Verdict, DropReason>) -> Self {
+        match verdict {
+            Ok(Verdict::Pass) => Self::Pass,
+            Ok(Verdict::Peer(_) | Verdict::Egress(_) | Verdict::Host(_)) => Self::Redirect,
+            Ok(Verdict::Consumed) | Err(_) => Self::Shot,
+        }
+    }
+
+    fn from_action(action: u32) -> Self {
+        match action.cast_signed() {
+            -1 => Self::Pass,
+            2 => Self::Shot,
+            7 => Self::Redirect,
+            other => panic!("tc was told {other}, which no verdict means"),
+        }
+    }
+}
+
+/// Holds the loaded programs and their maps.
+pub struct Kernel {
+    pins: Pins,
+    programs: [SchedClassifier; 4],
+    node: Array<MapData, Node>,
+    parties: HashMap<MapData, u32, Party>,
+    tables4: KernelTables<Addr4>,
+    tables6: KernelTables<Addr6>,
+    drops: PerCpuArray<MapData, DropCount>,
+    out: Vec<u8>,
+}
+
+struct KernelTables<A>
+where
+    Pending<A>: Pod,
+{
+    local: HashMap<MapData, A, u32>,
+    flows: HashMap<MapData, FlowKey<A>, Flow>,
+    pending: Array<MapData, Pending<A>>,
+    fragments: HashMap<MapData, FragmentKey<A>, FragmentPorts>,
+}
+
+impl Kernel {
+    /// Makes the links of the tests' node and loads the programs, with pins in `bpffs`.
+    pub fn load(bpffs: &Path) -> Self {
+        make_links();
+        let pins = Pins::new(bpffs, "packets");
+        let sizes = Sizes {
+            flows: FLOWS,
+            endpoint_slots: SLOTS,
+        };
+        load::load(&pins, &sizes, VERSION).expect("load the datapath");
+        Self {
+            programs: Hook::ALL.map(|hook| program(&pins, name(hook))),
+            node: table::node(&pins).expect("open NODE"),
+            parties: table::endpoints(&pins).expect("open ENDPOINTS"),
+            tables4: KernelTables {
+                local: table::local4(&pins).expect("open LOCAL4"),
+                flows: table::flows4(&pins).expect("open FLOWS4"),
+                pending: table::pending4(&pins).expect("open PENDING4"),
+                fragments: table::fragments4(&pins).expect("open FRAGMENTS4"),
+            },
+            tables6: KernelTables {
+                local: table::local6(&pins).expect("open LOCAL6"),
+                flows: table::flows6(&pins).expect("open FLOWS6"),
+                pending: table::pending6(&pins).expect("open PENDING6"),
+                fragments: table::fragments6(&pins).expect("open FRAGMENTS6"),
+            },
+            drops: table::drops(&pins).expect("open DROPS"),
+            out: vec![0; PACKET_MAX],
+            pins,
+        }
+    }
+
+    /// Makes the maps hold what a node in memory holds, and nothing else.
+    pub fn fill(&mut self, model: &ModelNode) {
+        self.set_node(model.tables4.node.unwrap_or_default());
+        replace(&mut self.parties, &model.tables4.parties);
+        self.tables4.fill(&model.tables4);
+        self.tables6.fill(&model.tables6);
+    }
+
+    /// Writes the node's entry.
+    pub fn set_node(&mut self, node: Node) {
+        self.node.set(0, node, 0).expect("write NODE");
+    }
+
+    /// Removes the program of this index from the table of tail calls, for good.
+    pub fn forget_call(&mut self, index: u32) {
+        let path = self.pins.object(VERSION).join("CALL");
+        let map = MapData::from_pin(path)
+            .and_then(Map::from_map_data)
+            .expect("open CALL");
+        let mut calls = ProgramArray::try_from(map).expect("CALL holds programs");
+        calls.clear_index(&index).expect("clear CALL");
+    }
+
+    /// Sends a packet through the program of a hook, and leaves the packet as the program did.
+    pub fn run(&mut self, hook: Hook, packet: &mut ModelPacket) -> Fate {
+        assert!(
+            !packet.has_vlan_tag,
+            "a test run cannot put a tag beside a packet"
+        );
+        let mut context = [0; CONTEXT_LEN];
+        let mut set = |at: usize, value: u32| {
+            context[at..at + 4].copy_from_slice(&value.to_ne_bytes());
+        };
+        set(IFINDEX_AT, packet.ifindex);
+        if packet.gso_size != 0 {
+            let len = u32::try_from(packet.bytes.len()).expect("fits");
+            set(GSO_SIZE_AT, packet.gso_size);
+            set(GSO_SEGS_AT, len.div_ceil(packet.gso_size));
+        }
+        let options = TestRunOptions {
+            data_in: Some(&packet.bytes),
+            data_out: Some(&mut self.out),
+            ctx_in: Some(&context),
+            ctx_out: None,
+            repeat: 1,
+            attrs: TestRunAttrs::new(),
+        };
+        let result = self.programs[index(hook)]
+            .test_run(options)
+            .unwrap_or_else(|error| {
+                panic!(
+                    "run {} on {} bytes: {error:?}",
+                    name(hook),
+                    packet.bytes.len()
+                )
+            });
+        let len = usize::try_from(result.data_size_out).expect("fits");
+        packet.bytes.clear();
+        packet.bytes.extend_from_slice(&self.out[..len]);
+        Fate::from_action(result.return_value)
+    }
+
+    /// Reads flows, pending flows and fragments.
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot {
+            v4: self.tables4.snapshot(),
+            v6: self.tables6.snapshot(),
+        }
+    }
+
+    /// Reads the flows of both families with their times.
+    pub fn flows(
+        &self,
+    ) -> (
+        BTreeMap<FlowKey<Addr4>, Flow>,
+        BTreeMap<FlowKey<Addr6>, Flow>,
+    ) {
+        (
+            dump(&self.tables4.flows).collect(),
+            dump(&self.tables6.flows).collect(),
+        )
+    }
+
+    /// Reads how many packets were dropped, for every reason that occurred, since the load.
+    pub fn drops(&self) -> BTreeMap<DropReason, u64> {
+        let drops = table::read_drops(&self.pins).expect("read DROPS");
+        drops
+            .into_iter()
+            .map(|(reason, count)| (reason, count.packets))
+            .collect()
+    }
+
+    /// Reads how many packets were dropped for one reason since the load.
+    pub fn dropped(&self, reason: DropReason) -> u64 {
+        let counts = self
+            .drops
+            .get(&u32::from(reason as u8), 0)
+            .expect("read DROPS");
+        counts.iter().map(|count| count.packets).sum()
+    }
+
+    /// Returns the kernel's description of every program.
+    pub fn programs(&self) -> BTreeMap<&'static str, ProgramInfo> {
+        let called = ["slow4", "slow6", "arp"].into_iter();
+        let names = called.chain(Program::ALL.iter().map(|program| program.name()));
+        let info = |name| program(&self.pins, name).info().expect("inspect program");
+        names.map(|name| (name, info(name))).collect()
+    }
+}
+
+impl<A: Pod + Ord + KeyHash> KernelTables<A>
+where
+    FlowKey<A>: Pod,
+    FragmentKey<A>: Pod,
+    Pending<A>: Pod + Default,
+{
+    fn fill(&mut self, model: &ModelTables<A>) {
+        replace(&mut self.local, &model.local);
+        replace(&mut self.flows, &model.flows);
+        replace(&mut self.fragments, &model.fragments);
+        for index in 0..self.pending.len() {
+            let wanted = model.pending.get(&index).copied().unwrap_or_default();
+            let entry = self.pending.get(&index, 0).expect("read pending flow");
+            if (entry.version, entry.packets) != (wanted.version, wanted.packets)
+                || wanted.packets != 0
+            {
+                self.pending
+                    .set(index, wanted, 0)
+                    .expect("write pending flow");
+            }
+        }
+    }
+
+    fn snapshot(&self) -> Tables<A> {
+        let pending = (0..self.pending.len()).map(|index| {
+            (
+                index,
+                self.pending.get(&index, 0).expect("read pending flow"),
+            )
+        });
+        Tables::new(dump(&self.flows), pending, dump(&self.fragments))
+    }
+}
+
+/// Reads the clock that the programs read, in nanoseconds.
+pub fn now_ns() -> u64 {
+    let time = clock_gettime(ClockId::CLOCK_MONOTONIC_COARSE).expect("read the clock");
+    let seconds = u64::try_from(time.tv_sec()).expect("time since boot");
+    seconds * 1_000_000_000 + u64::try_from(time.tv_nsec()).expect("below a second")
+}
+
+fn dump<K: Pod, V: Pod>(map: &HashMap<MapData, K, V>) -> impl Iterator<Item = (K, V)> {
+    map.iter().map(|entry| entry.expect("read map"))
+}
+
+fn replace<K: Pod + Ord, V: Pod>(map: &mut HashMap<MapData, K, V>, wanted: &BTreeMap<K, V>) {
+    let found: Vec<K> = map.keys().map(|key| key.expect("read map")).collect();
+    for key in found.iter().filter(|key| !wanted.contains_key(key)) {
+        map.remove(key).expect("remove from map");
+    }
+    for (key, value) in wanted {
+        map.insert(key, value, 0).expect("write map");
+    }
+}
+
+fn program(pins: &Pins, name: &str) -> SchedClassifier {
+    SchedClassifier::from_pin(pins.object(VERSION).join(name)).expect("open program")
+}
+
+const fn index(hook: Hook) -> usize {
+    match hook {
+        Hook::FromContainer => 0,
+        Hook::ToContainer => 1,
+        Hook::FromHost => 2,
+        Hook::ToHost => 3,
+    }
+}
+
+/// Returns the name of the program of a hook.
+pub const fn name(hook: Hook) -> &'static str {
+    match hook {
+        Hook::FromContainer => "from_container",
+        Hook::ToContainer => "to_container",
+        Hook::FromHost => "from_host",
+        Hook::ToHost => "to_host",
+    }
+}
+
+/// Makes a link for every index that packets of tests come from: a test run refuses others.
+fn make_links() {
+    let mut netlink = Netlink::open().expect("open a netlink socket");
+    let parties = crate::party::ALL.iter().map(|who| who.link);
+    for ifindex in parties.chain([EMPTY_LINK]) {
+        let (name, peer) = (format!("link{ifindex}"), format!("peer{ifindex}"));
+        let mut message = LinkVeth::new(&name, &peer).build();
+        message.header.index = ifindex;
+        let request = RouteNetlinkMessage::NewLink(message);
+        netlink
+            .execute(
+                request,
+                NLM_F_CREATE | NLM_F_EXCL,
+                format_args!("add link {name}"),
+            )
+            .expect("make a link");
+    }
+}

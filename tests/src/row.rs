@@ -1,0 +1,284 @@
+//! One row of a packet table: what the node knows and which packet comes, what becomes of both.
+//!
+//! A row runs on the host, where the verdict names its target, and in the kernel. Unless a row
+//! says otherwise the packet passes unchanged and nothing is remembered.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use datapath::abi::Node;
+use datapath::hook::Hook;
+use datapath::model::ModelPacket;
+use datapath::verdict::{DropReason, Verdict};
+
+use crate::isolation::isolated;
+use crate::kernel::{Fate, Kernel, now_ns};
+use crate::party::{self, Who};
+use crate::snapshot::Snapshot;
+
+/// Where a row runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    Both,
+    /// What a test run cannot show.
+    Host,
+}
+
+/// Is a row.
+pub struct Row {
+    name: String,
+    node: Node,
+    hook: Hook,
+    packet: ModelPacket,
+    place: Place,
+    given: Snapshot,
+    verdict: Result<Verdict, DropReason>,
+    leaves: Vec<u8>,
+    then: Snapshot,
+}
+
+impl Row {
+    /// Begins a row: the packet comes to a hook of this link.
+    pub fn new(name: impl Into<String>, hook: Hook, link: u32, bytes: Vec<u8>) -> Self {
+        Self {
+            name: name.into(),
+            node: party::node(),
+            hook,
+            packet: ModelPacket {
+                bytes: bytes.clone(),
+                ifindex: link,
+                ..ModelPacket::default()
+            },
+            place: Place::Both,
+            given: Snapshot::default(),
+            verdict: Ok(Verdict::Pass),
+            leaves: bytes,
+            then: Snapshot::default(),
+        }
+    }
+
+    /// Begins a row: an endpoint sends a packet.
+    pub fn from_container(name: impl Into<String>, from: &Who, bytes: Vec<u8>) -> Self {
+        Self::new(name, Hook::FromContainer, from.link, bytes)
+    }
+
+    /// Begins a row: the node's stack sends a packet to endpoints.
+    pub fn from_host(name: impl Into<String>, bytes: Vec<u8>) -> Self {
+        Self::new(name, Hook::FromHost, party::HOST.link, bytes)
+    }
+
+    /// Begins a row: the node's stack receives a packet from an endpoint.
+    pub fn to_host(name: impl Into<String>, bytes: Vec<u8>) -> Self {
+        Self::new(name, Hook::ToHost, party::HOST.link, bytes)
+    }
+
+    /// Begins a row: a packet of the node's stack reaches an endpoint's link.
+    pub fn to_container(name: impl Into<String>, to: &Who, bytes: Vec<u8>) -> Self {
+        Self::new(name, Hook::ToContainer, to.link, bytes)
+    }
+
+    /// Says what the node knows before, and, unless said otherwise, after the packet.
+    #[must_use]
+    pub fn given(mut self, describe: impl FnOnce(&mut Snapshot)) -> Self {
+        describe(&mut self.given);
+        self.then = self.given.clone().timeless();
+        self
+    }
+
+    /// Changes the node's entry.
+    #[must_use]
+    pub fn node(mut self, change: impl FnOnce(&mut Node)) -> Self {
+        change(&mut self.node);
+        self
+    }
+
+    /// Makes the packet a GSO packet with segments of this many bytes.
+    #[must_use]
+    pub fn gso(mut self, gso_size: u32) -> Self {
+        self.packet.gso_size = gso_size;
+        self
+    }
+
+    /// Puts a VLAN tag beside the packet; such a row runs on the host only.
+    #[must_use]
+    pub fn vlan_beside(mut self) -> Self {
+        self.packet.has_vlan_tag = true;
+        self.place = Place::Host;
+        self
+    }
+
+    /// Says that the packet gets this verdict.
+    #[must_use]
+    pub fn gets(mut self, verdict: Verdict) -> Self {
+        self.verdict = Ok(verdict);
+        self
+    }
+
+    /// Says that the packet is dropped, and counted, for this reason.
+    #[must_use]
+    pub fn dropped(mut self, reason: DropReason) -> Self {
+        self.verdict = Err(reason);
+        self
+    }
+
+    /// Says what the packet looks like afterwards.
+    #[must_use]
+    pub fn leaves(mut self, change: impl FnOnce(Vec<u8>) -> Vec<u8>) -> Self {
+        self.leaves = change(self.leaves);
+        self
+    }
+
+    /// Says that the packet is routed to another endpoint, past the stack.
+    #[must_use]
+    pub fn routed_to(self, to: &Who) -> Self {
+        self.gets(Verdict::Peer(to.link))
+            .leaves(|bytes| crate::frame::aged(crate::frame::sent(bytes, to.mac, to.gateway_mac)))
+    }
+
+    /// Says that the packet enters the node's stack.
+    #[must_use]
+    pub fn to_stack(self) -> Self {
+        let host = party::HOST;
+        self.gets(Verdict::Host(host.link))
+            .leaves(|bytes| crate::frame::sent(bytes, host.mac, host.gateway_mac))
+    }
+
+    /// Says that the packet of the stack goes on to an endpoint.
+    #[must_use]
+    pub fn delivered_to(self, to: &Who) -> Self {
+        self.gets(Verdict::Egress(to.link))
+            .leaves(|bytes| crate::frame::sent(bytes, to.mac, to.gateway_mac))
+    }
+
+    /// Says how what the node knows changes.
+    #[must_use]
+    pub fn then(mut self, change: impl FnOnce(&mut Snapshot)) -> Self {
+        change(&mut self.then);
+        self
+    }
+
+    fn run(&self, kernel: &mut Kernel) -> String {
+        let mut complaints = String::new();
+        let mut model = party::model();
+        let pending_mask = model
+            .tables4
+            .node
+            .expect("the node is described")
+            .pending_mask;
+        let mut node = self.node;
+        node.pending_mask = pending_mask;
+        (model.tables4.node, model.tables6.node) = (Some(node), Some(node));
+        let now_ns = now_ns();
+        (model.tables4.now_ns, model.tables6.now_ns) = (now_ns, now_ns);
+        self.given.give(&mut model, now_ns);
+        kernel.fill(&model);
+
+        let mut packet = self.packet.clone();
+        let verdict = model.run(self.hook, &mut packet);
+        compare(&mut complaints, "host: verdict", &verdict, &self.verdict);
+        compare_bytes(&mut complaints, "host: packet", &packet.bytes, &self.leaves);
+        compare(
+            &mut complaints,
+            "host: tables",
+            &Snapshot::of(&model),
+            &self.then,
+        );
+        if self.place == Place::Host {
+            return complaints;
+        }
+        let mut packet = self.packet.clone();
+        let before = kernel.drops();
+        let fate = kernel.run(self.hook, &mut packet);
+        compare(
+            &mut complaints,
+            "kernel: fate",
+            &fate,
+            &Fate::of(self.verdict),
+        );
+        compare_bytes(
+            &mut complaints,
+            "kernel: packet",
+            &packet.bytes,
+            &self.leaves,
+        );
+        compare(
+            &mut complaints,
+            "kernel: tables",
+            &kernel.snapshot(),
+            &self.then,
+        );
+        let counted = difference(&kernel.drops(), &before);
+        let expected = self
+            .verdict
+            .err()
+            .map(|reason| (reason, 1))
+            .into_iter()
+            .collect();
+        compare(
+            &mut complaints,
+            "kernel: counted drops",
+            &counted,
+            &expected,
+        );
+        complaints
+    }
+}
+
+/// Runs rows against one load of the programs, and fails with everything that is not as the rows
+/// say.
+pub fn run(rows: Vec<Row>) {
+    isolated(|bpffs| {
+        let mut kernel = Kernel::load(bpffs);
+        let mut failures = String::new();
+        for row in &rows {
+            let complaints = row.run(&mut kernel);
+            if !complaints.is_empty() {
+                let _ = writeln!(failures, "\n{}\n{complaints}", row.name);
+            }
+        }
+        assert!(failures.is_empty(), "{failures}");
+    });
+}
+
+/// Returns the names of rows.
+pub fn names(rows: &[Row]) -> Vec<&str> {
+    rows.iter().map(|row| row.name.as_str()).collect()
+}
+
+fn compare<T: PartialEq + std::fmt::Debug>(to: &mut String, what: &str, found: &T, wanted: &T) {
+    if found != wanted {
+        let _ = writeln!(
+            to,
+            "  {what} is\n    {found:?}\n  and should be\n    {wanted:?}"
+        );
+    }
+}
+
+fn compare_bytes(to: &mut String, what: &str, found: &[u8], wanted: &[u8]) {
+    if found != wanted {
+        let [found, wanted] = [found, wanted].map(hex);
+        let _ = writeln!(
+            to,
+            "  {what} is\n    {found}\n  and should be\n    {wanted}"
+        );
+    }
+}
+
+/// Returns bytes as hexadecimal text.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+fn difference(
+    after: &BTreeMap<DropReason, u64>,
+    before: &BTreeMap<DropReason, u64>,
+) -> BTreeMap<DropReason, u64> {
+    let grown = |(reason, count): (&DropReason, &u64)| {
+        let more = count - before.get(reason).copied().unwrap_or(0);
+        (more != 0).then_some((*reason, more))
+    };
+    after.iter().filter_map(grown).collect()
+}

@@ -1,0 +1,153 @@
+//! The packet tables: what the node knows and which packet comes, what becomes of both.
+//!
+//! Each row runs on the host and in the kernel, by BPF_PROG_TEST_RUN; verdict, bytes, tables and
+//! counted drops must be as the row says in both. Needs root.
+
+mod admission;
+mod arp;
+mod errors;
+mod extensions;
+mod fast;
+mod fragments;
+mod headers;
+mod neighbours;
+mod protocols;
+mod readiness;
+mod sources;
+mod stack;
+mod tcp;
+mod way;
+
+use std::collections::BTreeSet;
+
+use tests::frame::{ACK, Frame, PSH, Transport};
+use tests::party::{Family, Who};
+use tests::row::{Row, names, run};
+use tests::snapshot::Snapshot;
+
+/// Returns a segment in the middle of a connection.
+fn segment(from: &Who, to: &Who, family: Family) -> Frame {
+    Frame::new(from, to, family, Transport::tcp(40_000, 80, ACK | PSH))
+}
+
+/// Returns a segment that answers the one above.
+fn answer(from: &Who, to: &Who, family: Family, flags: u8) -> Frame {
+    Frame::new(from, to, family, Transport::tcp(80, 40_000, flags))
+}
+
+/// Puts both halves of the connection of a packet into the tables, `10` packets counted in each.
+fn connect(state: &mut Snapshot, frame: &Frame, from: &Who, to: &Who) {
+    let tuple = frame.tuple();
+    for (tuple, from, to) in [(tuple, from, to), (tuple.reversed(), to, from)] {
+        let mut flow = from.flow_to(to);
+        (flow.packets, flow.bytes) = (10, 1_000);
+        state.flow(tuple, flow);
+    }
+}
+
+/// Counts a packet in its flow, which the state has.
+fn count(state: &mut Snapshot, frame: &Frame) {
+    let len = u64::try_from(frame.bytes().len()).expect("fits");
+    let flow = state.known(frame.tuple());
+    (flow.packets, flow.bytes) = (flow.packets + 1, flow.bytes + len);
+}
+
+#[test]
+fn first_packets_wait_and_answers_enter_the_table() {
+    run(admission::rows());
+}
+
+#[test]
+fn packets_of_known_flows_take_the_fast_path() {
+    run(fast::rows());
+}
+
+#[test]
+fn tcp_flags_move_connections_along() {
+    run(tcp::rows());
+}
+
+#[test]
+fn packets_that_cannot_be_routed_go_to_the_stack() {
+    run(way::rows());
+}
+
+#[test]
+fn arp_is_answered_and_forgeries_are_dropped() {
+    run(arp::rows());
+}
+
+#[test]
+fn neighbour_messages_are_answered_and_forgeries_are_dropped() {
+    run(neighbours::rows());
+}
+
+#[test]
+fn endpoints_speak_as_themselves_only() {
+    run(sources::rows());
+}
+
+#[test]
+fn packets_of_and_for_the_stack_pass() {
+    run(stack::rows());
+}
+
+#[test]
+fn icmp_errors_are_believed_only_if_related() {
+    run(errors::rows());
+}
+
+#[test]
+fn ipv6_extension_headers_are_followed() {
+    run(extensions::rows());
+}
+
+#[test]
+fn fragments_follow_their_first() {
+    run(fragments::rows());
+}
+
+#[test]
+fn malformed_headers_are_dropped() {
+    run(headers::rows());
+}
+
+#[test]
+fn protocols_have_flows_by_ports_or_by_address() {
+    run(protocols::rows());
+}
+
+#[test]
+fn nothing_is_forwarded_by_a_node_that_is_not_ready() {
+    run(readiness::rows());
+}
+
+#[test]
+fn rows_have_names_of_their_own_and_are_many() {
+    let tables: Vec<Vec<Row>> = vec![
+        admission::rows(),
+        fast::rows(),
+        tcp::rows(),
+        way::rows(),
+        arp::rows(),
+        neighbours::rows(),
+        sources::rows(),
+        stack::rows(),
+        errors::rows(),
+        extensions::rows(),
+        fragments::rows(),
+        headers::rows(),
+        protocols::rows(),
+        readiness::rows(),
+    ];
+    let all: Vec<&str> = tables.iter().flat_map(|rows| names(rows)).collect();
+    let distinct: BTreeSet<&str> = all.iter().copied().collect();
+
+    println!("{} rows", all.len());
+    assert_eq!(distinct.len(), all.len(), "each row has a name of its own");
+    assert!(
+        all.len() >= 70,
+        "{} rows are fewer than the project promises",
+        all.len()
+    );
+}
