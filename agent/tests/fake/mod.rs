@@ -102,6 +102,14 @@ impl FakeKernel {
         });
     }
 
+    /// Gives `cilium_host`, if it is there, an address that we did not choose.
+    pub(crate) fn disguise_host_link(&mut self) {
+        self.drifted = true;
+        if let Some(Value::HostLink { host_mac, .. }) = self.objects.get_mut(&Key::HostLink) {
+            host_mac.0[5] = 0xff;
+        }
+    }
+
     /// Returns our objects as an observer sees them.
     pub(crate) fn present(&self) -> State {
         let sysctls = self.originals.keys().filter_map(|path| {
