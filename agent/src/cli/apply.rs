@@ -86,6 +86,9 @@ fn converge(instance: &Instance, topology: &Topology, file: &Path) -> Result<Rep
     let mut system = instance.system()?;
     let desired = desired(&system, topology, instance.bpffs())?;
     system.state().set_namespace(netns::identity(netns::open_own()?)?)?;
+    let places = topology.endpoints.iter();
+    let places = places.map(|endpoint| (endpoint.name.clone(), endpoint.netns.clone()));
+    system.state().add_netns(places.collect())?;
     let mut journal = instance.journal();
     let report = reconcile::apply(&mut system, &desired, &mut journal)?;
     let file = std::path::absolute(file)?;

@@ -11,7 +11,7 @@ use crate::datapath::pin::Pins;
 use crate::datapath::{self, object::DIGEST, sys};
 use crate::host::{self, Names, Netlink, bpffs, link, memory};
 use crate::plan::Step;
-use crate::plan::object::{Ambient, Key, Link, Observed, State, Value};
+use crate::plan::object::{Ambient, Key, Link, Netns, Observed, State, Value};
 
 /// Index of `lo`, which every network namespace has.
 const LOOPBACK: u32 = 1;
@@ -190,9 +190,10 @@ impl Kernel for System {
         for (key, value) in &mut objects {
             if let (Key::EndpointLink(name), Value::EndpointLink { netns: netns @ None, .. }) =
                 (key, value)
-                && !desired.contains_key(&Key::EndpointLink(name.clone()))
             {
-                *netns = self.state.netns(name).cloned();
+                // The peer was not looked for, or is not where it shall be: it is where it was put.
+                let recorded = self.state.netns(name);
+                *netns = recorded.filter(|netns| !is_wanted_at(desired, name, netns)).cloned();
             }
         }
         if bpffs::is_bpffs(&self.bpffs)? {
@@ -217,5 +218,13 @@ impl Kernel for System {
         let result = self.execute_on(&mut run, step);
         self.run = Some(run);
         result
+    }
+}
+
+/// Tells whether an endpoint shall be in this namespace.
+fn is_wanted_at(desired: &State, endpoint: &str, place: &Netns) -> bool {
+    match desired.get(&Key::EndpointLink(endpoint.to_owned())) {
+        Some(Value::EndpointLink { netns, .. }) => netns.as_ref() == Some(place),
+        _ => false,
     }
 }
