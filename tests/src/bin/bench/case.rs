@@ -240,17 +240,23 @@ pub(crate) fn check(pins: &Pins, case: &Case, entry: &SchedClassifier) -> Result
     if case.treatment == Treatment::Any {
         return Ok(());
     }
+    let again = case.treatment == Treatment::Again;
+    // A flow whose second is just over is decided about rightly; then it is young enough.
+    let mut as_said = decides(pins, entry, input)? == again;
+    if !as_said {
+        as_said = decides(pins, entry, input)? == again;
+    }
+    let found = if again { "by the remembered decision" } else { "decided about each time" };
+    ensure!(as_said, "{}: packets are {found}", case.id);
+    Ok(())
+}
+
+/// Tells whether a packet has its flow decided about.
+fn decides(pins: &Pins, entry: &SchedClassifier, input: Input<'_>) -> Result<bool> {
     let before = latest_decision(pins)?;
     sleep(CLOCK_STEP);
     run(entry, input, 10)?;
-    let decided = latest_decision(pins)? != before;
-    ensure!(
-        decided == (case.treatment == Treatment::Again),
-        "{}: packets are {}decided about each time",
-        case.id,
-        if decided { "" } else { "not " }
-    );
-    Ok(())
+    Ok(latest_decision(pins)? != before)
 }
 
 /// Returns when the latest decision in either table of flows was made.
