@@ -40,9 +40,9 @@ pub const CALLS: u32 = 3;
 pub struct FlowKey<A> {
     src: A,
     dst: A,
-    /// Source port, destination port, protocol, tag, two bytes 0. It is written as one word
-    /// because it is read as words right afterwards, by the hash: a load that spans several
-    /// narrow stores waits until they have left the processor's store buffer.
+    /// From the lowest bits up: source port, destination port, protocol, tag, 16 bits 0. It is
+    /// written as one word because it is read as words right afterwards, by the hash: a load
+    /// that spans several narrow stores waits until they have left the store buffer.
     rest: u64,
 }
 
@@ -50,8 +50,8 @@ impl<A: Copy> FlowKey<A> {
     /// Makes a key; ports in the order of the wire.
     #[inline(always)]
     pub const fn new(src: A, dst: A, proto: u8, ports: [u16; 2], tag: u8) -> Self {
-        let [[a, b], [c, d]] = [ports[0].to_ne_bytes(), ports[1].to_ne_bytes()];
-        Self { src, dst, rest: u64::from_ne_bytes([a, b, c, d, proto, tag, 0, 0]) }
+        let ports = ports[0] as u64 | (ports[1] as u64) << 16;
+        Self { src, dst, rest: ports | (proto as u64) << 32 | (tag as u64) << 40 }
     }
 
     /// Returns the key of the opposite direction.
@@ -82,7 +82,7 @@ impl<A: Copy> FlowKey<A> {
 impl<A> FlowKey<A> {
     #[inline(always)]
     pub const fn proto(&self) -> u8 {
-        self.rest.to_ne_bytes()[4]
+        (self.rest >> 32) as u8
     }
 
     /// Returns the source port, or the identifier of an echo.
@@ -104,13 +104,12 @@ impl<A> FlowKey<A> {
     /// Returns the type of an echo, 0 for everything else.
     #[inline(always)]
     pub const fn tag(&self) -> u8 {
-        self.rest.to_ne_bytes()[5]
+        (self.rest >> 40) as u8
     }
 
     #[inline(always)]
     const fn ports(&self) -> [u16; 2] {
-        let [a, b, c, d, ..] = self.rest.to_ne_bytes();
-        [u16::from_ne_bytes([a, b]), u16::from_ne_bytes([c, d])]
+        [self.rest as u16, (self.rest >> 16) as u16]
     }
 }
 
