@@ -12,10 +12,10 @@ use crate::tables::Tables;
 use crate::transport;
 use crate::verdict::{DropReason, Verdict};
 
-/// Where the hop limit, and behind it the protocol, stand.
+/// Where the hop limit stands, and behind it the protocol and the header checksum.
 const TTL_OFFSET: usize = ETH_LEN + 8;
-/// Where the header checksum stands.
-const CHECK_OFFSET: usize = ETH_LEN + 10;
+/// One hop, in the word that holds hop limit and protocol.
+const ONE_HOP: u16 = 0x0100_u16.to_be();
 /// The bits of the fragment field that say "more follow" or "not the first".
 const FRAGMENTED: u16 = 0x3fff_u16.to_be();
 const MORE_FRAGMENTS: u16 = 0x2000;
@@ -86,16 +86,15 @@ impl Address for Addr4 {
 
     #[inline(always)]
     fn age<P: Packet>(packet: &mut P) -> bool {
-        let Some(old) = packet.load::<u16>(TTL_OFFSET) else {
+        let Some(word) = packet.load::<u32>(TTL_OFFSET) else {
             return false;
         };
-        let Some(check) = packet.load::<u16>(CHECK_OFFSET) else {
-            return false;
-        };
-        let new = u16::from_be(old).wrapping_sub(0x0100).to_be();
+        let [ttl, protocol, a, b] = word.to_ne_bytes();
+        let check = checksum::update(u16::from_ne_bytes([a, b]), ONE_HOP, 0);
+        let [a, b] = check.to_ne_bytes();
+        let aged = u32::from_ne_bytes([ttl.wrapping_sub(1), protocol, a, b]);
         // The sum over the whole packet stays as it is: the two changes cancel out.
-        packet.store(TTL_OFFSET, new)
-            && packet.store(CHECK_OFFSET, checksum::update(check, old, new))
+        packet.store(TTL_OFFSET, aged)
     }
 
     #[inline(always)]

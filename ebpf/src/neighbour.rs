@@ -113,16 +113,14 @@ fn solicitation<P: Packet, T: Tables<Addr6>>(
         return Ok(Verdict::Consumed);
     }
     let option = option(packet, header);
-    let says_own_mac =
-        option.is_none_or(|option| option.kind != SOURCE_LINK_LAYER || option.mac == party.mac);
+    let says_own_mac = option.kind != SOURCE_LINK_LAYER || option.mac == party.mac;
     if !(party.has_ipv6(header.src) || header.src.is_link_local()) || !says_own_mac {
         return Err(DropReason::ForgedNeighbour);
     }
     if party.has_ipv6(target) {
         return Ok(Verdict::Consumed);
     }
-    let with_option = option.is_some_and(|option| option.kind == SOURCE_LINK_LAYER);
-    answer(packet, party, header, target, with_option)?;
+    answer(packet, party, header, target, option.kind == SOURCE_LINK_LAYER)?;
     packet.set_for_host();
     Ok(Verdict::Peer(ifindex))
 }
@@ -137,8 +135,8 @@ fn advertisement<P: Packet, T: Tables<Addr6>>(
     let party = tables.party(packet.ifindex()).ok_or(DropReason::InvalidSourceIp)?;
     let message = message(packet, party, header)?;
     let target = Addr6::from_wire(message.target);
-    let says_own_mac = option(packet, header)
-        .is_none_or(|option| option.kind != TARGET_LINK_LAYER || option.mac == party.mac);
+    let option = option(packet, header);
+    let says_own_mac = option.kind != TARGET_LINK_LAYER || option.mac == party.mac;
     if (party.has_ipv6(target) || target.is_link_local()) && says_own_mac {
         Ok(Verdict::Consumed)
     } else {
@@ -161,14 +159,20 @@ fn message<P: Packet>(
     packet.load(MESSAGE_OFFSET).ok_or(DropReason::InvalidPacket)
 }
 
-/// Reads the first option, if there is one of the length of an Ethernet address.
+/// Reads the first option, if there is one of the length of an Ethernet address; else its kind
+/// is 0.
+///
+/// verifier (all): "bitwise operator &= on pointer prohibited": what an `Option` holds beside
+/// `None` is undefined, and the compiler looks at it before it looks at the tag.
 #[inline(always)]
-fn option<P: Packet>(packet: &P, header: &Header<Addr6>) -> Option<LinkLayerOption> {
+fn option<P: Packet>(packet: &P, header: &Header<Addr6>) -> LinkLayerOption {
     if header.payload_len < MESSAGE_LEN + OPTION_LEN {
-        return None;
+        return LinkLayerOption::default();
     }
-    let option: LinkLayerOption = packet.load(OPTION_OFFSET)?;
-    (option.len == 1).then_some(option)
+    match packet.load::<LinkLayerOption>(OPTION_OFFSET) {
+        Some(option) if option.len == 1 => option,
+        _ => LinkLayerOption::default(),
+    }
 }
 
 /// Turns a solicitation into the advertisement that answers it.
