@@ -126,3 +126,33 @@ const fn part(fragment: u16) -> Part {
         Part::Whole
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Address, TTL_OFFSET};
+    use crate::abi::Addr4;
+    use crate::checksum;
+    use crate::model::ModelPacket;
+    use crate::packet::Packet;
+
+    const CHECK_OFFSET: usize = TTL_OFFSET + 2;
+
+    #[test]
+    fn one_hop_less_updates_the_checksum_as_rfc_1624_says() {
+        for ttl in 1..=u8::MAX {
+            for check in [0, 1, 0x00ff, 0x0100, 0x7fff, 0xfeff, 0xff00, 0xfffe, 0xffff_u16] {
+                let mut packet = ModelPacket { bytes: vec![0; 34], ..ModelPacket::default() };
+                let [old, new] = [ttl, ttl - 1].map(|ttl| u16::from_ne_bytes([ttl, 6]));
+                let check = check.to_be();
+                let written = packet.store(TTL_OFFSET, old) && packet.store(CHECK_OFFSET, check);
+
+                let aged = written && Addr4::age(&mut packet);
+
+                assert!(aged, "the header is there");
+                assert_eq!(packet.load(TTL_OFFSET), Some(new));
+                let expected = checksum::update(check, old, new);
+                assert_eq!(packet.load(CHECK_OFFSET), Some(expected), "hop limit {ttl}");
+            }
+        }
+    }
+}
