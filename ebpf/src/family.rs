@@ -93,7 +93,7 @@ pub trait Address: Copy + Eq {
         work: &mut Work<Self>,
     ) -> Option<DropReason>;
 
-    /// Takes one from the hop limit of a packet.
+    /// Takes one from the hop limit of a packet; it must not be 0.
     #[must_use]
     fn age<P: Packet>(packet: &mut P) -> bool;
 

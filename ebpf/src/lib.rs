@@ -105,8 +105,8 @@ pub fn fast<A: Address, P: Packet, T: Tables<A>>(
     let plain = A::plain(packet)?;
     let generation = tables.node()?.generation;
     let now_ns = tables.now_ns();
-    let (ifindex, len) = (packet.ifindex(), packet.len());
     let flow = tables.flow(&plain.key)?;
+    let ifindex = packet.ifindex();
     if !flow::is_fresh(flow, generation, now_ns) {
         return None;
     }
@@ -125,7 +125,7 @@ pub fn fast<A: Address, P: Packet, T: Tables<A>>(
         }
     }
     flow.packets += 1;
-    flow.bytes += u64::from(len);
+    flow.bytes += u64::from(packet.len());
     Some(forward::forward::<A, P>(packet, hook, &way))
 }
 

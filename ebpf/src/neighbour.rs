@@ -174,6 +174,9 @@ fn message<P: Packet>(
 }
 
 /// Reads the first option; one of another kind or length counts as none.
+///
+/// verifier (all): "bitwise operator &= on pointer prohibited": what an `Option` holds beside
+/// `None` is undefined, and the compiler looks at it before it looks at the tag.
 #[inline(always)]
 fn option<P: Packet>(packet: &P, header: &Header<Addr6>, kind: u8) -> LinkLayerOption {
     if header.payload_len < MESSAGE_LEN + OPTION_LEN {

@@ -56,27 +56,35 @@ pub fn arp(ctx: TcContext) -> i32 {
 }
 
 /// Takes a packet along the fast path, or to the program that decides about it.
+///
+/// Each way ends here on its own: joined ones would carry their verdicts packed and compare
+/// them again.
 #[inline(always)]
 fn enter(ctx: &TcContext, hook: Hook) -> i32 {
     let mut packet = Skb(ctx.skb.skb);
-    let (settled, call) = match datapath::enter(&packet, hook) {
-        Ok(Path::Ipv4) => {
-            (datapath::fast::<Addr4, _, _>(&mut packet, &mut Maps, hook), CALL_SLOW4)
-        }
-        Ok(Path::Ipv6) => {
-            (datapath::fast::<Addr6, _, _>(&mut packet, &mut Maps, hook), CALL_SLOW6)
-        }
-        Ok(Path::Arp) => (None, CALL_ARP),
-        Ok(Path::Stack) => (Some(Ok(Verdict::Pass)), 0),
-        Err(reason) => (Some(Err(reason)), 0),
-    };
-    if let Some(result) = settled {
-        return act(&packet, result);
+    match datapath::enter(&packet, hook) {
+        Ok(Path::Ipv4) => match datapath::fast::<Addr4, _, _>(&mut packet, &mut Maps, hook) {
+            Some(result) => act(&packet, result),
+            None => call(ctx, hook, CALL_SLOW4),
+        },
+        Ok(Path::Ipv6) => match datapath::fast::<Addr6, _, _>(&mut packet, &mut Maps, hook) {
+            Some(result) => act(&packet, result),
+            None => call(ctx, hook, CALL_SLOW6),
+        },
+        Ok(Path::Arp) => call(ctx, hook, CALL_ARP),
+        Ok(Path::Stack) => act(&packet, Ok(Verdict::Pass)),
+        Err(reason) => act(&packet, Err(reason)),
     }
+}
+
+/// Goes on with another program.
+#[inline(always)]
+fn call(ctx: &TcContext, hook: Hook, index: u32) -> i32 {
+    let packet = Skb(ctx.skb.skb);
     // SAFETY: the context is valid for as long as the program runs.
     unsafe { (*packet.0).cb[0] = hook as u32 };
     // SAFETY: a tail call returns only if the program is not there.
-    unsafe { CALL.tail_call(ctx, call) };
+    unsafe { CALL.tail_call(ctx, index) };
     act(&packet, Err(DropReason::MissedTailCall))
 }
 
