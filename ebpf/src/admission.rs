@@ -67,10 +67,7 @@ impl Standing {
 }
 
 #[inline(never)]
-fn standing<A: Copy + Eq + KeyHash, T: Tables<A>>(
-    tables: &mut T,
-    work: &mut Work<A>,
-) -> Standing {
+fn standing<A: Copy + Eq + KeyHash, T: Tables<A>>(tables: &mut T, work: &mut Work<A>) -> Standing {
     let (zone, target, tcp_flags) = (work.decided.zone, work.decided.target, work.tcp_flags);
     let reply = work.key.reversed();
     // What an earlier packet left behind says nothing about this one.
