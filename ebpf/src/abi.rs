@@ -60,6 +60,7 @@ impl<A: Copy> FlowKey<A> {
 
     /// Returns the key of the opposite direction.
     #[inline(always)]
+    #[must_use]
     pub const fn reversed(self) -> Self {
         let tag = match (self.proto(), self.tag()) {
             (proto::ICMP, 8) => 0,
@@ -129,7 +130,7 @@ impl<A: fmt::Debug> fmt::Debug for FlowKey<A> {
             .field("ports", &[self.src_port(), self.dst_port()])
             .field("proto", &self.proto())
             .field("tag", &self.tag())
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 

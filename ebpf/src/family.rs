@@ -60,10 +60,7 @@ pub fn parse<A: Address, P: Packet>(
     quoted: bool,
     header: &mut Header<A>,
 ) -> Option<DropReason> {
-    match A::parse(packet, offset, quoted, header) {
-        Ok(()) => None,
-        Err(reason) => Some(reason),
-    }
+    A::parse(packet, offset, quoted, header).err()
 }
 
 /// Is an address, and thereby the family of a packet.

@@ -108,6 +108,7 @@ impl MacPair {
 
     /// Returns the same pair as the answer to the frame carries it.
     #[inline(always)]
+    #[must_use]
     pub const fn reversed(self) -> Self {
         Self::new(self.source(), self.destination())
     }

@@ -194,7 +194,7 @@ impl Row {
             &self.then,
         );
         if is_too_old {
-            println!("{}: host only: older than this machine's uptime", self.name);
+            note(&self.name);
         }
         if self.place == Place::Host || is_too_old {
             return complaints;
@@ -237,13 +237,18 @@ impl Row {
     }
 }
 
+#[expect(clippy::print_stdout, reason = "the reader of the test shall know")]
+fn note(name: &str) {
+    println!("{name}: host only: older than this machine's uptime");
+}
+
 /// Runs rows against one load of the programs, and fails with everything that is not as the rows
 /// say.
-pub fn run(rows: Vec<Row>) {
+pub fn run(rows: &[Row]) {
     isolated(|bpffs| {
         let mut kernel = Kernel::load(bpffs);
         let mut failures = String::new();
-        for row in &rows {
+        for row in rows {
             let complaints = row.run(&mut kernel);
             if !complaints.is_empty() {
                 let _ = writeln!(failures, "\n{}\n{complaints}", row.name);

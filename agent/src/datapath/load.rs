@@ -249,7 +249,7 @@ fn fill_calls(tables: &BTreeMap<String, Table>, folder: &Path) -> Result<(), Err
     sys::pin(table.data.fd().as_fd(), &path).map_err(Error::at("pin map", &path))?;
     let opened = MapData::from_pin(&path)
         .and_then(Map::from_map_data)
-        .and_then(|map| ProgramArray::try_from(map));
+        .and_then(ProgramArray::try_from);
     let mut calls = opened.map_err(|error| Error::map("open map", CALL, &error))?;
     for (name, index) in CALLED {
         let path = folder.join(name);
