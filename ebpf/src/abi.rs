@@ -51,7 +51,11 @@ impl<A: Copy> FlowKey<A> {
     #[inline(always)]
     pub const fn new(src: A, dst: A, proto: u8, ports: [u16; 2], tag: u8) -> Self {
         let ports = ports[0] as u64 | (ports[1] as u64) << 16;
-        Self { src, dst, rest: ports | (proto as u64) << 32 | (tag as u64) << 40 }
+        Self {
+            src,
+            dst,
+            rest: ports | (proto as u64) << 32 | (tag as u64) << 40,
+        }
     }
 
     /// Returns the key of the opposite direction.
@@ -98,7 +102,11 @@ impl<A> FlowKey<A> {
     /// Returns what the later fragments of a datagram of this flow cannot say themselves.
     #[inline(always)]
     pub const fn fragment_ports(&self) -> FragmentPorts {
-        FragmentPorts { ports: self.ports(), tag: self.tag(), pad: [0; 3] }
+        FragmentPorts {
+            ports: self.ports(),
+            tag: self.tag(),
+            pad: [0; 3],
+        }
     }
 
     /// Returns the type of an echo, 0 for everything else.
@@ -287,7 +295,15 @@ impl Party {
     /// Describes the node's stack: `mac` is the address of `cilium_host`, `gateway_mac` that of
     /// `cilium_net`.
     pub fn host(ifindex: u32, mac: [u8; 6], gateway_mac: [u8; 6], mtu: u16) -> Self {
-        Self { ifindex, identity: 1, slot: SLOT_HOST, mtu, mac, gateway_mac, ..Self::default() }
+        Self {
+            ifindex,
+            identity: 1,
+            slot: SLOT_HOST,
+            mtu,
+            mac,
+            gateway_mac,
+            ..Self::default()
+        }
     }
 
     /// Describes an endpoint; `mac` is its own address, `gateway_mac` that of its `lxc` link.
@@ -419,7 +435,13 @@ pub struct FragmentKey<A> {
 impl<A> FragmentKey<A> {
     #[inline(always)]
     pub const fn new(src: A, dst: A, id: u32, proto: u8) -> Self {
-        Self { src, dst, id, proto, pad: [0; 3] }
+        Self {
+            src,
+            dst,
+            id,
+            proto,
+            pad: [0; 3],
+        }
     }
 }
 
@@ -467,7 +489,10 @@ mod tests {
         let request = FlowKey::new(a, b, proto::ICMP, [7, 7], 8);
 
         assert_eq!(tcp.reversed().reversed(), tcp);
-        assert_eq!(request.reversed(), FlowKey::new(b, a, proto::ICMP, [7, 7], 0));
+        assert_eq!(
+            request.reversed(),
+            FlowKey::new(b, a, proto::ICMP, [7, 7], 0)
+        );
         assert_eq!(request.reversed().reversed(), request);
     }
 }

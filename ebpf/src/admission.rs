@@ -66,10 +66,7 @@ impl Standing {
 }
 
 #[inline(never)]
-fn standing<A: Copy + Eq + KeyHash, T: Tables<A>>(
-    tables: &mut T,
-    work: &mut Work<A>,
-) -> Standing {
+fn standing<A: Copy + Eq + KeyHash, T: Tables<A>>(tables: &mut T, work: &mut Work<A>) -> Standing {
     let (zone, target, tcp_flags) = (work.decided.zone, work.decided.target, work.tcp_flags);
     if let Some(stage) = live_stage(tables, &work.key, zone, work.moment.now_ns) {
         if opens_anew(stage, tcp_flags) {

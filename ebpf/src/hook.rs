@@ -24,7 +24,12 @@ pub enum Hook {
 
 impl Hook {
     /// Lists all hooks.
-    pub const ALL: [Self; 4] = [Self::FromContainer, Self::ToContainer, Self::FromHost, Self::ToHost];
+    pub const ALL: [Self; 4] = [
+        Self::FromContainer,
+        Self::ToContainer,
+        Self::FromHost,
+        Self::ToHost,
+    ];
 
     /// Returns the hook with this number.
     #[inline(always)]

@@ -33,7 +33,10 @@ impl Address for Addr4 {
             return None;
         }
         let (ports, tag, len) = transport::plain(packet, ETH_LEN + PLAIN_LEN, ip.protocol)?;
-        let (src, dst) = (Self::new(ip.src.to_ne_bytes()), Self::new(ip.dst.to_ne_bytes()));
+        let (src, dst) = (
+            Self::new(ip.src.to_ne_bytes()),
+            Self::new(ip.dst.to_ne_bytes()),
+        );
         Some(Plain {
             key: FlowKey::new(src, dst, ip.protocol, ports, tag),
             hop_limit: ip.ttl,
@@ -140,8 +143,13 @@ mod tests {
     #[test]
     fn one_hop_less_updates_the_checksum_as_rfc_1624_says() {
         for ttl in 1..=u8::MAX {
-            for check in [0, 1, 0x00ff, 0x0100, 0x7fff, 0xfeff, 0xff00, 0xfffe, 0xffff_u16] {
-                let mut packet = ModelPacket { bytes: vec![0; 34], ..ModelPacket::default() };
+            for check in [
+                0, 1, 0x00ff, 0x0100, 0x7fff, 0xfeff, 0xff00, 0xfffe, 0xffff_u16,
+            ] {
+                let mut packet = ModelPacket {
+                    bytes: vec![0; 34],
+                    ..ModelPacket::default()
+                };
                 let [old, new] = [ttl, ttl - 1].map(|ttl| u16::from_ne_bytes([ttl, 6]));
                 let check = check.to_be();
                 let written = packet.store(TTL_OFFSET, old) && packet.store(CHECK_OFFSET, check);

@@ -7,9 +7,7 @@
 use crate::abi::{Addr4, Addr6, Party};
 use crate::checksum;
 use crate::family::{Header, Part};
-use crate::packet::{
-    Arp, ETH_LEN, Ipv6Header, LinkLayerOption, MacPair, Neighbour, Packet, proto,
-};
+use crate::packet::{Arp, ETH_LEN, Ipv6Header, LinkLayerOption, MacPair, Neighbour, Packet, proto};
 use crate::source::speaks_as_itself;
 use crate::tables::Tables;
 use crate::verdict::{DropReason, Verdict};
@@ -48,10 +46,7 @@ const OPTION_LEN: u32 = 8;
 /// # Errors
 /// `ForgedArp`, `InvalidPacket`, `InvalidSourceMac`, `InvalidDestinationMac`.
 #[inline(always)]
-pub fn arp<P: Packet, T: Tables<Addr4>>(
-    packet: &mut P,
-    tables: &T,
-) -> Result<Verdict, DropReason> {
+pub fn arp<P: Packet, T: Tables<Addr4>>(packet: &mut P, tables: &T) -> Result<Verdict, DropReason> {
     let ifindex = packet.ifindex();
     let party = tables.party(ifindex).ok_or(DropReason::InvalidSourceIp)?;
     speaks_as_itself(packet, party)?;
@@ -120,7 +115,13 @@ fn solicitation<P: Packet, T: Tables<Addr6>>(
     if party.has_ipv6(target) {
         return Ok(Verdict::Consumed);
     }
-    answer(packet, party, header, target, option.kind == SOURCE_LINK_LAYER)?;
+    answer(
+        packet,
+        party,
+        header,
+        target,
+        option.kind == SOURCE_LINK_LAYER,
+    )?;
     packet.set_for_host();
     Ok(Verdict::Peer(ifindex))
 }
@@ -132,7 +133,9 @@ fn advertisement<P: Packet, T: Tables<Addr6>>(
     tables: &T,
     header: &Header<Addr6>,
 ) -> Result<Verdict, DropReason> {
-    let party = tables.party(packet.ifindex()).ok_or(DropReason::InvalidSourceIp)?;
+    let party = tables
+        .party(packet.ifindex())
+        .ok_or(DropReason::InvalidSourceIp)?;
     let message = message(packet, party, header)?;
     let target = Addr6::from_wire(message.target);
     let option = option(packet, header);
@@ -184,7 +187,11 @@ fn answer<P: Packet>(
     target: Addr6,
     with_option: bool,
 ) -> Result<(), DropReason> {
-    let len = if with_option { MESSAGE_LEN + OPTION_LEN } else { MESSAGE_LEN };
+    let len = if with_option {
+        MESSAGE_LEN + OPTION_LEN
+    } else {
+        MESSAGE_LEN
+    };
     let ip = Ipv6Header {
         version: 0x60,
         flow: [0; 3],
@@ -212,10 +219,18 @@ fn answer<P: Packet>(
         flags: ADVERTISED_FLAGS,
         target: target.wire(),
     };
-    let option = LinkLayerOption { kind: TARGET_LINK_LAYER, len: 1, mac: party.gateway_mac };
+    let option = LinkLayerOption {
+        kind: TARGET_LINK_LAYER,
+        len: 1,
+        mac: party.gateway_mac,
+    };
     let written = packet.store(0, MacPair::new(party.mac, party.gateway_mac))
         && packet.store(ETH_LEN, ip)
         && packet.store(MESSAGE_OFFSET, message)
         && (!with_option || packet.store(OPTION_OFFSET, option));
-    if written { Ok(()) } else { Err(DropReason::WriteError) }
+    if written {
+        Ok(())
+    } else {
+        Err(DropReason::WriteError)
+    }
 }

@@ -25,8 +25,11 @@ use crate::plan::object::Program;
 const CALL: &str = "CALL";
 
 /// Programs that are reached by tail call, with their place in `CALL`.
-const CALLED: [(&str, u32); 3] =
-    [("slow4", CALL_SLOW4), ("slow6", CALL_SLOW6), ("arp", CALL_ARP)];
+const CALLED: [(&str, u32); 3] = [
+    ("slow4", CALL_SLOW4),
+    ("slow6", CALL_SLOW6),
+    ("arp", CALL_ARP),
+];
 
 /// Name of the folder in which programs are collected before they count.
 pub(super) const INCOMPLETE: &str = "incomplete";
@@ -48,7 +51,10 @@ impl Sizes {
         let budget = (memory / 64).min(16 << 20);
         let flows = (budget / 300).clamp(1_024, 65_536);
         let flows = u32::try_from(flows).unwrap_or(65_536);
-        Self { flows: 1 << flows.ilog2(), endpoint_slots }
+        Self {
+            flows: 1 << flows.ilog2(),
+            endpoint_slots,
+        }
     }
 
     fn of(&self, map: &str) -> Option<u32> {
@@ -100,7 +106,10 @@ pub(super) fn is_complete(pins: &Pins, version: &str) -> bool {
     let folder = pins.object(version);
     let called = CALLED.iter().map(|(name, _)| *name);
     let hooks = Program::ALL.iter().map(|program| program.name());
-    called.chain(hooks).chain([CALL]).all(|name| folder.join(name).exists())
+    called
+        .chain(hooks)
+        .chain([CALL])
+        .all(|name| folder.join(name).exists())
 }
 
 /// Removes the programs of these versions.
@@ -184,7 +193,9 @@ fn reuse(
         Err(error) => return Err(Error::at("open map", &path)(error)),
     };
     let data = MapData::from_fd(fd).map_err(|error| Error::map("open map", name, &error))?;
-    let info = data.info().map_err(|error| Error::map("inspect map", name, &error))?;
+    let info = data
+        .info()
+        .map_err(|error| Error::map("inspect map", name, &error))?;
     let shape = (info.key_size(), info.value_size());
     let fits = shape == (definition.key_size(), definition.value_size())
         && sizes.accepts(name, info.max_entries());
@@ -196,10 +207,19 @@ fn verify(
     object: &mut Object,
     tables: &BTreeMap<String, Table>,
 ) -> Result<BTreeMap<String, OwnedFd>, Error> {
-    let sections: HashSet<usize> = object.functions.keys().map(|(section, _)| *section).collect();
-    let relocation = |error: aya_obj::relocation::EbpfRelocationError| Error::Object(error.to_string());
+    let sections: HashSet<usize> = object
+        .functions
+        .keys()
+        .map(|(section, _)| *section)
+        .collect();
+    let relocation =
+        |error: aya_obj::relocation::EbpfRelocationError| Error::Object(error.to_string());
     let maps = tables.iter().map(|(name, table)| {
-        (name.as_str(), table.data.fd().as_fd().as_raw_fd(), &table.definition)
+        (
+            name.as_str(),
+            table.data.fd().as_fd().as_raw_fd(),
+            &table.definition,
+        )
     });
     object.relocate_maps(maps, &sections).map_err(relocation)?;
     object.relocate_calls(&sections).map_err(relocation)?;
@@ -209,9 +229,14 @@ fn verify(
             .functions
             .get(&program.function_key())
             .ok_or_else(|| Error::Object(format!("program {name} has no instructions")))?;
-        let loaded = sys::load_classifier(name, &function.instructions).map_err(
-            |(error, log)| Error::Program { name: name.clone(), error, log },
-        )?;
+        let loaded =
+            sys::load_classifier(name, &function.instructions).map_err(|(error, log)| {
+                Error::Program {
+                    name: name.clone(),
+                    error,
+                    log,
+                }
+            })?;
         programs.insert(name.clone(), loaded);
     }
     Ok(programs)
@@ -224,14 +249,20 @@ fn fill_calls(tables: &BTreeMap<String, Table>, folder: &Path) -> Result<(), Err
         .ok_or_else(|| Error::Object(format!("the object has no map {CALL}")))?;
     let path = folder.join(CALL);
     sys::pin(table.data.fd().as_fd(), &path).map_err(Error::at("pin map", &path))?;
-    let opened = MapData::from_pin(&path).and_then(Map::from_map_data).and_then(|map| ProgramArray::try_from(map));
+    let opened = MapData::from_pin(&path)
+        .and_then(Map::from_map_data)
+        .and_then(|map| ProgramArray::try_from(map));
     let mut calls = opened.map_err(|error| Error::map("open map", CALL, &error))?;
     for (name, index) in CALLED {
         let path = folder.join(name);
         let program = SchedClassifier::from_pin(&path)
             .map_err(|error| Error::Object(format!("open program {name}: {error}")))?;
-        let fd = program.fd().map_err(|error| Error::Object(error.to_string()))?;
-        calls.set(index, fd, 0).map_err(|error| Error::map("fill map", CALL, &error))?;
+        let fd = program
+            .fd()
+            .map_err(|error| Error::Object(error.to_string()))?;
+        calls
+            .set(index, fd, 0)
+            .map_err(|error| Error::map("fill map", CALL, &error))?;
     }
     Ok(())
 }

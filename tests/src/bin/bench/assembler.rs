@@ -112,7 +112,13 @@ impl Assembler {
         offset: i16,
         number: u32,
     ) -> &mut Self {
-        self.push(ST | width as u8, base as u8, 0, offset, number.cast_signed())
+        self.push(
+            ST | width as u8,
+            base as u8,
+            0,
+            offset,
+            number.cast_signed(),
+        )
     }
 
     /// Combines a register with a number.
@@ -134,7 +140,13 @@ impl Assembler {
     /// Leaves by the way out if a register compares so with another.
     pub(crate) fn out_if_reg(&mut self, condition: If, left: Reg, right: Reg) -> &mut Self {
         self.outs.push(self.instructions.len());
-        self.push(JMP | FROM_REG | condition as u8, left as u8, right as u8, 0, 0)
+        self.push(
+            JMP | FROM_REG | condition as u8,
+            left as u8,
+            right as u8,
+            0,
+            0,
+        )
     }
 
     /// Jumps over the next `count` instructions if the lower half of a register compares so with
@@ -146,7 +158,13 @@ impl Assembler {
         right: u32,
         count: i16,
     ) -> &mut Self {
-        self.push(JMP32 | condition as u8, left as u8, 0, count, right.cast_signed())
+        self.push(
+            JMP32 | condition as u8,
+            left as u8,
+            0,
+            count,
+            right.cast_signed(),
+        )
     }
 
     /// Calls a helper.

@@ -53,13 +53,23 @@ impl Bed {
         isolate()?;
         let bpffs = Path::new(BPFFS);
         let pins = Pins::new(bpffs, NODE);
-        let sizes = Sizes { flows: FLOW_ENTRIES, endpoint_slots: 4 };
+        let sizes = Sizes {
+            flows: FLOW_ENTRIES,
+            endpoint_slots: 4,
+        };
         load::load(&pins, &sizes, DIGEST)?;
         let (places, namespaces) = make_node(&pins)?;
         let [one, two, host] = places;
         let scratch = bpffs.join("scratch");
         std::fs::create_dir(&scratch).context("create folder for pins")?;
-        Ok(Self { loader: Loader::new(scratch), pins, one, two, host, _namespaces: namespaces })
+        Ok(Self {
+            loader: Loader::new(scratch),
+            pins,
+            one,
+            two,
+            host,
+            _namespaces: namespaces,
+        })
     }
 
     /// Opens the program of a hook.
@@ -96,24 +106,44 @@ fn isolate() -> Result<()> {
         .context("unshare namespaces (this needs root)")?;
     let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
     mount(None::<&str>, "/", None::<&str>, private, None::<&str>).context("make mounts private")?;
-    mount(Some(NODE), BPFFS, Some("bpf"), MsFlags::empty(), Some("mode=0700"))
-        .with_context(|| format!("mount BPF file system on {BPFFS}"))
+    mount(
+        Some(NODE),
+        BPFFS,
+        Some("bpf"),
+        MsFlags::empty(),
+        Some("mode=0700"),
+    )
+    .with_context(|| format!("mount BPF file system on {BPFFS}"))
 }
 
 /// Makes links and map entries.
 fn make_node(pins: &Pins) -> Result<([Place; 3], [OwnedFd; 2])> {
     let mut netlink = Netlink::open()?;
     let mark = Mark::new(NODE);
-    let pair = HostPair { host_mac: mac(0, 1), net_mac: mac(0, 2), mtu: MTU };
+    let pair = HostPair {
+        host_mac: mac(0, 1),
+        net_mac: mac(0, 2),
+        mtu: MTU,
+    };
     veth::create_host_pair(&mut netlink, &mark, &pair)?;
     let mut host = place(0, 1);
     (host.mac, host.gateway_mac) = (pair.host_mac.0, pair.net_mac.0);
     host.ifindex = index(&mut netlink, HOST_LINK)?;
     let mut executor = Executor::new(pins.clone(), 1 << 30)?;
-    executor.set(&Key::NodeEntry, None, &node_entry(&host, &pair)?, host.ifindex)?;
+    executor.set(
+        &Key::NodeEntry,
+        None,
+        &node_entry(&host, &pair)?,
+        host.ifindex,
+    )?;
     let (one, first) = make_endpoint(&mut netlink, &mark, &mut executor, 1)?;
     let (two, second) = make_endpoint(&mut netlink, &mark, &mut executor, 2)?;
-    executor.set(&Key::Generation, None, &Value::Generation { fingerprint: 1 }, 0)?;
+    executor.set(
+        &Key::Generation,
+        None,
+        &Value::Generation { fingerprint: 1 },
+        0,
+    )?;
     Ok(([one, two, host], [first, second]))
 }
 
@@ -128,8 +158,14 @@ fn make_endpoint(
     let name = format!("e{number}");
     let link = format!("lxc{name}");
     let (lxc_mac, own_mac) = (mac(number, 1), mac(number, 2));
-    let pair =
-        EndpointPair { endpoint: &name, netns: None, link: &link, lxc_mac, mac: own_mac, mtu: MTU };
+    let pair = EndpointPair {
+        endpoint: &name,
+        netns: None,
+        link: &link,
+        lxc_mac,
+        mac: own_mac,
+        mtu: MTU,
+    };
     veth::create_endpoint_pair(netlink, &mut inside, namespace.as_fd(), mark, &pair)?;
     let mut place = place(number, 10 + number);
     (place.mac, place.gateway_mac) = (own_mac.0, lxc_mac.0);
@@ -176,7 +212,9 @@ fn mac(number: u8, side: u8) -> Mac {
 
 fn index(netlink: &mut Netlink, name: &str) -> Result<u32> {
     let found = link::get(netlink, name)?;
-    found.map(|link| link.index).ok_or_else(|| anyhow!("link {name} is missing"))
+    found
+        .map(|link| link.index)
+        .ok_or_else(|| anyhow!("link {name} is missing"))
 }
 
 fn new_namespace() -> Result<OwnedFd> {

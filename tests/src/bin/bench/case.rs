@@ -115,7 +115,14 @@ fn fast(bed: &Bed, family: Family, cases: &mut Vec<Case>) -> Result<()> {
         .map(|ports| move |from, to| tcp(family, from, to, ports, ESTABLISHED));
     let back = |from, to, [src, dst]: [u16; 2]| tcp(family, from, to, [dst, src], ESTABLISHED);
     let rows = [
-        (Hook::FromContainer, "peer/tcp", "to endpoint, TCP", ask(one, two), one, REDIRECT),
+        (
+            Hook::FromContainer,
+            "peer/tcp",
+            "to endpoint, TCP",
+            ask(one, two),
+            one,
+            REDIRECT,
+        ),
         (
             Hook::FromContainer,
             "peer/tcp-reply",
@@ -132,7 +139,14 @@ fn fast(bed: &Bed, family: Family, cases: &mut Vec<Case>) -> Result<()> {
             one,
             REDIRECT,
         ),
-        (Hook::FromContainer, "host/tcp", "to host, TCP", answer(one, host), one, REDIRECT),
+        (
+            Hook::FromContainer,
+            "host/tcp",
+            "to host, TCP",
+            answer(one, host),
+            one,
+            REDIRECT,
+        ),
         (
             Hook::FromHost,
             "endpoint/tcp",
@@ -141,13 +155,32 @@ fn fast(bed: &Bed, family: Family, cases: &mut Vec<Case>) -> Result<()> {
             host,
             REDIRECT,
         ),
-        (Hook::ToContainer, "tcp", "from host, TCP", back(host, one, HOST_PORTS), one, PASS),
-        (Hook::ToHost, "tcp", "from endpoint, TCP", answer(one, host), host, PASS),
+        (
+            Hook::ToContainer,
+            "tcp",
+            "from host, TCP",
+            back(host, one, HOST_PORTS),
+            one,
+            PASS,
+        ),
+        (
+            Hook::ToHost,
+            "tcp",
+            "from endpoint, TCP",
+            answer(one, host),
+            host,
+            PASS,
+        ),
     ];
     for (hook, id, title, frame, place, returns) in rows {
         let (id, title) = names(hook, id, title, family);
         let at = (frame, place.ifindex);
-        let mut case = Case::new((Group::FastPath, &id, &title), bed.program(hook)?, at, returns);
+        let mut case = Case::new(
+            (Group::FastPath, &id, &title),
+            bed.program(hook)?,
+            at,
+            returns,
+        );
         case.treatment = Treatment::Fast;
         cases.push(case);
     }
@@ -156,7 +189,11 @@ fn fast(bed: &Bed, family: Family, cases: &mut Vec<Case>) -> Result<()> {
 
 fn slow(bed: &Bed, family: Family, cases: &mut Vec<Case>) -> Result<()> {
     let (one, two, host) = (&bed.one, &bed.two, &bed.host);
-    let stranger = Place { ipv4: [10, 200, 0, 99].into(), ipv6: host.ipv6, ..*one };
+    let stranger = Place {
+        ipv4: [10, 200, 0, 99].into(),
+        ipv6: host.ipv6,
+        ..*one
+    };
     let syn = |from, to, ports| tcp(family, from, to, ports, SYN);
     let ends = |[src, dst]: [u16; 2]| [dst, src];
     let (new, again) = ((Vary::New, Treatment::Any), (Vary::Same, Treatment::Again));
@@ -165,8 +202,24 @@ fn slow(bed: &Bed, family: Family, cases: &mut Vec<Case>) -> Result<()> {
     let denied = syn(&stranger, two, TCP_PORTS);
     let back = syn(host, one, ends(HOST_PORTS));
     let rows = [
-        (Hook::FromContainer, "new", "new flow", syn(one, two, [0; 2]), one, REDIRECT, new),
-        (Hook::FromHost, "new", "new flow", syn(host, one, [0; 2]), host, REDIRECT, new),
+        (
+            Hook::FromContainer,
+            "new",
+            "new flow",
+            syn(one, two, [0; 2]),
+            one,
+            REDIRECT,
+            new,
+        ),
+        (
+            Hook::FromHost,
+            "new",
+            "new flow",
+            syn(host, one, [0; 2]),
+            host,
+            REDIRECT,
+            new,
+        ),
         (
             Hook::FromContainer,
             "again",
@@ -176,16 +229,61 @@ fn slow(bed: &Bed, family: Family, cases: &mut Vec<Case>) -> Result<()> {
             REDIRECT,
             again,
         ),
-        (Hook::FromHost, "again", "decided again", back.clone(), host, REDIRECT, again),
-        (Hook::ToContainer, "again", "decided again", back, one, PASS, again),
-        (Hook::ToHost, "again", "decided again", syn(one, host, HOST_PORTS), host, PASS, again),
-        (Hook::FromContainer, "denied", "denied: spoofed source", denied, one, DROP, other),
-        (Hook::FromContainer, "neighbour", "gateway's address", asks, one, REDIRECT, other),
+        (
+            Hook::FromHost,
+            "again",
+            "decided again",
+            back.clone(),
+            host,
+            REDIRECT,
+            again,
+        ),
+        (
+            Hook::ToContainer,
+            "again",
+            "decided again",
+            back,
+            one,
+            PASS,
+            again,
+        ),
+        (
+            Hook::ToHost,
+            "again",
+            "decided again",
+            syn(one, host, HOST_PORTS),
+            host,
+            PASS,
+            again,
+        ),
+        (
+            Hook::FromContainer,
+            "denied",
+            "denied: spoofed source",
+            denied,
+            one,
+            DROP,
+            other,
+        ),
+        (
+            Hook::FromContainer,
+            "neighbour",
+            "gateway's address",
+            asks,
+            one,
+            REDIRECT,
+            other,
+        ),
     ];
     for (hook, id, title, frame, place, returns, (vary, treatment)) in rows {
         let (id, title) = names(hook, id, title, family);
         let at = (frame, place.ifindex);
-        let mut case = Case::new((Group::SlowPath, &id, &title), bed.program(hook)?, at, returns);
+        let mut case = Case::new(
+            (Group::SlowPath, &id, &title),
+            bed.program(hook)?,
+            at,
+            returns,
+        );
         (case.vary, case.treatment) = (vary, treatment);
         cases.push(case);
     }
@@ -203,7 +301,10 @@ fn names(hook: Hook, id: &str, title: &str, family: Family) -> (String, String) 
         Family::V4 => "v4",
         Family::V6 => "v6",
     };
-    (format!("{hook}/{id}/{family}"), format!("{hook} {title}, {family}"))
+    (
+        format!("{hook}/{id}/{family}"),
+        format!("{hook} {title}, {family}"),
+    )
 }
 
 /// Takes a TCP connection through the programs until both sides know it.
@@ -223,9 +324,19 @@ fn talk(bed: &Bed, family: Family, ports: [u16; 2]) -> Result<()> {
 }
 
 fn say(bed: &Bed, from: &Place, frame: &Frame) -> Result<()> {
-    let hook = if from.ifindex == bed.host.ifindex { Hook::FromHost } else { Hook::FromContainer };
-    let input = Input { frame, ifindex: from.ifindex, count: 0 };
-    once(&bed.program(hook)?, input, REDIRECT).map(drop).context("make flow known")
+    let hook = if from.ifindex == bed.host.ifindex {
+        Hook::FromHost
+    } else {
+        Hook::FromContainer
+    };
+    let input = Input {
+        frame,
+        ifindex: from.ifindex,
+        count: 0,
+    };
+    once(&bed.program(hook)?, input, REDIRECT)
+        .map(drop)
+        .context("make flow known")
 }
 
 /// Checks that a case does what it says; `entry` is the wrapper in front of its program.
@@ -233,10 +344,18 @@ fn say(bed: &Bed, from: &Place, frame: &Frame) -> Result<()> {
 /// # Errors
 /// When it does something else.
 pub(crate) fn check(pins: &Pins, case: &Case, entry: &SchedClassifier) -> Result<()> {
-    let input = Input { frame: &case.frame, ifindex: case.ifindex, count: 0 };
+    let input = Input {
+        frame: &case.frame,
+        ifindex: case.ifindex,
+        count: 0,
+    };
     let (returned, _) = run(entry, input, 1)?;
     let expected = case.returns;
-    ensure!(returned == expected, "{}: returned {returned}, not {expected}", case.id);
+    ensure!(
+        returned == expected,
+        "{}: returned {returned}, not {expected}",
+        case.id
+    );
     if case.treatment == Treatment::Any {
         return Ok(());
     }
@@ -246,7 +365,11 @@ pub(crate) fn check(pins: &Pins, case: &Case, entry: &SchedClassifier) -> Result
     if !as_said {
         as_said = decides(pins, entry, input)? == again;
     }
-    let found = if again { "by the remembered decision" } else { "decided about each time" };
+    let found = if again {
+        "by the remembered decision"
+    } else {
+        "decided about each time"
+    };
     ensure!(as_said, "{}: packets are {found}", case.id);
     Ok(())
 }

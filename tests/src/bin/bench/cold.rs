@@ -41,22 +41,37 @@ pub(crate) fn cases(bed: &Bed, ports: BorrowedFd<'_>) -> Result<Vec<Case>> {
         (again.warm_runs, again.runs) = (0, Some(FLOWS));
         cases.push(again);
         cases.push(case("fast", "from_container, fast path", program()?));
-        cases.push(case("lookup", "bare lookup", part::lookup(bed, family, part::UDP)?));
+        cases.push(case(
+            "lookup",
+            "bare lookup",
+            part::lookup(bed, family, part::UDP)?,
+        ));
     }
-    let known =
-        [table::flows4(&bed.pins)?.keys().count(), table::flows6(&bed.pins)?.keys().count()];
+    let known = [
+        table::flows4(&bed.pins)?.keys().count(),
+        table::flows6(&bed.pins)?.keys().count(),
+    ];
     let wanted = usize::try_from(FLOWS)? * 2;
-    ensure!(known.iter().all(|known| *known >= wanted), "only {known:?} flows are known");
+    ensure!(
+        known.iter().all(|known| *known >= wanted),
+        "only {known:?} flows are known"
+    );
     Ok(cases)
 }
 
 /// Sends as many packets of each flow as it takes to enter the table.
 fn populate(bed: &Bed, family: Family, ports: BorrowedFd<'_>) -> Result<()> {
     let frame = udp(family, &bed.one, &bed.two, [0; 2]);
-    let vary = Vary::Turns { shift: UNANSWERED_SHIFT };
+    let vary = Vary::Turns {
+        shift: UNANSWERED_SHIFT,
+    };
     let program = bed.program(Hook::FromContainer)?;
     let wrapped = wrap(&bed.loader, &frame, vary, ports, &program)?;
-    let input = Input { frame: &frame, ifindex: bed.one.ifindex, count: 0 };
+    let input = Input {
+        frame: &frame,
+        ifindex: bed.one.ifindex,
+        count: 0,
+    };
     run(&wrapped.entry, input, FLOWS << UNANSWERED_SHIFT).context("make flows known")?;
     Ok(())
 }

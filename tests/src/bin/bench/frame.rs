@@ -117,7 +117,9 @@ fn ip(family: Family, from: &Place, to: &Place, protocol: u8, payload: &[u8]) ->
             header[2..4].copy_from_slice(&(len + 20).to_be_bytes());
             header.extend(src.octets());
             header.extend(dst.octets());
-            let words = header.chunks(2).map(|word| u64::from(word[0]) << 8 | u64::from(word[1]));
+            let words = header
+                .chunks(2)
+                .map(|word| u64::from(word[0]) << 8 | u64::from(word[1]));
             let check = !fold(words.sum());
             header[10..12].copy_from_slice(&check.to_be_bytes());
             // Hop limit, protocol and checksum.
@@ -149,5 +151,9 @@ fn ethernet(to: [u8; 6], from: [u8; 6], ethertype: u16, payload: &[u8]) -> Frame
     bytes.extend(ethertype.to_be_bytes());
     bytes.extend(payload);
     bytes.resize(bytes.len().max(MIN_LEN), 0);
-    Frame { bytes, rewritten: Vec::new(), ports_offset: ETH_LEN }
+    Frame {
+        bytes,
+        rewritten: Vec::new(),
+        ports_offset: ETH_LEN,
+    }
 }

@@ -82,7 +82,9 @@ fn main() -> Result<()> {
     pin_to(cpu)?;
     let bed = Bed::new()?;
     let report = measure_all(&bed, &arguments, cpu)?;
-    io::stdout().write_all(report.table()?.as_bytes()).context("write to stdout")?;
+    io::stdout()
+        .write_all(report.table()?.as_bytes())
+        .context("write to stdout")?;
     if let Some(path) = &arguments.json {
         report.write_json(path)?;
     }
@@ -125,10 +127,18 @@ fn measure_all(bed: &Bed, arguments: &Arguments, cpu: usize) -> Result<Report> {
     for case in cold::cases(bed, ports.as_fd())?.into_iter().filter(wanted) {
         benches.push(prepare(bed, case, &empty, ports.as_fd())?);
     }
-    let default = if arguments.quick { QUICK_ROUNDS } else { ROUNDS };
+    let default = if arguments.quick {
+        QUICK_ROUNDS
+    } else {
+        ROUNDS
+    };
     let rounds = arguments.rounds.unwrap_or(default);
     let frame = tcp(Family::V4, &bed.one, &bed.two, [40_000, 80], ESTABLISHED);
-    let idle = Input { frame: &frame, ifindex: bed.one.ifindex, count: 0 };
+    let idle = Input {
+        frame: &frame,
+        ifindex: bed.one.ifindex,
+        count: 0,
+    };
     let mut empty_ns = Vec::new();
     for _ in 0..rounds {
         empty_ns.push(run(&empty, idle, arguments.runs)?.1);
@@ -153,18 +163,34 @@ fn prepare(bed: &Bed, case: Case, empty: &SchedClassifier, ports: BorrowedFd<'_>
     let warm = case.warmed_by.as_ref().unwrap_or(&case.program);
     let warm = wrap(&bed.loader, &case.frame, case.vary, ports, warm)?;
     let bare = wrap(&bed.loader, &case.frame, case.vary, ports, empty)?;
-    Ok(Bench { case, wrapped, warm, bare, gross_ns: Vec::new(), wrapper_ns: Vec::new() })
+    Ok(Bench {
+        case,
+        wrapped,
+        warm,
+        bare,
+        gross_ns: Vec::new(),
+        wrapper_ns: Vec::new(),
+    })
 }
 
 impl Bench {
     /// Takes one figure each of the program and of its wrapper.
     fn round(&mut self, runs: u32) -> Result<()> {
-        let Case { frame, ifindex, warm_runs, .. } = &self.case;
+        let Case {
+            frame,
+            ifindex,
+            warm_runs,
+            ..
+        } = &self.case;
         let runs = self.case.runs.unwrap_or(runs);
         // New flows of a round are new to the rounds before it, too.
         let done = u32::try_from(self.gross_ns.len())?;
         let count = done.wrapping_mul(runs.wrapping_add(*warm_runs));
-        let input = Input { frame, ifindex: *ifindex, count };
+        let input = Input {
+            frame,
+            ifindex: *ifindex,
+            count,
+        };
         if *warm_runs != 0 {
             run(&self.bare.entry, input, *warm_runs)?;
         }
@@ -172,10 +198,17 @@ impl Bench {
         if *warm_runs != 0 {
             run(&self.warm.entry, input, *warm_runs)?;
         }
-        let input = Input { count: count.wrapping_add(*warm_runs), ..input };
+        let input = Input {
+            count: count.wrapping_add(*warm_runs),
+            ..input
+        };
         let (returned, gross_ns) = run(&self.wrapped.entry, input, runs)?;
         if returned != self.case.returns {
-            bail!("{}: returned {returned}, not {}", self.case.id, self.case.returns);
+            bail!(
+                "{}: returned {returned}, not {}",
+                self.case.id,
+                self.case.returns
+            );
         }
         self.gross_ns.push(gross_ns);
         Ok(())
@@ -183,8 +216,12 @@ impl Bench {
 
     fn line(&self, empty_ns: &[f64]) -> Line {
         let pairs = |with: &[f64], join: fn(f64, f64) -> f64| {
-            let joined: Vec<f64> =
-                self.gross_ns.iter().zip(with).map(|(gross, other)| join(*gross, *other)).collect();
+            let joined: Vec<f64> = self
+                .gross_ns
+                .iter()
+                .zip(with)
+                .map(|(gross, other)| join(*gross, *other))
+                .collect();
             Spread::of(&joined)
         };
         Line {
@@ -209,8 +246,17 @@ fn empty(bed: &Bed) -> Result<SchedClassifier> {
 /// Makes the case whose net figure is 0 but for noise.
 fn reference(bed: &Bed) -> Result<Case> {
     let frame = tcp(Family::V4, &bed.one, &bed.two, [40_000, 80], ESTABLISHED);
-    let name = (Group::Reference, "empty", "wrapper, empty program (net: noise)");
-    Ok(Case::new(name, empty(bed)?, (frame, bed.one.ifindex), REDIRECT))
+    let name = (
+        Group::Reference,
+        "empty",
+        "wrapper, empty program (net: noise)",
+    );
+    Ok(Case::new(
+        name,
+        empty(bed)?,
+        (frame, bed.one.ifindex),
+        REDIRECT,
+    ))
 }
 
 fn pin_to(cpu: usize) -> Result<()> {
@@ -221,13 +267,20 @@ fn pin_to(cpu: usize) -> Result<()> {
 
 fn kernel() -> Result<String> {
     let path = "/proc/sys/kernel/osrelease";
-    Ok(fs::read_to_string(path).with_context(|| format!("read {path}"))?.trim().to_owned())
+    Ok(fs::read_to_string(path)
+        .with_context(|| format!("read {path}"))?
+        .trim()
+        .to_owned())
 }
 
 fn processor() -> Result<String> {
     let path = "/proc/cpuinfo";
     let text = fs::read_to_string(path).with_context(|| format!("read {path}"))?;
-    let line = text.lines().find_map(|line| line.strip_prefix("model name"));
-    let name = line.and_then(|line| line.split_once(':')).map_or("unknown CPU", |(_, name)| name);
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix("model name"));
+    let name = line
+        .and_then(|line| line.split_once(':'))
+        .map_or("unknown CPU", |(_, name)| name);
     Ok(name.trim().to_owned())
 }

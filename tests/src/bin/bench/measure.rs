@@ -39,7 +39,10 @@ pub(crate) fn run(program: &SchedClassifier, input: Input<'_>, runs: u32) -> Res
     let start = cpu_time()?;
     let result = program.test_run(options).context("run program")?;
     let spent = cpu_time()?.saturating_sub(start);
-    Ok((result.return_value, spent.as_secs_f64() * 1e9 / f64::from(runs)))
+    Ok((
+        result.return_value,
+        spent.as_secs_f64() * 1e9 / f64::from(runs),
+    ))
 }
 
 /// Runs a program once and expects a return value; returns the packet as it is afterwards.
@@ -55,13 +58,19 @@ pub(crate) fn once(program: &SchedClassifier, input: Input<'_>, expected: u32) -
     options.ctx_in = Some(&context);
     let result = program.test_run(options).context("run program")?;
     let found = result.return_value;
-    ensure!(found == expected, "program returned {found}, not {expected}");
+    ensure!(
+        found == expected,
+        "program returned {found}, not {expected}"
+    );
     Ok(out)
 }
 
 fn context(input: Input<'_>) -> [u8; CONTEXT_LEN] {
     let mut context = [0; CONTEXT_LEN];
-    let fields = [(CONTEXT_IFINDEX, input.ifindex), (CONTEXT_COUNT, input.count)];
+    let fields = [
+        (CONTEXT_IFINDEX, input.ifindex),
+        (CONTEXT_COUNT, input.count),
+    ];
     for (offset, value) in fields {
         context[offset..offset + 4].copy_from_slice(&value.to_ne_bytes());
     }
@@ -88,6 +97,10 @@ impl Spread {
         sorted.sort_by(f64::total_cmp);
         let at = |index: usize| sorted.get(index).copied().unwrap_or(0.0);
         let last = sorted.len().saturating_sub(1);
-        Self { min: at(0), median: at(last / 2).midpoint(at(last.div_ceil(2))), max: at(last) }
+        Self {
+            min: at(0),
+            median: at(last / 2).midpoint(at(last.div_ceil(2))),
+            max: at(last),
+        }
     }
 }

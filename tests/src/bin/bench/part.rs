@@ -93,8 +93,17 @@ pub(crate) fn cases(bed: &Bed) -> Result<Vec<Case>> {
         cases.push(case(bed, Family::V4, id, title, program));
     }
     for (family, name) in [(Family::V4, "v4"), (Family::V6, "v6")] {
-        let (id, title) = (format!("lookup-{name}"), format!("flow lookup alone, {name}"));
-        cases.push(case(bed, family, &id, &title, lookup(bed, family, proto::TCP)?));
+        let (id, title) = (
+            format!("lookup-{name}"),
+            format!("flow lookup alone, {name}"),
+        );
+        cases.push(case(
+            bed,
+            family,
+            &id,
+            &title,
+            lookup(bed, family, proto::TCP)?,
+        ));
     }
     Ok(cases)
 }
@@ -103,7 +112,12 @@ fn case(bed: &Bed, family: Family, id: &str, title: &str, program: SchedClassifi
     // The flow of the first case of the hooks.
     let frame = tcp(family, &bed.one, &bed.two, [40_000, 80], ESTABLISHED);
     let id = format!("part/{id}");
-    Case::new((Group::Parts, &id, title), program, (frame, bed.one.ifindex), REDIRECT)
+    Case::new(
+        (Group::Parts, &id, title),
+        program,
+        (frame, bed.one.ifindex),
+        REDIRECT,
+    )
 }
 
 /// Makes the program of the first `steps` parts.
@@ -119,21 +133,33 @@ fn growing(bed: &Bed, steps: usize) -> Result<SchedClassifier> {
             .number(Alu::Add, Reg::R2, NODE_INDEX.into())
             .call(Helper::MapLookup)
             .out_if(If::Eq, Reg::R0, 0)
-            .load(Width::U32, GENERATION, Reg::R0, field(offset_of!(Node, generation)));
+            .load(
+                Width::U32,
+                GENERATION,
+                Reg::R0,
+                field(offset_of!(Node, generation)),
+            );
     }
     if has(2) {
         look_up(&mut code, flows.as_fd(), KEY4);
     }
     if has(5) {
-        code.load(Width::U32, Reg::R2, FLOW, field(offset_of!(Flow, generation))).out_if_reg(
-            If::Ne,
+        code.load(
+            Width::U32,
             Reg::R2,
-            GENERATION,
-        );
+            FLOW,
+            field(offset_of!(Flow, generation)),
+        )
+        .out_if_reg(If::Ne, Reg::R2, GENERATION);
     }
     if has(6) {
         code.call(Helper::KtimeCoarseNs)
-            .load(Width::U64, Reg::R2, FLOW, field(offset_of!(Flow, decided_ns)))
+            .load(
+                Width::U64,
+                Reg::R2,
+                FLOW,
+                field(offset_of!(Flow, decided_ns)),
+            )
             .reg(Alu::Sub, Reg::R0, Reg::R2)
             .out_if(If::Gt, Reg::R0, i32::try_from(FRESH_NS - 1)?);
     }
@@ -240,7 +266,12 @@ fn check(code: &mut Assembler) {
         .out_if(If::Ne, Reg::R2, Action::Peer as i32);
     for at in [0, 4, 8] {
         code.load(Width::U32, Reg::R2, DATA, at)
-            .load(Width::U32, Reg::R3, FLOW, field(offset_of!(Flow, arrives)) + at)
+            .load(
+                Width::U32,
+                Reg::R3,
+                FLOW,
+                field(offset_of!(Flow, arrives)) + at,
+            )
             .out_if_reg(If::Ne, Reg::R2, Reg::R3);
     }
     code.load(Width::U8, Reg::R2, DATA, TTL)
@@ -264,12 +295,13 @@ fn count(code: &mut Assembler) {
 /// Writes the addresses, takes one from the hop limit and adds it to the checksum.
 fn rewrite(code: &mut Assembler) {
     for at in [0, 4, 8] {
-        code.load(Width::U32, Reg::R2, FLOW, field(offset_of!(Flow, leaves)) + at).store(
+        code.load(
             Width::U32,
-            DATA,
-            at,
             Reg::R2,
-        );
+            FLOW,
+            field(offset_of!(Flow, leaves)) + at,
+        )
+        .store(Width::U32, DATA, at, Reg::R2);
     }
     code.load(Width::U8, Reg::R2, DATA, TTL)
         .number(Alu::Sub, Reg::R2, 1)

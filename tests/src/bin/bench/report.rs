@@ -43,7 +43,10 @@ pub(crate) struct Line {
 impl Report {
     /// Returns the median net figure of a case.
     pub(crate) fn net_ns(&self, id: &str) -> Option<f64> {
-        self.cases.iter().find(|line| line.id == id).map(|line| line.net_ns.median)
+        self.cases
+            .iter()
+            .find(|line| line.id == id)
+            .map(|line| line.net_ns.median)
     }
 
     /// Writes the report as JSON.
@@ -62,18 +65,42 @@ impl Report {
     /// Never; writing to a string does not fail.
     pub(crate) fn table(&self) -> Result<String> {
         let mut text = String::new();
-        let Self { kernel, cpu, cpu_number, object, runs, rounds, empty_ns, .. } = self;
-        writeln!(text, "kernel {kernel}, {cpu}, pinned to CPU {cpu_number}; object {object}")?;
-        writeln!(text, "{rounds} rounds of {runs} runs of each case, the cases taking turns")?;
-        writeln!(text, "net = gross - wrapper of the same round; ratio = gross / empty program")?;
+        let Self {
+            kernel,
+            cpu,
+            cpu_number,
+            object,
+            runs,
+            rounds,
+            empty_ns,
+            ..
+        } = self;
+        writeln!(
+            text,
+            "kernel {kernel}, {cpu}, pinned to CPU {cpu_number}; object {object}"
+        )?;
+        writeln!(
+            text,
+            "{rounds} rounds of {runs} runs of each case, the cases taking turns"
+        )?;
+        writeln!(
+            text,
+            "net = gross - wrapper of the same round; ratio = gross / empty program"
+        )?;
         let Spread { min, median, max } = empty_ns;
-        writeln!(text, "empty program, no wrapper: {median:.1} ns ({min:.1} to {max:.1})")?;
+        writeln!(
+            text,
+            "empty program, no wrapper: {median:.1} ns ({min:.1} to {max:.1})"
+        )?;
         let groups = [
             (Group::Reference, "reference"),
             (Group::FastPath, "fast path, one hot flow"),
             (Group::SlowPath, "slow path, on every packet"),
             (Group::Cold, "cold: 100,000 flows in random order"),
-            (Group::Parts, "what it is spent on (from_container to endpoint, TCP, v4, by hand)"),
+            (
+                Group::Parts,
+                "what it is spent on (from_container to endpoint, TCP, v4, by hand)",
+            ),
         ];
         for (group, title) in groups {
             self.group(&mut text, group, title)?;
@@ -83,7 +110,11 @@ impl Report {
     }
 
     fn group(&self, text: &mut String, group: Group, title: &str) -> Result<()> {
-        let lines: Vec<&Line> = self.cases.iter().filter(|line| line.group == group).collect();
+        let lines: Vec<&Line> = self
+            .cases
+            .iter()
+            .filter(|line| line.group == group)
+            .collect();
         if lines.is_empty() {
             return Ok(());
         }
@@ -95,7 +126,13 @@ impl Report {
         writeln!(text)?;
         let mut before: Option<f64> = None;
         for line in lines {
-            let Line { title, net_ns, gross_ns, ratio, .. } = line;
+            let Line {
+                title,
+                net_ns,
+                gross_ns,
+                ratio,
+                ..
+            } = line;
             let delta = match before {
                 Some(before) if title.starts_with('+') => {
                     format!(" ({:+.1})", net_ns.median - before)

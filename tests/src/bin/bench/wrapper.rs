@@ -100,8 +100,13 @@ pub(crate) fn wrap(
     let code = instructions(frame, vary, ports, data.fd().as_fd());
     let entry = loader.load("bench_wrapper", &code)?;
     let mut calls = ProgramArray::try_from(Map::from_map_data(data)?)?;
-    calls.set(0, program.fd()?, 0).context("fill map of tail calls")?;
-    Ok(Wrapped { entry, _calls: calls })
+    calls
+        .set(0, program.fd()?, 0)
+        .context("fill map of tail calls")?;
+    Ok(Wrapped {
+        entry,
+        _calls: calls,
+    })
 }
 
 fn instructions(
@@ -134,7 +139,11 @@ fn restore(code: &mut Assembler, bytes: &[u8], start: usize, len: usize) {
     for (index, part) in bytes[start..start + len].chunks(4).enumerate() {
         let mut word = [0; 4];
         word[..part.len()].copy_from_slice(part);
-        let width = if part.len() == 4 { Width::U32 } else { Width::U16 };
+        let width = if part.len() == 4 {
+            Width::U32
+        } else {
+            Width::U16
+        };
         let at = offset(start + index * 4);
         code.store_number(width, Reg::R7, at, u32::from_ne_bytes(word));
     }
@@ -147,14 +156,12 @@ fn choose(code: &mut Assembler, vary: Vary, ports: BorrowedFd<'_>, at: i16) {
     }
     code.load(Width::U32, Reg::R1, Reg::R6, SKB_COUNT);
     if let Vary::Turns { shift } = vary {
-        code.skip_if(If::Lt, Reg::R1, FLOWS << shift, 1).number(Alu::Mov, Reg::R1, 0);
+        code.skip_if(If::Lt, Reg::R1, FLOWS << shift, 1)
+            .number(Alu::Mov, Reg::R1, 0);
     }
-    code.reg(Alu::Mov, Reg::R2, Reg::R1).number(Alu::Add, Reg::R2, 1).store(
-        Width::U32,
-        Reg::R6,
-        SKB_COUNT,
-        Reg::R2,
-    );
+    code.reg(Alu::Mov, Reg::R2, Reg::R1)
+        .number(Alu::Add, Reg::R2, 1)
+        .store(Width::U32, Reg::R6, SKB_COUNT, Reg::R2);
     if let Vary::Turns { shift } = vary {
         code.number(Alu::Shr, Reg::R1, i32::from(shift))
             .number(Alu::Shl, Reg::R1, 2)
@@ -186,7 +193,11 @@ pub(crate) fn ports_table() -> Result<OwnedFd> {
     let map =
         aya_obj::Map::new_from_params(bpf_map_type::BPF_MAP_TYPE_ARRAY as u32, 4, value, 1, 0);
     let data = MapData::create(map, "bench_ports", None).context("create table of ports")?;
-    let fd = data.fd().as_fd().try_clone_to_owned().context("duplicate descriptor")?;
+    let fd = data
+        .fd()
+        .as_fd()
+        .try_clone_to_owned()
+        .context("duplicate descriptor")?;
     let mut table = Array::<_, [u32; FLOWS as usize]>::try_from(Map::from_map_data(data)?)?;
     let ports: Box<[u32; FLOWS as usize]> = ports
         .into_boxed_slice()
