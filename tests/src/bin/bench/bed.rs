@@ -4,7 +4,7 @@
 //! namespace of this process: nothing is left behind, however the process ends.
 
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::thread;
 
 use anyhow::{Context, Result, anyhow, ensure};
@@ -16,7 +16,7 @@ use ciliate::datapath::pin::Pins;
 use ciliate::datapath::sys;
 use ciliate::host::mark::Mark;
 use ciliate::host::veth::{self, EndpointPair, HostPair};
-use ciliate::host::{HOST_LINK, Netlink, bpffs, link, netns};
+use ciliate::host::{HOST_LINK, Netlink, link, netns};
 use ciliate::plan::object::{Key, LinkRef, Mac, Value};
 use datapath::hook::Hook;
 use nix::mount::{MsFlags, mount};
@@ -26,6 +26,7 @@ use crate::frame::Place;
 use crate::wrapper::{self, Loader};
 
 const NODE: &str = "bench";
+const BPFFS: &str = "/sys/fs/bpf";
 const MTU: u32 = 1500;
 
 /// Room for both halves of all flows of the cold cases, in both families; the agent's own choice
@@ -41,8 +42,6 @@ pub(crate) struct Bed {
     pub(crate) host: Place,
     /// Keep the endpoints' namespaces, and with them their links, alive.
     _namespaces: [OwnedFd; 2],
-    /// Is the mount point of the BPF file system, which this process alone sees.
-    _folder: tempfile::TempDir,
 }
 
 impl Bed {
@@ -51,11 +50,9 @@ impl Bed {
     /// # Errors
     /// When the kernel refuses a link, a map or a program.
     pub(crate) fn new() -> Result<Self> {
-        let folder = tempfile::tempdir().context("create scratch folder")?;
         isolate()?;
-        let bpffs = folder.path().join("bpf");
-        bpffs::mount_on(&bpffs)?;
-        let pins = Pins::new(&bpffs, NODE);
+        let bpffs = Path::new(BPFFS);
+        let pins = Pins::new(bpffs, NODE);
         let sizes = Sizes {
             flows: FLOW_ENTRIES,
             endpoint_slots: 4,
@@ -72,7 +69,6 @@ impl Bed {
             two,
             host,
             _namespaces: namespaces,
-            _folder: folder,
         })
     }
 
@@ -103,12 +99,21 @@ impl Bed {
     }
 }
 
-/// Leaves the machine's network and mount namespace.
+/// Leaves the machine's network and mount namespace, and covers its BPF file system with one that
+/// this process alone sees.
 fn isolate() -> Result<()> {
     unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWNET)
         .context("unshare namespaces (this needs root)")?;
     let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
-    mount(None::<&str>, "/", None::<&str>, private, None::<&str>).context("make mounts private")
+    mount(None::<&str>, "/", None::<&str>, private, None::<&str>).context("make mounts private")?;
+    mount(
+        Some(NODE),
+        BPFFS,
+        Some("bpf"),
+        MsFlags::empty(),
+        Some("mode=0700"),
+    )
+    .with_context(|| format!("mount BPF file system on {BPFFS}"))
 }
 
 /// Makes links and map entries.

@@ -88,12 +88,13 @@ fn main() -> Result<()> {
     if let Some(path) = &arguments.json {
         report.write_json(path)?;
     }
-    if let (Some(limit), Some(net_ns)) = (arguments.max_net_ns, report.net_ns(JUDGED))
-        && net_ns > limit
-    {
-        bail!("{JUDGED}: {net_ns:.1} ns, more than {limit} ns");
+    match (arguments.max_net_ns, report.net_ns(JUDGED)) {
+        (Some(_), None) => bail!("{JUDGED}: not measured, cannot be judged"),
+        (Some(limit), Some(net_ns)) if net_ns > limit => {
+            bail!("{JUDGED}: {net_ns:.1} ns, more than {limit} ns")
+        }
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 /// Is a case with its wrapper, the same wrapper in front of nothing, and what came out.
