@@ -107,6 +107,13 @@ impl Row {
         self
     }
 
+    /// Makes the row run on the host only: a test run refuses such a packet.
+    #[must_use]
+    pub fn on_the_host_only(mut self) -> Self {
+        self.place = Place::Host;
+        self
+    }
+
     /// Says that the packet gets this verdict.
     #[must_use]
     pub fn gets(mut self, verdict: Verdict) -> Self {
@@ -226,11 +233,11 @@ impl Row {
 
 /// Runs rows against one load of the programs, and fails with everything that is not as the rows
 /// say.
-pub fn run(rows: Vec<Row>) {
+pub fn run(rows: &[Row]) {
     isolated(|bpffs| {
         let mut kernel = Kernel::load(bpffs);
         let mut failures = String::new();
-        for row in &rows {
+        for row in rows {
             let complaints = row.run(&mut kernel);
             if !complaints.is_empty() {
                 let _ = writeln!(failures, "\n{}\n{complaints}", row.name);
