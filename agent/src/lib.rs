@@ -5,12 +5,16 @@
 //! - [`config`]: TOML → configuration, all errors at once
 //! - [`topology`]: what one node must look like
 //! - [`plan`]: what must change, in which order, and why
+//! - [`reconcile`]: observe → plan → apply → verify
 //! - [`host`]: the kernel's network objects
 //! - [`datapath`]: BPF maps and programs
+//! - [`observe`]: what the node is doing
 
 pub mod cli;
 pub mod config;
 pub mod datapath;
 pub mod host;
+pub mod observe;
 pub mod plan;
+pub mod reconcile;
 pub mod topology;

@@ -1,3 +1,37 @@
 //! Arguments, logging, exit codes.
 
-fn main() {}
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::Parser;
+use clap::error::ErrorKind;
+use ciliate::cli::args::Command;
+use ciliate::cli::{self, exit};
+
+fn main() -> ExitCode {
+    let command = match Command::try_parse() {
+        Ok(command) => command,
+        Err(error) => {
+            // What cannot be printed has nobody to read it.
+            let _ = error.print();
+            let asked_for = matches!(
+                error.kind(),
+                ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
+            );
+            return ExitCode::from(if asked_for { exit::OK } else { exit::USAGE });
+        }
+    };
+    env_logger::Builder::new()
+        .filter_level(command.common.log_level)
+        .format(|out, record| {
+            let level = record.level().as_str().to_lowercase();
+            writeln!(out, "{level}: {}", record.args())
+        })
+        .init();
+    // Not locked: what runs inside a namespace has a thread of its own, and logs.
+    let result = cli::run(&command, &mut io::stdout(), &mut io::stderr());
+    ExitCode::from(result.unwrap_or_else(|failure| {
+        let _ = writeln!(io::stderr(), "ciliate: {failure}");
+        failure.code()
+    }))
+}

@@ -3,7 +3,8 @@
 use crate::abi::{FlowKey, Node, Party};
 use crate::packet::Packet;
 use crate::tables::Tables;
-use crate::verdict::{DropReason, Verdict};
+use crate::verdict::DropReason;
+use crate::work::Work;
 
 /// Is a packet that the fast path may handle: whole, without options, in the middle of a flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,13 +85,13 @@ pub trait Address: Copy + Eq {
         header: &mut Header<Self>,
     ) -> Result<(), DropReason>;
 
-    /// Handles an endpoint's neighbour messages, where they are IP packets; `None` for all other
-    /// packets.
+    /// Handles neighbour messages, where they are IP packets, and notes in `work` what became of
+    /// them; returns the reason to drop one, if there is one.
     fn neighbour<P: Packet, T: Tables<Self>>(
         packet: &mut P,
         tables: &T,
-        header: &Header<Self>,
-    ) -> Option<Result<Verdict, DropReason>>;
+        work: &mut Work<Self>,
+    ) -> Option<DropReason>;
 
     /// Takes one from the hop limit of a packet.
     #[must_use]

@@ -10,7 +10,8 @@ use crate::family::{Address, Header, Part, Plain};
 use crate::packet::{ETH_LEN, Ipv4Header, Packet, proto};
 use crate::tables::Tables;
 use crate::transport;
-use crate::verdict::{DropReason, Verdict};
+use crate::verdict::DropReason;
+use crate::work::Work;
 
 /// Where the hop limit, and behind it the protocol, stand.
 const TTL_OFFSET: usize = ETH_LEN + 8;
@@ -78,8 +79,8 @@ impl Address for Addr4 {
     fn neighbour<P: Packet, T: Tables<Self>>(
         _packet: &mut P,
         _tables: &T,
-        _header: &Header<Self>,
-    ) -> Option<Result<Verdict, DropReason>> {
+        _work: &mut Work<Self>,
+    ) -> Option<DropReason> {
         // ARP is not IP and has a program of its own.
         None
     }

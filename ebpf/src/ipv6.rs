@@ -12,7 +12,8 @@ use crate::neighbour;
 use crate::packet::{ETH_LEN, Ipv6Fragment, Ipv6Header, Packet, proto};
 use crate::tables::Tables;
 use crate::transport;
-use crate::verdict::{DropReason, Verdict};
+use crate::verdict::DropReason;
+use crate::work::Work;
 
 /// Number of extension headers that are followed.
 pub const MAX_EXTENSIONS: u32 = 6;
@@ -89,9 +90,9 @@ impl Address for Addr6 {
     fn neighbour<P: Packet, T: Tables<Self>>(
         packet: &mut P,
         tables: &T,
-        header: &Header<Self>,
-    ) -> Option<Result<Verdict, DropReason>> {
-        neighbour::icmp6(packet, tables, header)
+        work: &mut Work<Self>,
+    ) -> Option<DropReason> {
+        neighbour::icmp6(packet, tables, work)
     }
 
     #[inline(always)]

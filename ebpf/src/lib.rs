@@ -61,7 +61,7 @@ use packet::{
 };
 use tables::Tables;
 use verdict::{DropReason, Verdict};
-use work::Work;
+use work::{Answer, Work};
 
 /// Tells which programs handle a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -142,10 +142,13 @@ pub fn slow<A: Address + KeyHash, P: Packet, T: Tables<A>>(
     if let Some(reason) = family::parse(packet, ETH_LEN as u32, false, &mut work.header) {
         return Err(reason);
     }
-    if matches!(work.hook(), Some(Hook::FromContainer))
-        && let Some(answer) = A::neighbour(packet, tables, &work.header)
-    {
-        return answer;
+    if let Some(reason) = A::neighbour(packet, tables, work) {
+        return Err(reason);
+    }
+    match work.answer {
+        Answer::None => {}
+        Answer::Consumed => return Ok(Verdict::Consumed),
+        Answer::Returned => return Ok(Verdict::Peer(packet.ifindex())),
     }
     let hop_limit = work.header.hop_limit;
     if let Some(reason) = identify::identify(packet, tables, work) {

@@ -7,12 +7,14 @@
 use crate::abi::{Addr4, Addr6, Party};
 use crate::checksum;
 use crate::family::{Header, Part};
+use crate::hook::Hook;
 use crate::packet::{
     Arp, ETH_LEN, Ipv6Header, LinkLayerOption, MacPair, Neighbour, Packet, proto,
 };
 use crate::source::speaks_as_itself;
 use crate::tables::Tables;
 use crate::verdict::{DropReason, Verdict};
+use crate::work::{Answer, Work};
 
 const ARP_REQUEST: u16 = 1_u16.to_be();
 const ARP_REPLY: u16 = 2_u16.to_be();
@@ -77,54 +79,64 @@ pub fn arp<P: Packet, T: Tables<Addr4>>(
     Ok(Verdict::Peer(ifindex))
 }
 
-/// Handles the neighbour messages among an endpoint's ICMPv6 messages; `None` for all others.
+/// Handles the neighbour messages among ICMPv6 messages, and notes in `work` what became of them;
+/// returns the reason to drop one, if there is one.
 ///
-/// # Errors
-/// `ForbiddenIcmp6`, `ForgedNeighbour`, `InvalidPacket` and those of the source check.
-#[inline(always)]
+/// Our links have no IPv6 neighbours of their own, so what the node's stack says on them about
+/// routers and groups is for nobody.
+#[inline(never)]
 pub fn icmp6<P: Packet, T: Tables<Addr6>>(
     packet: &mut P,
     tables: &T,
-    header: &Header<Addr6>,
-) -> Option<Result<Verdict, DropReason>> {
-    if header.protocol != proto::ICMP6 || header.part == Part::Later {
+    work: &mut Work<Addr6>,
+) -> Option<DropReason> {
+    work.answer = Answer::None;
+    if work.header.protocol != proto::ICMP6 || work.header.part == Part::Later {
         return None;
     }
-    match packet.read::<u8>(header.transport)? {
-        ROUTER_ADVERTISEMENT | REDIRECT => Some(Err(DropReason::ForbiddenIcmp6)),
-        ROUTER_SOLICITATION | MLD_REPORT | MLD_DONE | MLD2_REPORT => Some(Ok(Verdict::Consumed)),
-        SOLICITATION => Some(solicitation(packet, tables, header)),
-        ADVERTISEMENT => Some(advertisement(packet, tables, header)),
-        _ => None,
+    let kind: u8 = packet.read(work.header.transport)?;
+    if matches!(kind, ROUTER_SOLICITATION | MLD_REPORT | MLD_DONE | MLD2_REPORT) {
+        work.answer = Answer::Consumed;
+        return None;
     }
+    if !matches!(work.hook(), Some(Hook::FromContainer)) {
+        return None;
+    }
+    let answered = match kind {
+        ROUTER_ADVERTISEMENT | REDIRECT => Err(DropReason::ForbiddenIcmp6),
+        SOLICITATION => solicitation(packet, tables, work),
+        ADVERTISEMENT => advertisement(packet, tables, work),
+        _ => return None,
+    };
+    answered.err()
 }
 
 #[inline(always)]
 fn solicitation<P: Packet, T: Tables<Addr6>>(
     packet: &mut P,
     tables: &T,
-    header: &Header<Addr6>,
-) -> Result<Verdict, DropReason> {
-    let ifindex = packet.ifindex();
-    let party = tables.party(ifindex).ok_or(DropReason::InvalidSourceIp)?;
+    work: &mut Work<Addr6>,
+) -> Result<(), DropReason> {
+    let header = &work.header;
+    let party = tables.party(packet.ifindex()).ok_or(DropReason::InvalidSourceIp)?;
     let message = message(packet, party, header)?;
     let target = Addr6::from_wire(message.target);
     if header.src.is_unspecified() {
-        return Ok(Verdict::Consumed);
+        work.answer = Answer::Consumed;
+        return Ok(());
     }
-    let option = option(packet, header);
-    let says_own_mac =
-        option.is_none_or(|option| option.kind != SOURCE_LINK_LAYER || option.mac == party.mac);
-    if !(party.has_ipv6(header.src) || header.src.is_link_local()) || !says_own_mac {
+    let option = option(packet, header, SOURCE_LINK_LAYER);
+    if !(party.has_ipv6(header.src) || header.src.is_link_local()) || !option.is_of(party) {
         return Err(DropReason::ForgedNeighbour);
     }
     if party.has_ipv6(target) {
-        return Ok(Verdict::Consumed);
+        work.answer = Answer::Consumed;
+        return Ok(());
     }
-    let with_option = option.is_some_and(|option| option.kind == SOURCE_LINK_LAYER);
-    answer(packet, party, header, target, with_option)?;
+    answer(packet, party, header, target, option.is_there())?;
     packet.set_for_host();
-    Ok(Verdict::Peer(ifindex))
+    work.answer = Answer::Returned;
+    Ok(())
 }
 
 /// An endpoint's own announcement reaches nobody who would need it; it must be true all the same.
@@ -132,18 +144,18 @@ fn solicitation<P: Packet, T: Tables<Addr6>>(
 fn advertisement<P: Packet, T: Tables<Addr6>>(
     packet: &mut P,
     tables: &T,
-    header: &Header<Addr6>,
-) -> Result<Verdict, DropReason> {
+    work: &mut Work<Addr6>,
+) -> Result<(), DropReason> {
+    let header = &work.header;
     let party = tables.party(packet.ifindex()).ok_or(DropReason::InvalidSourceIp)?;
     let message = message(packet, party, header)?;
     let target = Addr6::from_wire(message.target);
-    let says_own_mac = option(packet, header)
-        .is_none_or(|option| option.kind != TARGET_LINK_LAYER || option.mac == party.mac);
-    if (party.has_ipv6(target) || target.is_link_local()) && says_own_mac {
-        Ok(Verdict::Consumed)
-    } else {
-        Err(DropReason::ForgedNeighbour)
+    let option = option(packet, header, TARGET_LINK_LAYER);
+    if !(party.has_ipv6(target) || target.is_link_local()) || !option.is_of(party) {
+        return Err(DropReason::ForgedNeighbour);
     }
+    work.answer = Answer::Consumed;
+    Ok(())
 }
 
 /// Reads the message after checking what both kinds have in common.
@@ -161,14 +173,30 @@ fn message<P: Packet>(
     packet.load(MESSAGE_OFFSET).ok_or(DropReason::InvalidPacket)
 }
 
-/// Reads the first option, if there is one of the length of an Ethernet address.
+/// Reads the first option; one of another kind or length counts as none.
 #[inline(always)]
-fn option<P: Packet>(packet: &P, header: &Header<Addr6>) -> Option<LinkLayerOption> {
+fn option<P: Packet>(packet: &P, header: &Header<Addr6>, kind: u8) -> LinkLayerOption {
     if header.payload_len < MESSAGE_LEN + OPTION_LEN {
-        return None;
+        return LinkLayerOption::default();
     }
-    let option: LinkLayerOption = packet.load(OPTION_OFFSET)?;
-    (option.len == 1).then_some(option)
+    match packet.load::<LinkLayerOption>(OPTION_OFFSET) {
+        Some(option) if option.kind == kind && option.len == 1 => option,
+        _ => LinkLayerOption::default(),
+    }
+}
+
+impl LinkLayerOption {
+    /// Tells whether there is such an option.
+    #[inline(always)]
+    const fn is_there(&self) -> bool {
+        self.len == 1
+    }
+
+    /// Tells whether the option, if it is there, holds the address of this party.
+    #[inline(always)]
+    fn is_of(&self, party: &Party) -> bool {
+        !self.is_there() || self.mac == party.mac
+    }
 }
 
 /// Turns a solicitation into the advertisement that answers it.

@@ -28,7 +28,8 @@ pub struct Work<A> {
     pub tcp_flags: u8,
     is_error: u8,
     through_stack: u8,
-    pad: u8,
+    /// What became of a neighbour message.
+    pub answer: Answer,
     pub header: Header<A>,
     pub key: FlowKey<A>,
     /// The decision about the flow.
@@ -37,6 +38,19 @@ pub struct Work<A> {
     pub twin: Flow,
     /// A copy of a pending flow, while it is looked at or written.
     pub pending: Pending<A>,
+}
+
+/// Tells what became of a neighbour message.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Answer {
+    /// The packet is none.
+    #[default]
+    None = 0,
+    /// It needs no answer.
+    Consumed = 1,
+    /// It was turned round and goes back to its sender.
+    Returned = 2,
 }
 
 /// Says when, and under which configuration, a decision is made.

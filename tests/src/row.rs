@@ -175,10 +175,15 @@ impl Row {
         let mut node = self.node;
         node.pending_mask = pending_mask;
         (model.tables4.node, model.tables6.node) = (Some(node), Some(node));
-        let now_ns = now_ns();
+        let uptime_ns = now_ns();
+        // A clock that starts with the machine cannot show the kernel what is older.
+        let is_too_old = self.given.oldest_ns() > uptime_ns;
+        let now_ns = uptime_ns + if is_too_old { self.given.oldest_ns() } else { 0 };
         (model.tables4.now_ns, model.tables6.now_ns) = (now_ns, now_ns);
         self.given.give(&mut model, now_ns);
-        kernel.fill(&model);
+        if !is_too_old {
+            kernel.fill(&model);
+        }
 
         let mut packet = self.packet.clone();
         let verdict = model.run(self.hook, &mut packet);
@@ -190,7 +195,10 @@ impl Row {
             &Snapshot::of(&model),
             &self.then,
         );
-        if self.place == Place::Host {
+        if is_too_old {
+            println!("{}: host only: older than this machine's uptime", self.name);
+        }
+        if self.place == Place::Host || is_too_old {
             return complaints;
         }
         let mut packet = self.packet.clone();

@@ -1,7 +1,22 @@
 //! Exit codes, which scripts rely on.
 
-/// All is well.
+/// All is well; `plan` has nothing to do.
 pub const OK: u8 = 0;
+
+/// `plan` has something to do.
+pub const CHANGES: u8 = 2;
+
+/// The command line is wrong.
+pub const USAGE: u8 = 64;
+
+/// There is nothing to ask: the node is not set up.
+pub const UNAVAILABLE: u8 = 69;
+
+/// The kernel refused.
+pub const KERNEL: u8 = 71;
+
+/// The caller may not do this.
+pub const NO_PERMISSION: u8 = 77;
 
 /// The file is missing or wrong.
 pub const BAD_FILE: u8 = 78;

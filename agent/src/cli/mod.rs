@@ -1,9 +1,76 @@
 //! What the verbs do, one file for each.
 //!
 //! A verb is a plain function: it gets its arguments and where to write, and returns the exit
-//! code. `main` parses the command line.
+//! code. `main` parses the command line and calls [`run`].
+//!
+//! # Layout
+//! - [`args`], [`exit`], [`failure`]: command line, exit codes, why a verb fails
+//! - [`instance`], [`machine`]: the node that a verb works on, the machine that it runs on
+//! - [`check`], [`init`], [`apply`], [`status`], [`flows`], [`lab`]: the verbs
 
+pub mod apply;
+pub mod args;
 pub mod check;
 pub mod exit;
+pub mod failure;
+pub mod flows;
 pub mod init;
+pub mod instance;
+pub mod lab;
 pub mod machine;
+pub mod status;
+
+use std::io::Write;
+
+use args::{Command, Lab, Verb};
+use failure::Failure;
+
+/// Does what the command line says. Returns the exit code.
+///
+/// # Errors
+/// Why it could not be done.
+pub fn run(
+    command: &Command,
+    out: &mut dyn Write,
+    err: &mut dyn Write,
+) -> Result<u8, Failure> {
+    let common = &command.common;
+    let file = |file| instance::file(common, file);
+    match &command.verb {
+        Verb::Check(given) => Ok(check::check(&file(given)?, common.node.as_deref(), out, err)?),
+        Verb::Init => Ok(init::init(out)?),
+        Verb::Plan(given) => {
+            need_root("plan")?;
+            apply::plan(common, &file(given)?, out)
+        }
+        Verb::Apply { file: given, timings } => {
+            need_root("apply")?;
+            apply::apply(common, &file(given)?, *timings, out)
+        }
+        Verb::Down { timings } => {
+            need_root("down")?;
+            apply::down(common, *timings, out)
+        }
+        Verb::Status => {
+            need_root("status")?;
+            status::status(common, out)
+        }
+        Verb::Flows => {
+            need_root("flows")?;
+            flows::flows(common, out)
+        }
+        Verb::Lab(Lab::Up { file: given, only }) => {
+            need_root("lab up")?;
+            lab::up(common, &file(given)?, only.as_deref(), out)
+        }
+        Verb::Lab(Lab::Down { file: given, only }) => {
+            need_root("lab down")?;
+            lab::down(common, &file(given)?, only.as_deref(), out)
+        }
+    }
+}
+
+/// Refuses early, and in words, what the kernel would refuse late.
+fn need_root(verb: &'static str) -> Result<(), Failure> {
+    if nix::unistd::geteuid().is_root() { Ok(()) } else { Err(Failure::NotPrivileged(verb)) }
+}

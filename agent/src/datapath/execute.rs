@@ -19,17 +19,17 @@ use crate::plan::object::{Key, LinkRef, Value};
 pub struct Executor {
     pins: Pins,
     netlink: Netlink,
-    /// Memory that tables are sized by, in bytes.
-    memory: u64,
+    /// Memory that maps may take, in bytes.
+    budget: u64,
 }
 
 impl Executor {
-    /// Prepares changes; `memory` is what the machine or the control group has, in bytes.
+    /// Prepares changes; `budget` is the memory that maps may take, in bytes.
     ///
     /// # Errors
     /// When no socket can be opened.
-    pub fn new(pins: Pins, memory: u64) -> Result<Self, Error> {
-        Ok(Self { pins, netlink: Netlink::open()?, memory })
+    pub fn new(pins: Pins, budget: u64) -> Result<Self, Error> {
+        Ok(Self { pins, netlink: Netlink::open()?, budget })
     }
 
     /// Adds an object, or brings it from `before` to `value`.
@@ -47,7 +47,10 @@ impl Executor {
     ) -> Result<(), Error> {
         match (key, value) {
             (Key::Datapath, Value::Datapath { digest, endpoint_slots }) => {
-                load::load(&self.pins, &Sizes::new(self.memory, *endpoint_slots), digest)
+                load::load(&self.pins, &Sizes::new(self.budget, *endpoint_slots), digest)?;
+                self.write_node(&mut |node| {
+                    node.pending_mask = endpoint_slots * PENDING_PER_SLOT - 1;
+                })
             }
             (Key::NodeEntry, Value::NodeEntry { .. }) => self.set_node(value, ifindex),
             (Key::EndpointEntry(_), Value::EndpointEntry { .. }) => {

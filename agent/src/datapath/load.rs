@@ -42,13 +42,12 @@ pub struct Sizes {
 }
 
 impl Sizes {
-    /// Chooses capacities: flow tables from the memory that the machine or the control group
-    /// allows, in bytes; the other tables from the number of endpoints.
-    pub fn new(memory: u64, endpoint_slots: u32) -> Self {
-        // An entry of both flow tables and their share of the rest come to about 300 bytes.
-        let budget = (memory / 64).min(16 << 20);
-        let flows = (budget / 300).clamp(1_024, 65_536);
-        let flows = u32::try_from(flows).unwrap_or(65_536);
+    /// Chooses capacities: flow tables from the memory that maps may take, in bytes; the other
+    /// tables from the number of endpoints.
+    pub fn new(budget: u64, endpoint_slots: u32) -> Self {
+        // Half of the budget, for an IPv4 flow and half an IPv6 one of about 280 bytes together.
+        let flows = (budget / 2 / 280).clamp(1_024, 65_536);
+        let flows = u32::try_from(flows).unwrap_or(1_024);
         Self { flows: 1 << flows.ilog2(), endpoint_slots }
     }
 
@@ -57,7 +56,6 @@ impl Sizes {
             "FLOWS4" => Some(self.flows),
             "FLOWS6" => Some(self.flows / 2),
             "PENDING4" | "PENDING6" => Some(self.endpoint_slots * PENDING_PER_SLOT),
-            "ENDPOINTS" | "LOCAL4" | "LOCAL6" => Some(self.endpoint_slots * 2),
             _ => None,
         }
     }

@@ -21,7 +21,7 @@ pub struct Pins {
 }
 
 impl Pins {
-    /// Names the pins of a node below a BPF file system; touches nothing.
+    /// Names the pins of a node below a BPF file system.
     pub fn new(bpffs: &Path, node: &str) -> Self {
         let ours = bpffs.join("ciliate");
         let node = ours.join(node);
@@ -37,6 +37,14 @@ impl Pins {
     /// Returns the folders that hold `root`, innermost first; each goes when it is empty.
     pub fn parents(&self) -> [&Path; 2] {
         [&self.node, &self.ours]
+    }
+
+    /// Tells whether no other node has pins beside this one's.
+    pub fn are_alone(&self) -> bool {
+        let Ok(nodes) = std::fs::read_dir(&self.ours) else {
+            return true;
+        };
+        nodes.filter_map(Result::ok).all(|entry| entry.path() == self.node)
     }
 
     pub fn maps(&self) -> PathBuf {

@@ -23,12 +23,14 @@ mod inside;
 pub mod link;
 pub mod lock;
 pub mod mark;
+pub mod memory;
 pub mod named;
 pub mod names;
 pub mod netlink;
 pub mod netns;
 pub mod observe;
 pub mod route;
+pub mod segment;
 pub mod sysctl;
 pub mod veth;
 

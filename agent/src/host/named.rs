@@ -74,6 +74,12 @@ pub fn delete(name: &str, lab: &str) -> Result<()> {
     }
 }
 
+/// Removes the directory of names if it is empty, and not a mount point as `ip netns` leaves it.
+pub fn remove_directory() {
+    // Somebody's names keep it, and that is as it should be.
+    drop(fs::remove_dir(DIRECTORY));
+}
+
 /// Returns the lab that made the namespace `name`, if one did.
 ///
 /// # Errors
@@ -139,26 +145,12 @@ fn touch(path: &Path) -> Result<File> {
         .map_err(|error| Error::file(format!("create {}", path.display()), &error))
 }
 
-/// Makes `/run/netns` a shared mount, as `ip netns add` does: what is mounted below it then
-/// appears in every mount namespace, and disappears there too.
+/// Makes the directory of names. It becomes no mount of its own, as under `ip netns add`: that
+/// one could not be told from somebody else's when it is to go again.
 fn prepare_directory() -> Result<()> {
-    let failed = |errno| Error::system(format!("mount {DIRECTORY}"), errno);
     DirBuilder::new()
         .recursive(true)
         .mode(0o755)
         .create(DIRECTORY)
-        .map_err(|error| Error::file(format!("create {DIRECTORY}"), &error))?;
-    let share = || {
-        let flags = MsFlags::MS_SHARED | MsFlags::MS_REC;
-        mount(NOTHING, DIRECTORY, NOTHING, flags, NOTHING)
-    };
-    match share() {
-        // Not a mount point yet, or not one of this mount namespace.
-        Err(Errno::EINVAL) => {
-            let flags = MsFlags::MS_BIND | MsFlags::MS_REC;
-            mount(Some(DIRECTORY), DIRECTORY, NOTHING, flags, NOTHING).map_err(failed)?;
-            share().map_err(failed)
-        }
-        other => other.map_err(failed),
-    }
+        .map_err(|error| Error::file(format!("create {DIRECTORY}"), &error))
 }

@@ -15,9 +15,11 @@ use std::path::Path;
 use std::thread;
 
 use nix::errno::Errno;
-use nix::sched::{CloneFlags, setns};
+use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::stat::fstat;
 use nix::sys::statfs::{NSFS_MAGIC, fstatfs};
+
+use serde::{Deserialize, Serialize};
 
 use super::error::{Error, Result, errno};
 use super::netlink::Netlink;
@@ -30,7 +32,7 @@ pub const OWN: &str = "/proc/thread-self/ns/net";
 const STACK_LEN: usize = 1024 * 1024;
 
 /// Tells namespaces apart: two paths with the same identity are the same namespace.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Identity {
     dev: u64,
     ino: u64,
@@ -99,6 +101,21 @@ pub fn in_netns<T: Send>(netns: impl AsFd, work: impl FnOnce() -> T + Send) -> R
     on_thread(move || {
         setns(netns, CloneFlags::CLONE_NEWNET)
             .map_err(|errno| Error::system("enter network namespace", errno))?;
+        Ok(work())
+    })
+}
+
+/// Runs `work` in a new, empty namespace that goes with it.
+///
+/// # Errors
+/// When the caller is not privileged.
+///
+/// # Panics
+/// When `work` panics.
+pub fn in_new_netns<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T> {
+    on_thread(move || {
+        unshare(CloneFlags::CLONE_NEWNET)
+            .map_err(|errno| Error::system("unshare network namespace", errno))?;
         Ok(work())
     })
 }

@@ -25,8 +25,8 @@ pub struct Mac(pub [u8; 6]);
 
 impl fmt::Display for Mac {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [a, b, c, d, e, g] = self.0;
-        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
+        let bytes = self.0.map(|byte| format!("{byte:02x}"));
+        f.write_str(&bytes.join(":"))
     }
 }
 
@@ -182,7 +182,9 @@ impl Key {
             Self::HostLink => (2, "", 0),
             Self::NodeEntry => (3, "", 0),
             Self::Attachment(Link::Host | Link::Net, _) => (4, "", 0),
-            Self::Sysctl(_) => (5, "", 0),
+            // Switching forwarding on removes the default route that a router advertisement gave,
+            // unless the device accepts advertisements in spite of it.
+            Self::Sysctl(path) => (5, "", u8::from(!path.ends_with("/accept_ra"))),
             Self::Address(Link::Host | Link::Net, _) => (6, "", 0),
             Self::LinkUp(Link::Host | Link::Net) => (7, "", 0),
             Self::Route(Link::Host | Link::Net, _) => (8, "", 0),
@@ -190,11 +192,12 @@ impl Key {
             Self::EndpointEntry(name) => (9, name, 1),
             Self::Attachment(Link::Lxc(name) | Link::Eth0(name), _) => (9, name, 2),
             Self::Address(Link::Lxc(name) | Link::Eth0(name), _) => (9, name, 3),
+            // The kernel refuses a route through a link that is down.
+            Self::LinkUp(Link::Lxc(name) | Link::Eth0(name)) => (9, name, 4),
             Self::Route(Link::Lxc(name) | Link::Eth0(name), prefix) => {
                 // The route to the router comes before the default route that needs it.
-                (9, name, if prefix.prefix_len() == 0 { 5 } else { 4 })
+                (9, name, if prefix.prefix_len() == 0 { 6 } else { 5 })
             }
-            Self::LinkUp(Link::Lxc(name) | Link::Eth0(name)) => (9, name, 6),
             Self::Generation => (10, "", 0),
         }
     }
@@ -226,6 +229,9 @@ impl Key {
 
 impl Ord for Key {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        if self == other {
+            return std::cmp::Ordering::Equal;
+        }
         self.rank()
             .cmp(&other.rank())
             .then_with(|| format!("{self:?}").cmp(&format!("{other:?}")))

@@ -18,7 +18,7 @@ use datapath::work::Work;
 
 /// Capacities where the agent sets none.
 const FLOWS: u32 = 65_536;
-const PARTIES: u32 = 1_024;
+const PARTIES: u32 = 8_192;
 const PENDING: u32 = 4_096;
 const FRAGMENTS: u32 = 4_096;
 

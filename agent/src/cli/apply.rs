@@ -1,0 +1,139 @@
+//! `ciliate plan`, `ciliate apply` and `ciliate down`: one mechanism, three desired states.
+
+use std::io::Write;
+use std::path::Path;
+
+use super::args::Common;
+use super::exit;
+use super::failure::Failure;
+use super::instance::{self, Instance, Whereabouts};
+use crate::host::netns;
+use crate::plan::object::State;
+use crate::plan::{self, Plan};
+use crate::reconcile::{self, Journal, Report, System};
+use crate::topology::Topology;
+
+/// Prints what `apply` would do. Returns the exit code.
+///
+/// # Errors
+/// If the file is wrong or the kernel cannot be read.
+pub fn plan(common: &Common, file: &Path, out: &mut dyn Write) -> Result<u8, Failure> {
+    let topology = instance::topology(file, common.node.as_deref())?;
+    let instance = Instance::new(common, &topology.node);
+    let plan = instance.enter(|| {
+        let mut system = instance.system()?;
+        let desired = desired(&system, &topology, instance.bpffs())?;
+        Ok(reconcile::preview(&mut system, &desired, &instance.journal())?)
+    })?;
+    print_plan(&plan, common.json, out)?;
+    Ok(if plan.is_empty() { exit::OK } else { exit::CHANGES })
+}
+
+/// Makes the node what the file says.
+///
+/// # Errors
+/// If the file is wrong, or a step fails; what was done is undone then.
+pub fn apply(
+    common: &Common,
+    file: &Path,
+    timings: bool,
+    out: &mut dyn Write,
+) -> Result<u8, Failure> {
+    let topology = instance::topology(file, common.node.as_deref())?;
+    let instance = Instance::new(common, &topology.node);
+    let report = instance.enter(|| bring_up(common, &topology, file))?;
+    print_report(&report, common.json, timings, out)?;
+    if !common.json && !report.plan.is_empty() {
+        writeln!(out, "Node {} is set up; undo with `ciliate down`.", topology.node)?;
+    }
+    Ok(exit::OK)
+}
+
+/// Removes everything of the node that was set up here.
+///
+/// # Errors
+/// If there is none, or the kernel refuses.
+pub fn down(common: &Common, timings: bool, out: &mut dyn Write) -> Result<u8, Failure> {
+    let instance = Instance::find(common)?;
+    let report = match instance.whereabouts()? {
+        // Links went with their namespace; what is left is pins and state.
+        Whereabouts::Gone => netns::in_new_netns(|| take_down(&instance))??,
+        Whereabouts::Here | Whereabouts::Elsewhere(_) => instance.enter(|| take_down(&instance))?,
+    };
+    print_report(&report, common.json, timings, out)?;
+    Ok(exit::OK)
+}
+
+/// Makes a node what its topology says, in the network namespace of this thread.
+///
+/// # Errors
+/// If a step fails; what was done is undone then.
+pub fn bring_up(common: &Common, topology: &Topology, file: &Path) -> Result<Report, Failure> {
+    let instance = Instance::new(common, &topology.node);
+    let is_new = !instance.exists();
+    let lock = instance.lock()?;
+    let result = converge(&instance, topology, file);
+    if result.is_err() && is_new && !instance.is_half_done() {
+        // A node that did not come to be leaves nothing behind.
+        drop(lock.remove());
+        drop(instance.system().map(|system| system.into_state().remove()));
+        instance.remove_folders();
+    }
+    result
+}
+
+fn converge(instance: &Instance, topology: &Topology, file: &Path) -> Result<Report, Failure> {
+    let mut system = instance.system()?;
+    let desired = desired(&system, topology, instance.bpffs())?;
+    system.state().set_namespace(netns::identity(netns::open_own()?)?)?;
+    let places = topology.endpoints.iter();
+    let places = places.map(|endpoint| (endpoint.name.clone(), endpoint.netns.clone()));
+    system.state().add_netns(places.collect())?;
+    let mut journal = instance.journal();
+    let report = reconcile::apply(&mut system, &desired, &mut journal)?;
+    let file = std::path::absolute(file)?;
+    system.state().set_config(&file)?;
+    Ok(report)
+}
+
+/// Removes everything of a node, in the network namespace of this thread.
+///
+/// # Errors
+/// If the kernel refuses.
+pub fn take_down(instance: &Instance) -> Result<Report, Failure> {
+    let lock = instance.lock()?;
+    let mut system = instance.system()?;
+    let mut journal: Journal = instance.journal();
+    let report = reconcile::apply(&mut system, &State::new(), &mut journal)?;
+    lock.remove()?;
+    system.into_state().remove()?;
+    instance.remove_folders();
+    Ok(report)
+}
+
+fn desired(system: &System, topology: &Topology, bpffs: &Path) -> Result<State, Failure> {
+    let ambient = system.ambient(topology.endpoint_slots())?;
+    Ok(plan::desired(topology, &ambient, bpffs))
+}
+
+fn print_plan(plan: &Plan, json: bool, out: &mut dyn Write) -> Result<(), Failure> {
+    if json {
+        writeln!(out, "{:#}", plan.to_json())?;
+    } else {
+        write!(out, "{plan}")?;
+    }
+    Ok(())
+}
+
+fn print_report(
+    report: &Report,
+    json: bool,
+    timings: bool,
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
+    print_plan(&report.plan, json, out)?;
+    if timings {
+        write!(out, "{report}")?;
+    }
+    Ok(())
+}

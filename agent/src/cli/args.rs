@@ -1,0 +1,123 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Where the file is, if nobody says otherwise.
+pub const DEFAULT_FILE: &str = "/etc/ciliate/ciliate.toml";
+
+const EXIT_CODES: &str = "\
+Exit codes: 0 done, or nothing to do; 2 `plan` has changes; 64 wrong command line; 69 the node is
+not set up; 71 the kernel refused; 77 not privileged; 78 the file is missing or wrong.";
+
+/// Cilium's datapath for a machine that has no cluster.
+#[derive(Debug, Parser)]
+#[command(name = "ciliate", version = version(), after_help = EXIT_CODES, max_term_width = 100)]
+pub struct Command {
+    #[command(flatten)]
+    pub common: Common,
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// Returns the version with the digest of the BPF object inside.
+fn version() -> &'static str {
+    concat!(env!("CARGO_PKG_VERSION"), " (BPF object ", env!("CILIATE_BPF_DIGEST"), ")")
+}
+
+/// Holds what every verb takes.
+#[derive(Clone, Debug, Args)]
+pub struct Common {
+    /// The configuration file; the same as the argument FILE [default: /etc/ciliate/ciliate.toml]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// The node to play [default: the only one of the file, else the host's name]
+    #[arg(long, global = true)]
+    pub node: Option<String>,
+    /// Where journals and states of nodes are
+    #[arg(long, global = true, value_name = "DIR", default_value = "/run/ciliate")]
+    pub state_dir: PathBuf,
+    /// The BPF file system for the pins
+    #[arg(long, global = true, value_name = "DIR", default_value = "/sys/fs/bpf")]
+    pub bpffs: PathBuf,
+    /// What to log to standard error: error, warn, info, debug or trace
+    #[arg(long, global = true, value_name = "LEVEL", default_value = "info")]
+    pub log_level: log::LevelFilter,
+    /// Print JSON instead of text
+    #[arg(long, global = true)]
+    pub json: bool,
+}
+
+/// Is the file that a verb reads.
+#[derive(Clone, Debug, Args)]
+pub struct File {
+    /// The configuration file [default: /etc/ciliate/ciliate.toml]
+    #[arg(value_name = "FILE")]
+    pub file: Option<PathBuf>,
+}
+
+/// Names what is to be done.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Parse and validate a file, and report all errors; needs no privilege
+    Check(File),
+    /// Print a commented file for this machine
+    Init,
+    /// Show what `apply` would do; changes nothing
+    Plan(File),
+    /// Make the node what the file says, and exit; undo with `ciliate down`
+    Apply {
+        #[command(flatten)]
+        file: File,
+        /// Print how long each kind of step took
+        #[arg(long)]
+        timings: bool,
+    },
+    /// Remove everything that is ours, and nothing else
+    Down {
+        /// Print how long each kind of step took
+        #[arg(long)]
+        timings: bool,
+    },
+    /// Show modes with reasons, endpoints, maps and drops
+    Status,
+    /// List the flows that the datapath knows
+    Flows,
+    /// Run the nodes of a file side by side on this machine
+    #[command(subcommand)]
+    Lab(Lab),
+}
+
+/// Names what is to be done with a lab.
+#[derive(Debug, Subcommand)]
+pub enum Lab {
+    /// Make a network namespace for each node and endpoint, join the nodes, and apply
+    Up {
+        #[command(flatten)]
+        file: File,
+        /// Only this node and its endpoints
+        #[arg(long, value_name = "NODE")]
+        only: Option<String>,
+    },
+    /// Remove what `lab up` made, without a trace
+    Down {
+        #[command(flatten)]
+        file: File,
+        /// Only this node and its endpoints
+        #[arg(long, value_name = "NODE")]
+        only: Option<String>,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::Command;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Command::command().debug_assert();
+    }
+}

@@ -1,0 +1,55 @@
+//! Why a verb ends with a code other than 0.
+
+use thiserror::Error;
+
+use super::exit;
+use crate::config::Report;
+use crate::reconcile::{ApplyError, Cause, FileError};
+use crate::{datapath, host};
+
+/// Says why a verb failed; the variant decides the exit code.
+#[derive(Debug, Error)]
+pub enum Failure {
+    #[error("{0}")]
+    Usage(String),
+    #[error("{0}; set it up with `ciliate apply`")]
+    NotSetUp(String),
+    #[error("{0} needs root: run it as root or through sudo")]
+    NotPrivileged(&'static str),
+    #[error(transparent)]
+    File(#[from] Report),
+    #[error(transparent)]
+    Apply(#[from] ApplyError),
+    #[error(transparent)]
+    State(#[from] FileError),
+    #[error(transparent)]
+    Host(#[from] host::Error),
+    #[error(transparent)]
+    Datapath(#[from] datapath::Error),
+    #[error("{0}")]
+    Kernel(#[from] Cause),
+    #[error("write output: {0}")]
+    Output(#[from] std::io::Error),
+    /// Several nodes of a lab failed, each for a reason of its own.
+    #[error("{}", .0.join("\n"))]
+    Several(Vec<String>),
+}
+
+impl Failure {
+    /// Returns the exit code.
+    pub fn code(&self) -> u8 {
+        match self {
+            Self::Usage(_) => exit::USAGE,
+            Self::NotSetUp(_) => exit::UNAVAILABLE,
+            Self::NotPrivileged(_) => exit::NO_PERMISSION,
+            Self::File(_) => exit::BAD_FILE,
+            Self::Apply(_)
+            | Self::State(_)
+            | Self::Host(_)
+            | Self::Datapath(_)
+            | Self::Kernel(_)
+            | Self::Output(_)
+            | Self::Several(_) => exit::KERNEL,
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! `ciliate flows`: the live flow table.
+
+use std::io::Write;
+use std::net::IpAddr;
+
+use super::args::Common;
+use super::exit;
+use super::failure::Failure;
+use super::instance::Instance;
+use crate::observe::flow::{self, FlowView};
+
+/// Lists the flows of the node that is set up here. Returns the exit code.
+///
+/// # Errors
+/// If there is none, or the tables cannot be read.
+pub fn flows(common: &Common, out: &mut dyn Write) -> Result<u8, Failure> {
+    let instance = Instance::find(common)?;
+    let flows = instance.enter(|| {
+        let system = instance.system()?;
+        let (_, links) = system.look()?;
+        Ok(flow::flows(system.pins(), &links)?)
+    })?;
+    if common.json {
+        let json = serde_json::to_string_pretty(&flows).map_err(std::io::Error::other)?;
+        writeln!(out, "{json}")?;
+    } else {
+        for flow in &flows {
+            print(flow, out)?;
+        }
+    }
+    Ok(exit::OK)
+}
+
+fn print(flow: &FlowView, out: &mut dyn Write) -> Result<(), Failure> {
+    let way = format!("{} → {}", flow.from, flow.to);
+    let tuple = format!(
+        "{} → {}",
+        side(flow.source, flow.source_port, flow.protocol),
+        side(flow.destination, flow.destination_port, flow.protocol)
+    );
+    writeln!(
+        out,
+        "{:<6} {tuple:<44} {way:<20} {:<11} {:>9} packets {:>12} bytes  {:>6.1} s",
+        protocol(flow.protocol),
+        flow.state,
+        flow.packets,
+        flow.bytes,
+        seconds(flow.age_ms)
+    )?;
+    Ok(())
+}
+
+fn side(address: IpAddr, port: u16, protocol: u8) -> String {
+    match (address, protocol) {
+        (address, 6 | 17 | 132 | 136) => std::net::SocketAddr::new(address, port).to_string(),
+        (address, 1 | 58) => format!("{address} id {port}"),
+        (address, _) => address.to_string(),
+    }
+}
+
+fn protocol(number: u8) -> String {
+    match number {
+        1 => "icmp".to_owned(),
+        6 => "tcp".to_owned(),
+        17 => "udp".to_owned(),
+        58 => "icmp6".to_owned(),
+        132 => "sctp".to_owned(),
+        other => other.to_string(),
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "one decimal of a second is shown")]
+fn seconds(millis: u64) -> f64 {
+    millis as f64 / 1000.0
+}

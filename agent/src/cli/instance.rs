@@ -1,0 +1,203 @@
+//! One node that a verb works on: its name, its topology, its folders.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::args::{Common, DEFAULT_FILE, File};
+use super::failure::Failure;
+use super::machine;
+use crate::config::{self, Config, Report, Source};
+use crate::host::lock::Lock;
+use crate::host::{named, netns};
+use crate::plan::object::Netns;
+use crate::reconcile::{Journal, StateFile, System};
+use crate::topology::{Topology, resolve};
+
+/// Returns the file that a verb reads.
+///
+/// # Errors
+/// If the command line names two different ones.
+pub fn file(common: &Common, file: &File) -> Result<PathBuf, Failure> {
+    match (&common.config, &file.file) {
+        (Some(one), Some(other)) if one != other => Err(Failure::Usage(format!(
+            "two different files: --config {} and {}",
+            one.display(),
+            other.display()
+        ))),
+        (Some(file), _) | (None, Some(file)) => Ok(file.clone()),
+        (None, None) => Ok(PathBuf::from(DEFAULT_FILE)),
+    }
+}
+
+/// Loads a file and validates all of its nodes.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub fn load(path: &Path) -> Result<(Config, Source), Failure> {
+    let (config, source) = config::load(path)?;
+    super::check::validate(&config, &source, None)?;
+    Ok((config, source))
+}
+
+/// Resolves a file for the node that this machine plays.
+///
+/// # Errors
+/// Everything that is wrong with the file, and a node that cannot be told.
+pub fn topology(path: &Path, node: Option<&str>) -> Result<Topology, Failure> {
+    let (config, source) = load(path)?;
+    resolve(&config, node, machine::hostname().as_deref())
+        .map_err(|errors| Report::new(&source, &errors).into())
+}
+
+/// Knows the folders of one node.
+#[derive(Clone, Debug)]
+pub struct Instance {
+    pub node: String,
+    directory: PathBuf,
+    bpffs: PathBuf,
+}
+
+impl Instance {
+    /// Names the folders of a node.
+    pub fn new(common: &Common, node: &str) -> Self {
+        Self {
+            node: node.to_owned(),
+            directory: common.state_dir.join(node),
+            bpffs: common.bpffs.clone(),
+        }
+    }
+
+    /// Finds the node that was set up here, without a file.
+    ///
+    /// # Errors
+    /// If there is none, or several and the command line names none of them.
+    pub fn find(common: &Common) -> Result<Self, Failure> {
+        if let Some(node) = &common.node {
+            let instance = Self::new(common, node);
+            return if instance.exists() {
+                Ok(instance)
+            } else {
+                Err(Failure::NotSetUp(format!("node {node} is not set up here")))
+            };
+        }
+        let nodes = nodes(common);
+        match nodes.as_slice() {
+            [] => Err(Failure::NotSetUp("no node is set up here".to_owned())),
+            [node] => Ok(Self::new(common, node)),
+            several => Err(Failure::Usage(format!(
+                "several nodes are set up here: name one with --node ({})",
+                several.join(", ")
+            ))),
+        }
+    }
+
+    /// Tells whether something of the node is here.
+    pub fn exists(&self) -> bool {
+        self.directory.exists() || self.bpffs.join("ciliate").join(&self.node).exists()
+    }
+
+    /// Returns the mount point of the BPF file system.
+    pub fn bpffs(&self) -> &Path {
+        &self.bpffs
+    }
+
+    /// Runs `work` in the network namespace that the node was set up in, or in the caller's if
+    /// there is none yet or it is gone.
+    ///
+    /// # Errors
+    /// If the namespace cannot be entered, and whatever `work` says.
+    pub fn enter<T: Send>(
+        &self,
+        work: impl FnOnce() -> Result<T, Failure> + Send,
+    ) -> Result<T, Failure> {
+        match self.whereabouts()? {
+            Whereabouts::Elsewhere(name) => {
+                let namespace = netns::open(&Netns::Name(name))?;
+                netns::in_netns(&namespace, work)?
+            }
+            Whereabouts::Here | Whereabouts::Gone => work(),
+        }
+    }
+
+    /// Finds the network namespace that the node was set up in.
+    ///
+    /// # Errors
+    /// If the state file or a namespace cannot be read.
+    pub fn whereabouts(&self) -> Result<Whereabouts, Failure> {
+        let state = StateFile::load(&self.directory)?;
+        let own = netns::identity(netns::open_own()?)?;
+        let Some(namespace) = state.namespace().filter(|namespace| *namespace != own) else {
+            return Ok(Whereabouts::Here);
+        };
+        for name in named::list()? {
+            let found = netns::open(&Netns::Name(name.clone())).and_then(netns::identity);
+            // A name whose namespace is not mounted on it is none.
+            if found.is_ok_and(|found| found == namespace) {
+                return Ok(Whereabouts::Elsewhere(name));
+            }
+        }
+        Ok(Whereabouts::Gone)
+    }
+
+    /// Prepares to read and change the node, in the namespace of this thread.
+    ///
+    /// # Errors
+    /// If its state file cannot be read.
+    pub fn system(&self) -> Result<System, Failure> {
+        let state = StateFile::load(&self.directory)?;
+        Ok(System::new(&self.node, &self.bpffs, state))
+    }
+
+    /// Returns the journal of the node.
+    pub fn journal(&self) -> Journal {
+        Journal::new(&self.directory)
+    }
+
+    /// Tells whether a run was interrupted, or could not be undone.
+    pub fn is_half_done(&self) -> bool {
+        !matches!(self.journal().left_over(), Ok(None))
+    }
+
+    /// Takes the lock of the node.
+    ///
+    /// # Errors
+    /// If another process holds it.
+    pub fn lock(&self) -> Result<Lock, Failure> {
+        Ok(Lock::take(&self.directory)?)
+    }
+
+    /// Removes the node's folder and the one of all nodes, as far as they are empty.
+    pub fn remove_folders(&self) {
+        for folder in [Some(self.directory.as_path()), self.directory.parent()] {
+            // What somebody else put there keeps the folder.
+            if folder.is_none_or(|folder| fs::remove_dir(folder).is_err()) {
+                break;
+            }
+        }
+    }
+}
+
+/// Tells which network namespace a node was set up in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Whereabouts {
+    /// In the caller's, or in none yet.
+    Here,
+    /// In the one with this name below `/run/netns`.
+    Elsewhere(String),
+    /// In one that has no name (any more).
+    Gone,
+}
+
+/// Lists the nodes that were set up here.
+fn nodes(common: &Common) -> Vec<String> {
+    let pins = common.bpffs.join("ciliate");
+    let mut names: Vec<String> = [common.state_dir.as_path(), &pins]
+        .iter()
+        .filter_map(|folder| fs::read_dir(folder).ok())
+        .flatten()
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .collect();
+    names.sort();
+    names.dedup();
+    names
+}

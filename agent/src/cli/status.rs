@@ -1,0 +1,69 @@
+//! `ciliate status`: modes with reasons, endpoints, maps, drops.
+
+use std::io::Write;
+
+use super::args::Common;
+use super::exit;
+use super::failure::Failure;
+use super::instance::Instance;
+use crate::observe::status::{self, Status};
+
+/// Shows the status of the node that is set up here. Returns the exit code.
+///
+/// # Errors
+/// If there is none, or the kernel cannot be read.
+pub fn status(common: &Common, out: &mut dyn Write) -> Result<u8, Failure> {
+    let instance = Instance::find(common)?;
+    let status = instance.enter(|| {
+        let mut system = instance.system()?;
+        let (objects, links) = system.look()?;
+        let config = system.state().config().map(ToOwned::to_owned);
+        Ok(status::status(&instance.node, config, &objects, &links, system.pins())?)
+    })?;
+    if common.json {
+        let json = serde_json::to_string_pretty(&status).map_err(std::io::Error::other)?;
+        writeln!(out, "{json}")?;
+    } else {
+        print(&status, out)?;
+    }
+    Ok(exit::OK)
+}
+
+fn print(status: &Status, out: &mut dyn Write) -> Result<(), Failure> {
+    writeln!(out, "node          {}", status.node)?;
+    if let Some(config) = &status.config {
+        writeln!(out, "file          {}", config.display())?;
+    }
+    let routing = &status.host_routing;
+    writeln!(out, "host routing  {} ({})", routing.mode, routing.reason)?;
+    let masquerade = &status.masquerade;
+    writeln!(out, "masquerade    {} ({})", masquerade.mode, masquerade.reason)?;
+    writeln!(out, "policy        {}", status.policy.enforcement)?;
+    writeln!(out, "endpoints     {}", status.endpoints.len())?;
+    for endpoint in &status.endpoints {
+        let addresses: Vec<String> = endpoint.addresses.iter().map(ToString::to_string).collect();
+        writeln!(
+            out,
+            "  {:<16} {:<16} identity {:<6} {:<40} {}",
+            endpoint.name,
+            endpoint.link,
+            endpoint.identity,
+            addresses.join(", "),
+            endpoint.state
+        )?;
+    }
+    let bytes: u64 = status.maps.iter().map(|map| map.bytes).sum();
+    writeln!(out, "maps          {}, {} KiB", status.maps.len(), bytes / 1024)?;
+    for map in status.maps.iter().filter(|map| map.name.starts_with("FLOWS")) {
+        writeln!(out, "  {:<16} {} of {} entries", map.name, map.entries, map.max_entries)?;
+    }
+    if status.drops.is_empty() {
+        writeln!(out, "drops         none")?;
+    } else {
+        writeln!(out, "drops")?;
+        for (reason, count) in &status.drops {
+            writeln!(out, "  {count:>10}  {reason}")?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,8 @@
+//! What the node is doing: status and flows, read from the kernel alone.
+//!
+//! # Layout
+//! - [`status`](mod@status): modes with reasons, endpoints, maps, drops
+//! - [`flow`]: the flow table, with names in place of indices
+
+pub mod flow;
+pub mod status;

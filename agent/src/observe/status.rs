@@ -1,0 +1,190 @@
+//! The status of a node, as `status --json` prints it; schema 1.
+//!
+//! Everything is read from the kernel, so that it is true without a file and without an agent.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+use crate::datapath::pin::Pins;
+use crate::datapath::table::{self, MapStatus};
+use crate::datapath::{self};
+use crate::plan::object::{AttachKind, Hook, Key, Link, LinkRef, State, Value};
+
+/// Number of this layout.
+const SCHEMA: u32 = 1;
+
+/// Is what `status` shows.
+#[derive(Clone, Debug, Serialize)]
+pub struct Status {
+    pub schema: u32,
+    pub node: String,
+    /// The file that was applied last.
+    pub config: Option<PathBuf>,
+    /// Version of the programs and maps, if they are loaded.
+    pub datapath: Option<String>,
+    pub host_routing: Mode,
+    pub masquerade: Mode,
+    pub policy: Policy,
+    pub devices: Vec<Device>,
+    pub endpoints: Vec<Endpoint>,
+    pub drift: Drift,
+    pub maps: Vec<MapStatus>,
+    /// Dropped packets by reason.
+    pub drops: BTreeMap<&'static str, u64>,
+}
+
+/// Is a mode, and why it was chosen.
+#[derive(Clone, Debug, Serialize)]
+pub struct Mode {
+    pub mode: &'static str,
+    pub reason: String,
+}
+
+/// Tells how policy is enforced.
+#[derive(Clone, Debug, Serialize)]
+pub struct Policy {
+    pub enforcement: &'static str,
+}
+
+/// Is a device with programs of ours.
+#[derive(Clone, Debug, Serialize)]
+pub struct Device {
+    pub name: String,
+    pub xdp: Mode,
+    pub tc: Tc,
+}
+
+/// Tells how programs are attached to a device.
+#[derive(Clone, Debug, Serialize)]
+pub struct Tc {
+    pub kind: AttachKind,
+}
+
+/// Is an endpoint as it is.
+#[derive(Clone, Debug, Serialize)]
+pub struct Endpoint {
+    pub name: String,
+    pub id: u16,
+    pub identity: u32,
+    /// Index of the host-side link; 0 if it is missing.
+    pub ifindex: u32,
+    pub link: String,
+    pub addresses: Vec<IpAddr>,
+    /// `ready`, or what is missing.
+    pub state: String,
+}
+
+/// Tells what was repaired.
+#[derive(Clone, Debug, Serialize)]
+pub struct Drift {
+    pub repairs: u64,
+    pub last: Option<String>,
+}
+
+/// Puts a status together from the observed objects of a node.
+///
+/// # Errors
+/// When a map cannot be read.
+pub fn status(
+    node: &str,
+    config: Option<PathBuf>,
+    objects: &State,
+    links: &BTreeMap<Link, u32>,
+    pins: &Pins,
+) -> Result<Status, datapath::Error> {
+    let datapath = objects.get(&Key::Datapath).and_then(|value| match value {
+        Value::Datapath { digest, .. } => Some(digest.clone()),
+        _ => None,
+    });
+    let drops = if datapath.is_some() { table::read_drops(pins)? } else { Vec::new() };
+    Ok(Status {
+        schema: SCHEMA,
+        node: node.to_owned(),
+        config,
+        host_routing: host_routing(datapath.is_some()),
+        datapath,
+        masquerade: Mode {
+            mode: "off",
+            reason: "this version does not translate addresses".to_owned(),
+        },
+        policy: Policy { enforcement: "never" },
+        devices: devices(objects),
+        endpoints: endpoints(objects, links),
+        drift: Drift { repairs: 0, last: None },
+        maps: table::status(pins),
+        drops: drops.into_iter().map(|(reason, count)| (reason.text(), count.packets)).collect(),
+    })
+}
+
+fn host_routing(is_loaded: bool) -> Mode {
+    if is_loaded {
+        let reason = "endpoints are joined by redirect_peer, past the host's stack".to_owned();
+        Mode { mode: "bpf", reason }
+    } else {
+        Mode { mode: "none", reason: "no programs are loaded".to_owned() }
+    }
+}
+
+/// Lists the devices that carry programs of ours besides endpoints' links.
+fn devices(objects: &State) -> Vec<Device> {
+    let kind = match objects.get(&Key::Attachment(Link::Host, Hook::Egress)) {
+        Some(Value::Attachment { kind, .. }) => *kind,
+        _ => return Vec::new(),
+    };
+    vec![Device {
+        name: crate::host::HOST_LINK.to_owned(),
+        xdp: Mode { mode: "off", reason: "no device of the outside".to_owned() },
+        tc: Tc { kind },
+    }]
+}
+
+fn endpoints(objects: &State, links: &BTreeMap<Link, u32>) -> Vec<Endpoint> {
+    let mut found = Vec::new();
+    for (key, value) in objects {
+        if let (Key::EndpointLink(name), Value::EndpointLink { link, .. }) = (key, value) {
+            let entry = objects.get(&Key::EndpointEntry(name.clone()));
+            found.push(endpoint(name, link, entry, objects, links));
+        }
+    }
+    found
+}
+
+fn endpoint(
+    name: &str,
+    link: &str,
+    entry: Option<&Value>,
+    objects: &State,
+    links: &BTreeMap<Link, u32>,
+) -> Endpoint {
+    let lxc = Link::Lxc(name.to_owned());
+    let ifindex = links.get(&lxc).copied().unwrap_or(0);
+    let hooks = [Hook::Ingress, Hook::Egress];
+    let attached = hooks.iter().all(|hook| {
+        let key = Key::Attachment(lxc.clone(), *hook);
+        matches!(objects.get(&key), Some(Value::Attachment { digest: Some(_), .. }))
+    });
+    let mut endpoint = Endpoint {
+        name: name.to_owned(),
+        id: 0,
+        identity: 0,
+        ifindex,
+        link: link.to_owned(),
+        addresses: Vec::new(),
+        state: "map entry missing".to_owned(),
+    };
+    if let Some(Value::EndpointEntry { id, identity, ipv4, ipv6, link, .. }) = entry {
+        (endpoint.id, endpoint.identity) = (*id, *identity);
+        let addresses = [ipv4.map(IpAddr::V4), ipv6.map(IpAddr::V6)];
+        endpoint.addresses = addresses.into_iter().flatten().collect();
+        endpoint.state = match link {
+            LinkRef::Stale(_) => "map entry points to another link",
+            LinkRef::Current if !attached => "program missing",
+            LinkRef::Current => "ready",
+        }
+        .to_owned();
+    }
+    endpoint
+}

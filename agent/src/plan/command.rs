@@ -1,0 +1,262 @@
+//! A step as the `ip`, `tc` or `bpftool` command that it resembles.
+//!
+//! `render` and the errors of `reconcile` print these. They are for reading: nothing runs them,
+//! and what no tool has a command for (an entry of ours, a set of pins) is written in the style
+//! of the nearest tool.
+
+use std::fmt::Write as _;
+
+use ipnet::IpNet;
+
+use super::object::{AttachKind, Hook, Key, Link, Netns, Program, Value};
+use super::step::{Action, Plan, Step};
+
+impl Plan {
+    /// Returns the command that does nearly what the step does.
+    pub fn command(&self, step: &Step) -> String {
+        let action = step.action();
+        let value = step.after.as_ref().or(step.before.as_ref());
+        match (&step.key, value) {
+            (Key::Attachment(link, hook), Some(Value::Attachment { program, kind, .. })) => {
+                self.attachment(action, link, *hook, *program, *kind)
+            }
+            (Key::Address(link, address), _) => self.address(action, link, address),
+            (Key::Route(link, prefix), Some(value)) => self.route(action, link, prefix, value),
+            (Key::LinkUp(link), _) => {
+                let state = if action == Action::Remove {
+                    "down"
+                } else {
+                    "up"
+                };
+                format!("{} link set {} {state}", self.ip(link), self.device(link))
+            }
+            (key, Some(value)) => of_own_object(action, key, value),
+            (key, None) => format!("{key:?}"),
+        }
+    }
+
+    fn attachment(
+        &self,
+        action: Action,
+        link: &Link,
+        hook: Hook,
+        program: Program,
+        kind: AttachKind,
+    ) -> String {
+        let device = self.device(link);
+        let program = program.name();
+        let hook = match hook {
+            Hook::Ingress => "ingress",
+            Hook::Egress => "egress",
+        };
+        match (kind, action) {
+            (AttachKind::Clsact, Action::Remove) => {
+                format!("tc filter del dev {device} {hook} bpf {program}")
+            }
+            (AttachKind::Clsact, Action::Add) => {
+                format!("tc filter add dev {device} {hook} bpf direct-action {program}")
+            }
+            (AttachKind::Clsact, Action::Change) => {
+                format!("tc filter replace dev {device} {hook} bpf direct-action {program}")
+            }
+            (AttachKind::Tcx, Action::Remove) => {
+                format!("bpftool net detach tcx_{hook} dev {device}")
+            }
+            (AttachKind::Tcx, Action::Add) => {
+                format!("bpftool net attach tcx_{hook} name {program} dev {device}")
+            }
+            (AttachKind::Tcx, Action::Change) => {
+                format!("bpftool net attach tcx_{hook} name {program} dev {device} overwrite")
+            }
+        }
+    }
+
+    fn address(&self, action: Action, link: &Link, address: &IpNet) -> String {
+        let verb = verb(action);
+        let nodad = match (address, action) {
+            (IpNet::V6(_), Action::Add | Action::Change) => " nodad",
+            (IpNet::V6(_), Action::Remove) | (IpNet::V4(_), _) => "",
+        };
+        format!(
+            "{} address {verb} {address} dev {}{nodad}",
+            self.ip(link),
+            self.device(link)
+        )
+    }
+
+    fn route(&self, action: Action, link: &Link, prefix: &IpNet, value: &Value) -> String {
+        let (ip, device) = (self.ip(link), self.device(link));
+        let family = if matches!(prefix, IpNet::V6(_)) {
+            " -6"
+        } else {
+            ""
+        };
+        let target = match prefix.prefix_len() {
+            0 => "default".to_owned(),
+            len if len == prefix.max_prefix_len() => prefix.addr().to_string(),
+            _ => prefix.to_string(),
+        };
+        let mut text = format!("{ip}{family} route {} {target}", verb(action));
+        if let Value::Route { via, src, mtu } = value {
+            append(&mut text, "via", via.as_ref());
+            append(&mut text, "dev", Some(&device));
+            append(&mut text, "src", src.as_ref());
+            append(&mut text, "mtu", mtu.as_ref());
+        }
+        text
+    }
+
+    fn ip(&self, link: &Link) -> String {
+        let netns = match link {
+            Link::Eth0(name) => self.places.get(name).and_then(|place| place.netns.as_ref()),
+            Link::Host | Link::Net | Link::Lxc(_) => None,
+        };
+        match (netns, link) {
+            (Some(Netns::Pid(pid)), _) => format!("nsenter -t {pid} -n ip"),
+            (Some(netns), _) => format!("ip -n {netns}"),
+            (None, Link::Eth0(name)) => format!("ip -n (that of {name})"),
+            (None, Link::Host | Link::Net | Link::Lxc(_)) => "ip".to_owned(),
+        }
+    }
+
+    fn device(&self, link: &Link) -> String {
+        match link {
+            Link::Host => "cilium_host".to_owned(),
+            Link::Net => "cilium_net".to_owned(),
+            Link::Eth0(_) => "eth0".to_owned(),
+            Link::Lxc(name) => {
+                let place = self.places.get(name);
+                place.map_or_else(|| format!("lxc{name}"), |place| place.link.clone())
+            }
+        }
+    }
+}
+
+fn of_own_object(action: Action, key: &Key, value: &Value) -> String {
+    match (value, action) {
+        (Value::Bpffs { path }, Action::Remove) => format!("umount {}", path.display()),
+        (Value::Bpffs { path }, _) => format!("mount -t bpf ciliate {}", path.display()),
+        (Value::Datapath { digest, .. }, Action::Remove) => {
+            format!("bpftool prog unpin ciliate-{digest}")
+        }
+        (
+            Value::Datapath {
+                digest,
+                endpoint_slots,
+            },
+            _,
+        ) => {
+            format!("bpftool prog loadall ciliate-{digest} slices {endpoint_slots}")
+        }
+        (Value::HostLink { .. }, Action::Remove) => "ip link del cilium_host".into(),
+        (Value::HostLink { mtu, .. }, Action::Change) => {
+            format!("ip link set cilium_host mtu {mtu}")
+        }
+        (
+            Value::HostLink {
+                host_mac,
+                net_mac,
+                mtu,
+            },
+            Action::Add,
+        ) => format!(
+            "ip link add cilium_host address {host_mac} mtu {mtu} type veth \
+             peer name cilium_net address {net_mac}"
+        ),
+        (Value::EndpointLink { link, .. }, Action::Remove) => format!("ip link del {link}"),
+        (Value::EndpointLink { link, mtu, .. }, Action::Change) => {
+            format!("ip link set {link} mtu {mtu}")
+        }
+        (
+            Value::EndpointLink {
+                link,
+                netns,
+                lxc_mac,
+                mac,
+                mtu,
+            },
+            Action::Add,
+        ) => {
+            let netns = netns
+                .as_ref()
+                .map_or_else(|| "?".to_owned(), Netns::to_string);
+            format!(
+                "ip link add {link} address {lxc_mac} mtu {mtu} type veth \
+                 peer name eth0 netns {netns} address {mac}"
+            )
+        }
+        (Value::Sysctl { value }, _) => of_sysctl(action, key, value),
+        (Value::Generation { .. }, Action::Remove) => "bpftool map delete NODE generation".into(),
+        (Value::Generation { .. }, _) => "bpftool map update NODE generation +1".into(),
+        _ => of_entry(action, key, value),
+    }
+}
+
+fn of_sysctl(action: Action, key: &Key, value: &str) -> String {
+    let Key::Sysctl(path) = key else {
+        return format!("{key:?}");
+    };
+    match action {
+        Action::Remove => format!("sysctl -w {path}=(its original value)"),
+        Action::Add | Action::Change => format!("sysctl -w {path}={value}"),
+    }
+}
+
+fn of_entry(action: Action, key: &Key, value: &Value) -> String {
+    let (map, name) = if let Key::EndpointEntry(name) = key {
+        ("ENDPOINTS", format!(" {name}"))
+    } else {
+        ("NODE", String::new())
+    };
+    if action == Action::Remove {
+        return format!("bpftool map delete {map}{name}");
+    }
+    let mut text = format!("bpftool map update {map}{name}");
+    if let Value::NodeEntry {
+        router4,
+        router6,
+        ipv4,
+        ipv6,
+        host_mac,
+        ..
+    } = value
+    {
+        append(&mut text, "router", router4.as_ref());
+        append(&mut text, "prefix", ipv4.as_ref());
+        append(&mut text, "router", router6.as_ref());
+        append(&mut text, "prefix", ipv6.as_ref());
+        append(&mut text, "mac", Some(host_mac));
+    }
+    if let Value::EndpointEntry {
+        id,
+        identity,
+        ipv4,
+        ipv6,
+        mac,
+        mtu,
+        ..
+    } = value
+    {
+        append(&mut text, "id", Some(id));
+        append(&mut text, "identity", Some(identity));
+        append(&mut text, "address", ipv4.as_ref());
+        append(&mut text, "address", ipv6.as_ref());
+        append(&mut text, "mac", Some(mac));
+        append(&mut text, "mtu", Some(mtu));
+    }
+    text
+}
+
+fn append<T: std::fmt::Display>(text: &mut String, word: &str, value: Option<&T>) {
+    if let Some(value) = value {
+        write!(text, " {word} {value}").expect("writing to a string cannot fail");
+    }
+}
+
+fn verb(action: Action) -> &'static str {
+    match action {
+        Action::Add => "add",
+        Action::Change => "replace",
+        Action::Remove => "del",
+    }
+}

@@ -1,0 +1,196 @@
+//! What differs between an object as it is and as it shall be, in words.
+//!
+//! `reason` joins these into the reason of a change. A value and its successor are always of
+//! the same variant; what never differs without the object being made anew is not compared.
+
+use std::fmt::Display;
+
+use super::object::{LinkRef, Value};
+
+/// Lists what differs between the two sides.
+pub(super) fn differences(before: &Value, after: &Value) -> Vec<String> {
+    let mut found = Differences::default();
+    match (before, after) {
+        (
+            Value::Datapath {
+                digest,
+                endpoint_slots,
+            },
+            Value::Datapath {
+                digest: digest_after,
+                endpoint_slots: slots_after,
+            },
+        ) => {
+            found.note("the pinned programs are of build", digest, digest_after);
+            found.note(
+                "the number of slices for pending flows is",
+                endpoint_slots,
+                slots_after,
+            );
+        }
+        (Value::HostLink { mtu, .. }, Value::HostLink { mtu: after, .. })
+        | (Value::EndpointLink { mtu, .. }, Value::EndpointLink { mtu: after, .. }) => {
+            found.note("its MTU is", mtu, after);
+        }
+        (Value::NodeEntry { .. }, Value::NodeEntry { .. }) => {
+            found.of_node_entry(before, after);
+        }
+        (Value::Sysctl { value }, Value::Sysctl { value: after }) => {
+            found.note("its value is", value, after);
+        }
+        (Value::Attachment { .. }, Value::Attachment { .. }) => {
+            found.of_attachment(before, after);
+        }
+        (Value::Route { .. }, Value::Route { .. }) => found.of_route(before, after),
+        (Value::EndpointEntry { .. }, Value::EndpointEntry { .. }) => {
+            found.of_endpoint_entry(before, after);
+        }
+        _ => {}
+    }
+    found.0
+}
+
+#[derive(Default)]
+struct Differences(Vec<String>);
+
+impl Differences {
+    fn of_node_entry(&mut self, before: &Value, after: &Value) {
+        if let Value::NodeEntry {
+            router4,
+            router6,
+            ipv4,
+            ipv6,
+            host_mac,
+            host_link,
+        } = before
+            && let Value::NodeEntry {
+                router4: router4_after,
+                router6: router6_after,
+                ipv4: ipv4_after,
+                ipv6: ipv6_after,
+                host_mac: host_mac_after,
+                host_link: host_link_after,
+            } = after
+        {
+            self.note_option(
+                "its IPv4 router is",
+                router4.as_ref(),
+                router4_after.as_ref(),
+            );
+            self.note_option(
+                "its IPv6 router is",
+                router6.as_ref(),
+                router6_after.as_ref(),
+            );
+            self.note_option("its IPv4 prefix is", ipv4.as_ref(), ipv4_after.as_ref());
+            self.note_option("its IPv6 prefix is", ipv6.as_ref(), ipv6_after.as_ref());
+            self.note(
+                "the MAC address of cilium_host is",
+                host_mac,
+                host_mac_after,
+            );
+            self.note_link(*host_link, *host_link_after);
+        }
+    }
+
+    fn of_attachment(&mut self, before: &Value, after: &Value) {
+        if let Value::Attachment {
+            program, digest, ..
+        } = before
+            && let Value::Attachment {
+                program: program_after,
+                digest: digest_after,
+                ..
+            } = after
+        {
+            self.note(
+                "the attached program is",
+                program.name(),
+                program_after.name(),
+            );
+            match (digest, digest_after) {
+                (Some(old), Some(new)) => self.note("the attached program is of build", old, new),
+                (None, Some(_)) => self.say("the attached program is not the pinned one"),
+                (Some(_), None) => self.say("the attached program was another one"),
+                (None, None) => {}
+            }
+        }
+    }
+
+    fn of_route(&mut self, before: &Value, after: &Value) {
+        if let Value::Route { via, src, mtu } = before
+            && let Value::Route {
+                via: via_after,
+                src: src_after,
+                mtu: mtu_after,
+            } = after
+        {
+            self.note_option("its gateway is", via.as_ref(), via_after.as_ref());
+            self.note_option("its source address is", src.as_ref(), src_after.as_ref());
+            self.note_option("its MTU is", mtu.as_ref(), mtu_after.as_ref());
+        }
+    }
+
+    fn of_endpoint_entry(&mut self, before: &Value, after: &Value) {
+        if let Value::EndpointEntry {
+            id,
+            identity,
+            ipv4,
+            ipv6,
+            mac,
+            lxc_mac,
+            mtu,
+            link,
+        } = before
+            && let Value::EndpointEntry {
+                id: id_after,
+                identity: identity_after,
+                ipv4: ipv4_after,
+                ipv6: ipv6_after,
+                mac: mac_after,
+                lxc_mac: lxc_mac_after,
+                mtu: mtu_after,
+                link: link_after,
+            } = after
+        {
+            self.note("its number is", id, id_after);
+            self.note(
+                "its labels changed: its identity is",
+                identity,
+                identity_after,
+            );
+            self.note_option("its IPv4 address is", ipv4.as_ref(), ipv4_after.as_ref());
+            self.note_option("its IPv6 address is", ipv6.as_ref(), ipv6_after.as_ref());
+            self.note("its MAC address is", mac, mac_after);
+            self.note("the MAC address of its link is", lxc_mac, lxc_mac_after);
+            self.note("its MTU is", mtu, mtu_after);
+            self.note_link(*link, *link_after);
+        }
+    }
+
+    fn say(&mut self, what: &str) {
+        self.0.push(what.to_owned());
+    }
+
+    fn note<T: Display + PartialEq + ?Sized>(&mut self, what: &str, before: &T, after: &T) {
+        if before != after {
+            self.0.push(format!("{what} {before}, not {after}"));
+        }
+    }
+
+    fn note_option<T: Display>(&mut self, what: &str, before: Option<&T>, after: Option<&T>) {
+        let text = |side: Option<&T>| side.map_or_else(|| "none".to_owned(), T::to_string);
+        self.note(what, &text(before), &text(after));
+    }
+
+    fn note_link(&mut self, before: LinkRef, after: LinkRef) {
+        match (before, after) {
+            (LinkRef::Stale(index), LinkRef::Current) => {
+                self.0
+                    .push(format!("it points to link {index}, which is not its link"));
+            }
+            (LinkRef::Current, LinkRef::Stale(_)) => self.say("it points to its link"),
+            (LinkRef::Current, LinkRef::Current) | (LinkRef::Stale(_), LinkRef::Stale(_)) => {}
+        }
+    }
+}

@@ -1,0 +1,293 @@
+//! What has to be remembered from one run to the next, in `<state-dir>/<node>/state.json`.
+//!
+//! The kernel tells everything else: which objects are ours can be read from their marks. A
+//! sysctl has no mark, so its original value stands here, written before the sysctl is; and a
+//! namespace that left the file has a name that only this file still knows.
+//!
+//! The file is replaced as a whole (a temporary file, then a rename), so that a reader sees the
+//! old or the new content and never half of one, and only if the content changed.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::FileError;
+use crate::host::netns::Identity;
+use crate::plan::object::Netns;
+
+const SCHEMA: u32 = 1;
+
+/// Is the state file of one node, read once and written when it changes.
+#[derive(Debug)]
+pub struct StateFile {
+    path: PathBuf,
+    content: Content,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Content {
+    schema: u32,
+    /// The configuration file that was applied last.
+    config: Option<PathBuf>,
+    /// Original values of the sysctls that are ours, by path below `/proc/sys`.
+    sysctls: BTreeMap<String, String>,
+    /// Where the links of endpoints were put, by name of the endpoint.
+    #[serde(default)]
+    netns: BTreeMap<String, Netns>,
+    /// The network namespace that the node was set up in.
+    #[serde(default)]
+    namespace: Option<Identity>,
+}
+
+impl Default for Content {
+    fn default() -> Self {
+        Self {
+            schema: SCHEMA,
+            config: None,
+            sysctls: BTreeMap::new(),
+            netns: BTreeMap::new(),
+            namespace: None,
+        }
+    }
+}
+
+impl StateFile {
+    /// Reads the file in a node's state directory; one that is missing is empty.
+    ///
+    /// # Errors
+    /// If the file is there and cannot be read, or if another version of ciliate wrote it.
+    pub fn load(directory: &Path) -> Result<Self, FileError> {
+        let path = directory.join("state.json");
+        let content = match fs::read(&path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Content::default(),
+            other => {
+                let bytes = other.map_err(FileError::at("read state", &path))?;
+                parse(&bytes).map_err(FileError::at("read state", &path))?
+            }
+        };
+        Ok(Self { path, content })
+    }
+
+    /// Returns the configuration file that was applied last.
+    pub fn config(&self) -> Option<&Path> {
+        self.content.config.as_deref()
+    }
+
+    /// Records the configuration file that is applied.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn set_config(&mut self, config: &Path) -> Result<(), FileError> {
+        self.update(|content| content.config = Some(config.to_owned()))
+    }
+
+    /// Returns the network namespace that the node was set up in.
+    pub fn namespace(&self) -> Option<Identity> {
+        self.content.namespace
+    }
+
+    /// Records the network namespace that the node is set up in.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn set_namespace(&mut self, namespace: Identity) -> Result<(), FileError> {
+        self.update(|content| content.namespace = Some(namespace))
+    }
+
+    /// Returns the sysctls that are ours with their original values.
+    pub fn sysctls(&self) -> &BTreeMap<String, String> {
+        &self.content.sysctls
+    }
+
+    /// Records the value that a sysctl had before it became ours.
+    ///
+    /// Call it before the sysctl is written, and only if it is not ours yet.
+    ///
+    /// # Errors
+    /// If the file cannot be written; the sysctl must then stay as it is.
+    pub fn record_sysctl(&mut self, path: &str, original: &str) -> Result<(), FileError> {
+        self.update(|content| {
+            content.sysctls.insert(path.to_owned(), original.to_owned());
+        })
+    }
+
+    /// Forgets a sysctl, after its original value is back or its link is gone.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn forget_sysctl(&mut self, path: &str) -> Result<(), FileError> {
+        self.update(|content| {
+            content.sysctls.remove(path);
+        })
+    }
+
+    /// Returns the namespace in which an endpoint's link was put.
+    pub fn netns(&self, endpoint: &str) -> Option<&Netns> {
+        self.content.netns.get(endpoint)
+    }
+
+    /// Records the namespaces of endpoints that have none recorded, all at once.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn add_netns(&mut self, endpoints: BTreeMap<String, Netns>) -> Result<(), FileError> {
+        self.update(|content| {
+            for (endpoint, netns) in endpoints {
+                content.netns.entry(endpoint).or_insert(netns);
+            }
+        })
+    }
+
+    /// Records the namespace in which an endpoint's link is put; `None` forgets it.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn set_netns(&mut self, endpoint: &str, netns: Option<&Netns>) -> Result<(), FileError> {
+        self.update(|content| match netns {
+            Some(netns) => {
+                content.netns.insert(endpoint.to_owned(), netns.clone());
+            }
+            None => {
+                content.netns.remove(endpoint);
+            }
+        })
+    }
+
+    /// Removes the file, and the directories above it that are empty then: the node's and the
+    /// one of all nodes.
+    ///
+    /// # Errors
+    /// If the file is there and cannot be removed.
+    pub fn remove(self) -> Result<(), FileError> {
+        match fs::remove_file(&self.path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                return Err(FileError::at("remove state", &self.path)(error));
+            }
+            _ => {}
+        }
+        for directory in self.path.ancestors().skip(1).take(2) {
+            // Another node or another file may be there: then the directory stays.
+            if fs::remove_dir(directory).is_err() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn update(&mut self, change: impl FnOnce(&mut Content)) -> Result<(), FileError> {
+        let mut content = self.content.clone();
+        change(&mut content);
+        if content != self.content {
+            save(&self.path, &content)?;
+            self.content = content;
+        }
+        Ok(())
+    }
+}
+
+fn parse(bytes: &[u8]) -> std::io::Result<Content> {
+    let content: Content = serde_json::from_slice(bytes)?;
+    if content.schema != SCHEMA {
+        let text = format!("schema {} instead of {SCHEMA}", content.schema);
+        return Err(std::io::Error::new(ErrorKind::InvalidData, text));
+    }
+    Ok(content)
+}
+
+fn save(path: &Path, content: &Content) -> Result<(), FileError> {
+    if let Some(directory) = path.parent() {
+        fs::create_dir_all(directory).map_err(FileError::at("create directory", directory))?;
+    }
+    let text = serde_json::to_vec_pretty(content).expect("the state is plain data");
+    let temporary = path.with_extension("json.tmp");
+    // Not forced to a disk: what it tells of ends with the machine.
+    fs::write(&temporary, text).map_err(FileError::at("write state", &temporary))?;
+    fs::rename(&temporary, path).map_err(FileError::at("replace state", path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FORWARDING: &str = "net/ipv6/conf/all/forwarding";
+
+    #[test]
+    fn original_of_a_sysctl_is_found_by_the_next_run() {
+        let directory = tempfile::tempdir().unwrap();
+        let node = directory.path().join("edge-1");
+
+        let mut file = StateFile::load(&node).unwrap();
+        file.record_sysctl(FORWARDING, "0").unwrap();
+
+        let next = StateFile::load(&node).unwrap();
+        assert_eq!(
+            next.sysctls().get(FORWARDING).map(String::as_str),
+            Some("0")
+        );
+        assert!(
+            !node.join("state.json.tmp").exists(),
+            "no temporary file should stay"
+        );
+    }
+
+    #[test]
+    fn file_is_not_written_when_nothing_changes() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut file = StateFile::load(directory.path()).unwrap();
+        file.set_config(Path::new("/etc/ciliate/ciliate.toml"))
+            .unwrap();
+        fs::remove_file(directory.path().join("state.json")).unwrap();
+
+        file.set_config(Path::new("/etc/ciliate/ciliate.toml"))
+            .unwrap();
+        file.forget_sysctl(FORWARDING).unwrap();
+
+        assert!(
+            !directory.path().join("state.json").exists(),
+            "nothing should be written"
+        );
+    }
+
+    #[test]
+    fn removed_file_takes_its_empty_directories_along() {
+        let directory = tempfile::tempdir().unwrap();
+        let state_dir = directory.path().join("ciliate");
+        let mut first = StateFile::load(&state_dir.join("edge-1")).unwrap();
+        let mut second = StateFile::load(&state_dir.join("edge-2")).unwrap();
+        first.record_sysctl(FORWARDING, "0").unwrap();
+        second.record_sysctl(FORWARDING, "0").unwrap();
+
+        first.remove().unwrap();
+        assert!(
+            !state_dir.join("edge-1").exists(),
+            "the directory of the node should be gone"
+        );
+        assert!(
+            state_dir.join("edge-2").exists(),
+            "another node should be left alone"
+        );
+
+        second.remove().unwrap();
+        assert!(
+            !state_dir.exists(),
+            "the last node should take the common directory along"
+        );
+    }
+
+    #[test]
+    fn file_of_another_schema_is_refused_by_name() {
+        let directory = tempfile::tempdir().unwrap();
+        let text = r#"{"schema": 2, "config": null, "sysctls": {}}"#;
+        fs::write(directory.path().join("state.json"), text).unwrap();
+
+        let error = StateFile::load(directory.path()).unwrap_err().to_string();
+
+        assert!(
+            error.ends_with("state.json: schema 2 instead of 1"),
+            "{error}"
+        );
+    }
+}

@@ -1,0 +1,230 @@
+//! The kernel of this machine: `host` and `datapath` behind one face.
+//!
+//! It works in the network namespace of the thread that made it, and keeps no descriptor of
+//! another one longer than one run of steps.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use super::{Cause, Kernel, StateFile};
+use crate::datapath::pin::Pins;
+use crate::datapath::{self, object::DIGEST, sys};
+use crate::host::{self, Names, Netlink, bpffs, link, memory};
+use crate::plan::Step;
+use crate::plan::object::{Ambient, Key, Link, Netns, Observed, State, Value};
+
+/// Index of `lo`, which every network namespace has.
+const LOOPBACK: u32 = 1;
+
+/// Reads and changes the objects of one node.
+pub struct System {
+    node: String,
+    bpffs: PathBuf,
+    pins: Pins,
+    state: StateFile,
+    names: Names,
+    run: Option<Run>,
+}
+
+/// Is what the steps of one run share.
+struct Run {
+    host: host::Executor,
+    datapath: datapath::execute::Executor,
+    netlink: Netlink,
+}
+
+impl System {
+    /// Prepares to read and change a node whose pins go below `bpffs`.
+    pub fn new(node: &str, bpffs: &Path, state: StateFile) -> Self {
+        Self {
+            node: node.to_owned(),
+            bpffs: bpffs.to_owned(),
+            pins: Pins::new(bpffs, node),
+            state,
+            names: Names::default(),
+            run: None,
+        }
+    }
+
+    /// Returns what the kernel offers, for a node with this many slices of pending flows.
+    ///
+    /// # Errors
+    /// When the kernel cannot be read.
+    pub fn ambient(&self, endpoint_slots: u32) -> Result<Ambient, Cause> {
+        let found = host::observe(&self.node, &State::new(), self.state.sysctls())?;
+        // A device whose `accept_ra` is ours keeps it, also while no router advertises.
+        let ours = self.state.sysctls().keys().filter_map(|path| {
+            let device = path.strip_prefix("net/ipv6/conf/")?.strip_suffix("/accept_ra")?;
+            Some(device.to_owned())
+        });
+        let devices: BTreeSet<String> = found.ra_devices.into_iter().chain(ours).collect();
+        Ok(Ambient {
+            tcx: sys::has_tcx(LOOPBACK),
+            bpffs: bpffs::is_bpffs(&self.bpffs)?,
+            sysctls: found.sysctls,
+            ra_devices: devices.into_iter().collect(),
+            digest: format!("{DIGEST}-{endpoint_slots}"),
+        })
+    }
+
+    /// Reads the objects of the node, whatever is desired, and the present indices of its links.
+    ///
+    /// # Errors
+    /// When the kernel cannot be read.
+    pub fn look(&self) -> Result<(State, BTreeMap<Link, u32>), Cause> {
+        let found = host::observe(&self.node, &State::new(), self.state.sysctls())?;
+        let mut objects = found.objects;
+        if bpffs::is_bpffs(&self.bpffs)? {
+            let mut netlink = Netlink::open()?;
+            objects.extend(datapath::observe::observe(&self.pins, &found.links, &mut netlink)?);
+        }
+        Ok((objects, found.links))
+    }
+
+    /// Returns where the node's pins are.
+    pub fn pins(&self) -> &Pins {
+        &self.pins
+    }
+
+    /// Returns what is remembered of the node.
+    pub fn state(&mut self) -> &mut StateFile {
+        &mut self.state
+    }
+
+    /// Gives back what is remembered of the node.
+    pub fn into_state(self) -> StateFile {
+        self.state
+    }
+
+    fn end_run(&mut self) -> Result<(), Cause> {
+        if let Some(mut run) = self.run.take() {
+            run.host.finish()?;
+        }
+        Ok(())
+    }
+
+    /// Tells whether our mount goes if `desired` becomes true: it stays while another node has
+    /// pins in it.
+    fn owns_bpffs(&self, desired: &State) -> Result<bool, Cause> {
+        let alone = || self.pins.are_alone();
+        Ok(bpffs::is_ours(&self.bpffs)? && (desired.contains_key(&Key::Bpffs) || alone()))
+    }
+
+    fn take_run(&mut self) -> Result<Run, Cause> {
+        if let Some(run) = self.run.take() {
+            return Ok(run);
+        }
+        let originals = self.state.sysctls().clone();
+        Ok(Run {
+            host: host::Executor::new(&self.node, self.names.clone(), originals)?,
+            datapath: datapath::execute::Executor::new(self.pins.clone(), memory::map_budget())?,
+            netlink: Netlink::open()?,
+        })
+    }
+
+    fn execute_on(&mut self, run: &mut Run, step: &Step) -> Result<(), Cause> {
+        if matches!(
+            step.key,
+            Key::Datapath | Key::NodeEntry | Key::EndpointEntry(_) | Key::Attachment(..) | Key::Generation
+        ) {
+            return self.execute_on_datapath(run, step);
+        }
+        if let (Key::Sysctl(path), Some(_)) = (&step.key, &step.after)
+            && run.host.remember(&step.key)?
+        {
+            self.state.record_sysctl(path, &run.host.originals[path])?;
+        }
+        if let (Key::EndpointLink(name), Some(Value::EndpointLink { netns, .. })) =
+            (&step.key, &step.after)
+        {
+            self.state.set_netns(name, netns.as_ref())?;
+        }
+        match (&step.before, &step.after) {
+            (None, Some(after)) => run.host.add(&step.key, after)?,
+            (Some(before), Some(after)) => run.host.change(&step.key, before, after)?,
+            (Some(before), None) => {
+                run.host.remove(&step.key, before)?;
+                match &step.key {
+                    Key::Sysctl(path) => self.state.forget_sysctl(path)?,
+                    Key::EndpointLink(name) => self.state.set_netns(name, None)?,
+                    _ => {}
+                }
+            }
+            (None, None) => {}
+        }
+        Ok(())
+    }
+
+    fn execute_on_datapath(&self, run: &mut Run, step: &Step) -> Result<(), Cause> {
+        let ifindex = self.ifindex(run, &step.key)?;
+        match (&step.before, &step.after) {
+            (before, Some(after)) => {
+                run.datapath.set(&step.key, before.as_ref(), after, ifindex)?;
+            }
+            (Some(before), None) => run.datapath.remove(&step.key, before, ifindex)?,
+            (None, None) => {}
+        }
+        Ok(())
+    }
+
+    /// Returns the present index of the link that an object is about; 0 if there is none.
+    fn ifindex(&self, run: &mut Run, key: &Key) -> Result<u32, Cause> {
+        let link = match key {
+            Key::NodeEntry => Link::Host,
+            Key::EndpointEntry(name) => Link::Lxc(name.clone()),
+            Key::Attachment(link, _) => link.clone(),
+            _ => return Ok(0),
+        };
+        let Ok(device) = self.names.device(&link) else {
+            return Ok(0);
+        };
+        Ok(link::get(&mut run.netlink, device)?.map_or(0, |found| found.index))
+    }
+}
+
+impl Kernel for System {
+    fn observe(&mut self, desired: &State) -> Result<Observed, Cause> {
+        self.end_run()?;
+        let found = host::observe(&self.node, desired, self.state.sysctls())?;
+        let mut objects = found.objects;
+        for (key, value) in &mut objects {
+            if let (Key::EndpointLink(name), Value::EndpointLink { netns: netns @ None, .. }) =
+                (key, value)
+            {
+                // The peer was not looked for, or is not where it shall be: it is where it was put.
+                let recorded = self.state.netns(name);
+                *netns = recorded.filter(|netns| !is_wanted_at(desired, name, netns)).cloned();
+            }
+        }
+        if bpffs::is_bpffs(&self.bpffs)? {
+            let mut netlink = Netlink::open()?;
+            objects.extend(datapath::observe::observe(&self.pins, &found.links, &mut netlink)?);
+        }
+        if self.owns_bpffs(desired)? {
+            objects.insert(Key::Bpffs, Value::Bpffs { path: self.bpffs.clone() });
+        }
+        self.names = Names::new(desired, &objects);
+        let ambient = Ambient {
+            bpffs: bpffs::is_bpffs(&self.bpffs)?,
+            sysctls: found.sysctls,
+            ra_devices: found.ra_devices,
+            ..Ambient::default()
+        };
+        Ok(Observed { objects, ambient })
+    }
+
+    fn execute(&mut self, step: &Step) -> Result<(), Cause> {
+        let mut run = self.take_run()?;
+        let result = self.execute_on(&mut run, step);
+        self.run = Some(run);
+        result
+    }
+}
+
+/// Tells whether an endpoint shall be in this namespace.
+fn is_wanted_at(desired: &State, endpoint: &str, place: &Netns) -> bool {
+    match desired.get(&Key::EndpointLink(endpoint.to_owned())) {
+        Some(Value::EndpointLink { netns, .. }) => netns.as_ref() == Some(place),
+        _ => false,
+    }
+}

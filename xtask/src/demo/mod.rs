@@ -1,0 +1,151 @@
+//! `cargo xtask demo`: the lab of `config-examples/lab.toml` from nothing to packets and back to nothing.
+//!
+//! Every command is printed as a person would type it, then run. Namespaces are entered with `ip netns exec`; the agent's verbs
+//! run outside and find their node by `--node`. Whatever fails, the lab is taken down, and the machine's own namespace must look
+//! afterwards as it did before. An interrupt from the keyboard ends the running command and then the chapter.
+
+mod lab;
+mod snapshot;
+mod traffic;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+
+pub(crate) use self::lab::Lab;
+use self::snapshot::Snapshot;
+use crate::privilege::{privileged, refuse_foreign_files};
+use crate::setup::{self, Group};
+use crate::{build, process, workspace};
+
+pub(crate) const LAB_FILE: &str = "config-examples/lab.toml";
+
+pub(crate) fn run() -> Result<()> {
+    let start = Instant::now();
+    setup::run(Group::Demo)?;
+    let binary = build::static_binary()?;
+    show(&binary, Path::new(LAB_FILE))?;
+    refuse_foreign_files(&workspace::target())?;
+    println!(
+        "\ndemo: done, {:.0} s with set-up and build",
+        start.elapsed().as_secs_f32()
+    );
+    Ok(())
+}
+
+/// Runs the demonstration itself and compares the machine before and after.
+pub(crate) fn show(binary: &Path, file: &Path) -> Result<()> {
+    let interrupted = Arc::new(AtomicBool::new(false));
+    signal_hook::flag::register(signal_hook::consts::SIGINT, Arc::clone(&interrupted))
+        .context("keep the interrupt from ending the demo before it has cleaned up")?;
+    let lab = Lab::read(&workspace::root().join(file))?;
+    let state = Path::new("/run/ciliate").join(&lab.node);
+    if state.exists() {
+        bail!(
+            "show the demo: {} exists: a lab is up already: take it down first",
+            state.display()
+        );
+    }
+    let before = Snapshot::take()?;
+    let agent = Agent {
+        binary: binary.to_owned(),
+        file: file.to_owned(),
+        interrupted,
+    };
+
+    let spoken = agent.speak(&lab);
+    let downed = agent.run(&["lab", "down"], true);
+    spoken?;
+    downed?;
+
+    let differences = before.differences(&Snapshot::take()?);
+    if !differences.is_empty() {
+        bail!(
+            "compare the machine before and after: it changed:\n{}",
+            differences.join("\n")
+        );
+    }
+    println!(
+        "\nThe machine's own namespace is as it was: {}: without a trace.",
+        Snapshot::SUBJECTS
+    );
+    Ok(())
+}
+
+/// The agent's binary and the file it is given.
+struct Agent {
+    binary: PathBuf,
+    file: PathBuf,
+    interrupted: Arc<AtomicBool>,
+}
+
+impl Agent {
+    fn speak(&self, lab: &Lab) -> Result<()> {
+        self.begin("The lab comes up: the plan of each node, step by step")?;
+        self.run(&["lab", "up"], true)?;
+        self.begin("A second plan has nothing to do")?;
+        self.run(&["--node", &lab.node, "plan"], true)?;
+        let (one, other) = lab.first_two()?;
+        let before = self.status(&lab.node)?;
+
+        self.begin("Endpoint to endpoint")?;
+        let addresses = before.addresses(&other.name)?;
+        for address in &addresses {
+            traffic::ping(&one.netns, address)?;
+        }
+        self.begin("Host to endpoint")?;
+        for address in &addresses {
+            traffic::ping(&lab.node, address)?;
+        }
+        self.begin("Endpoint to endpoint with TCP")?;
+        traffic::transfer(&one.netns, &other.netns, &addresses[0])?;
+
+        self.begin("A packet with a source that is not the endpoint's")?;
+        traffic::spoof(&one.netns, &addresses[0])?;
+
+        self.begin("What the node has seen")?;
+        self.run(&["--node", &lab.node, "status"], false)?;
+        self.run(&["--node", &lab.node, "flows"], false)?;
+        let after = self.status(&lab.node)?;
+        if after.drops() <= before.drops() {
+            bail!("read status: the spoofed packet was not counted as dropped");
+        }
+        after.require_bpf_host_routing()?;
+        self.begin("The lab goes")
+    }
+
+    /// Begins a chapter, unless the keyboard said to stop: ping takes an interrupt for a request to sum up.
+    fn begin(&self, chapter: &str) -> Result<()> {
+        if self.interrupted.load(Ordering::Relaxed) {
+            bail!("show the demo: interrupted");
+        }
+        println!("\n# {chapter}\n");
+        Ok(())
+    }
+
+    /// Runs a verb and shows it, with the file behind where the verb takes one.
+    fn run(&self, verb: &[&str], with_file: bool) -> Result<()> {
+        let mut command = privileged(&self.binary);
+        command.args(verb).current_dir(workspace::root());
+        if with_file {
+            command.arg(&self.file);
+        }
+        let file = self.file.to_string_lossy();
+        let typed = if with_file {
+            [verb, &[&file]].concat()
+        } else {
+            verb.to_vec()
+        };
+        println!("$ ciliate {}", typed.join(" "));
+        process::run(&mut command)
+    }
+
+    fn status(&self, node: &str) -> Result<lab::Status> {
+        let text =
+            process::capture(privileged(&self.binary).args(["--node", node, "status", "--json"]))?;
+        lab::Status::parse(&text)
+    }
+}
