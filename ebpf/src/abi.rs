@@ -50,7 +50,15 @@ impl<A: Copy> FlowKey<A> {
     #[inline(always)]
     pub const fn new(src: A, dst: A, proto: u8, ports: [u16; 2], tag: u8) -> Self {
         let [src_port, dst_port] = ports;
-        Self { src, dst, src_port, dst_port, proto, tag, pad: 0 }
+        Self {
+            src,
+            dst,
+            src_port,
+            dst_port,
+            proto,
+            tag,
+            pad: 0,
+        }
     }
 
     /// Returns the key of the opposite direction.
@@ -63,7 +71,13 @@ impl<A: Copy> FlowKey<A> {
             (proto::ICMP6, 129) => 128,
             (_, tag) => tag,
         };
-        Self::new(self.dst, self.src, self.proto, [self.dst_port, self.src_port], tag)
+        Self::new(
+            self.dst,
+            self.src,
+            self.proto,
+            [self.dst_port, self.src_port],
+            tag,
+        )
     }
 
     #[inline(always)]
@@ -94,7 +108,11 @@ impl<A: Copy> FlowKey<A> {
     /// Returns what the later fragments of a datagram of this flow cannot say themselves.
     #[inline(always)]
     pub const fn fragment_ports(&self) -> FragmentPorts {
-        FragmentPorts { ports: [self.src_port, self.dst_port], tag: self.tag, pad: [0; 3] }
+        FragmentPorts {
+            ports: [self.src_port, self.dst_port],
+            tag: self.tag,
+            pad: [0; 3],
+        }
     }
 
     /// Returns the type of an echo, 1 for other messages of ICMP, 0 for everything else.
@@ -265,7 +283,15 @@ impl Party {
     /// Describes the node's stack: `mac` is the address of `cilium_host`, `gateway_mac` that of
     /// `cilium_net`.
     pub fn host(ifindex: u32, mac: [u8; 6], gateway_mac: [u8; 6], mtu: u16) -> Self {
-        Self { ifindex, identity: 1, slot: SLOT_HOST, mtu, mac, gateway_mac, ..Self::default() }
+        Self {
+            ifindex,
+            identity: 1,
+            slot: SLOT_HOST,
+            mtu,
+            mac,
+            gateway_mac,
+            ..Self::default()
+        }
     }
 
     /// Describes an endpoint; `mac` is its own address, `gateway_mac` that of its `lxc` link.
@@ -397,7 +423,13 @@ pub struct FragmentKey<A> {
 impl<A> FragmentKey<A> {
     #[inline(always)]
     pub const fn new(src: A, dst: A, id: u32, proto: u8) -> Self {
-        Self { src, dst, id, proto, pad: [0; 3] }
+        Self {
+            src,
+            dst,
+            id,
+            proto,
+            pad: [0; 3],
+        }
     }
 }
 
@@ -445,7 +477,10 @@ mod tests {
         let request = FlowKey::new(a, b, proto::ICMP, [7, 7], 8);
 
         assert_eq!(tcp.reversed().reversed(), tcp);
-        assert_eq!(request.reversed(), FlowKey::new(b, a, proto::ICMP, [7, 7], 0));
+        assert_eq!(
+            request.reversed(),
+            FlowKey::new(b, a, proto::ICMP, [7, 7], 0)
+        );
         assert_eq!(request.reversed().reversed(), request);
     }
 }

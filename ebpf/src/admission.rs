@@ -67,10 +67,7 @@ impl Standing {
 }
 
 #[inline(never)]
-fn standing<A: Copy + Eq + KeyHash, T: Tables<A>>(
-    tables: &mut T,
-    work: &mut Work<A>,
-) -> Standing {
+fn standing<A: Copy + Eq + KeyHash, T: Tables<A>>(tables: &mut T, work: &mut Work<A>) -> Standing {
     let (zone, target, tcp_flags) = (work.decided.zone, work.decided.target, work.tcp_flags);
     let reply = work.key.reversed();
     // What an earlier packet left behind says nothing about this one.
@@ -150,7 +147,13 @@ fn waits<A: Copy + Eq + KeyHash, T: Tables<A>>(
 #[inline(never)]
 fn enter<A: Copy + Eq + KeyHash, T: Tables<A>>(tables: &mut T, work: &mut Work<A>) {
     let keeps = !is_new(work);
-    write_half(tables, &work.key, &mut work.decided, u64::from(work.len), keeps);
+    write_half(
+        tables,
+        &work.key,
+        &mut work.decided,
+        u64::from(work.len),
+        keeps,
+    );
     let (from, to) = (work.decided.target, work.decided.zone);
     // A party that is gone gets no half: the next packet towards it finds it gone as well.
     if decide(tables, from, to, &work.moment, &mut work.twin) {
@@ -165,8 +168,7 @@ fn enter<A: Copy + Eq + KeyHash, T: Tables<A>>(tables: &mut T, work: &mut Work<A
 /// Gives the twin the counts of its time as a pending flow.
 #[inline(always)]
 fn bring_counts<A: Copy + Eq>(work: &mut Work<A>) {
-    let is_twin =
-        work.pending.key == work.key.reversed() && work.pending.zone == work.twin.zone;
+    let is_twin = work.pending.key == work.key.reversed() && work.pending.zone == work.twin.zone;
     if is_new(work) && is_twin {
         work.twin.packets = work.pending.packets;
         work.twin.bytes = work.pending.bytes;

@@ -34,7 +34,10 @@ impl Address for Addr4 {
             return None;
         }
         let (ports, tag, len) = transport::plain(packet, ETH_LEN + PLAIN_LEN, ip.protocol)?;
-        let (src, dst) = (Self::new(ip.src.to_ne_bytes()), Self::new(ip.dst.to_ne_bytes()));
+        let (src, dst) = (
+            Self::new(ip.src.to_ne_bytes()),
+            Self::new(ip.dst.to_ne_bytes()),
+        );
         Some(Plain {
             key: FlowKey::new(src, dst, ip.protocol, ports, tag),
             hop_limit: ip.ttl,

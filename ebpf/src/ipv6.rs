@@ -143,7 +143,10 @@ fn words(address: Addr6) -> [u64; 2] {
 
 #[inline(always)]
 const fn is_extension(protocol: u8) -> bool {
-    matches!(protocol, HOP_BY_HOP | ROUTING | FRAGMENT | AUTHENTICATION | DESTINATION_OPTIONS)
+    matches!(
+        protocol,
+        HOP_BY_HOP | ROUTING | FRAGMENT | AUTHENTICATION | DESTINATION_OPTIONS
+    )
 }
 
 /// Tells what lies behind a header.

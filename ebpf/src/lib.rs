@@ -82,7 +82,9 @@ const PULL_LEN: u32 = 128;
 /// `Vlan`, `UnsupportedL3`, `InvalidPacket`.
 #[inline(always)]
 pub fn enter<P: Packet>(packet: &P, hook: Hook) -> Result<Path, DropReason> {
-    let protocol: u16 = packet.load(ETH_PROTOCOL_OFFSET).ok_or(DropReason::InvalidPacket)?;
+    let protocol: u16 = packet
+        .load(ETH_PROTOCOL_OFFSET)
+        .ok_or(DropReason::InvalidPacket)?;
     let tagged = packet.has_vlan_tag() || protocol == ETH_VLAN || protocol == ETH_QINQ;
     match hook {
         Hook::FromContainer | Hook::ToContainer | Hook::ToHost if tagged => Err(DropReason::Vlan),
@@ -157,7 +159,13 @@ pub fn slow<A: Address + KeyHash, P: Packet, T: Tables<A>>(
     if work.receiver == 0 {
         return Ok(Verdict::Pass);
     }
-    if !decision::decide(tables, work.sender, work.receiver, &work.moment, &mut work.decided) {
+    if !decision::decide(
+        tables,
+        work.sender,
+        work.receiver,
+        &work.moment,
+        &mut work.decided,
+    ) {
         return Err(DropReason::NotReady);
     }
     if work.is_error() {

@@ -9,7 +9,10 @@
 ///
 /// # Safety
 /// The implementing type is `repr(C)` without padding, and every bit pattern is valid.
-#[expect(unsafe_code, reason = "the promise about layout is what makes copies sound")]
+#[expect(
+    unsafe_code,
+    reason = "the promise about layout is what makes copies sound"
+)]
 pub unsafe trait Wire: Copy {}
 
 /// Gives access to one packet, from its Ethernet header on.

@@ -178,7 +178,12 @@ impl Row {
         let uptime_ns = now_ns();
         // A clock that starts with the machine cannot show the kernel what is older.
         let is_too_old = self.given.oldest_ns() > uptime_ns;
-        let now_ns = uptime_ns + if is_too_old { self.given.oldest_ns() } else { 0 };
+        let now_ns = uptime_ns
+            + if is_too_old {
+                self.given.oldest_ns()
+            } else {
+                0
+            };
         (model.tables4.now_ns, model.tables6.now_ns) = (now_ns, now_ns);
         self.given.give(&mut model, now_ns);
         if !is_too_old {

@@ -82,7 +82,11 @@ impl Lab {
         let path = file.canonicalize()?;
         let digest = hex::encode(Sha256::digest(path.as_os_str().as_encoded_bytes()));
         let is_partial = nodes.len() < config.nodes.len();
-        Ok(Self { id: digest[..8].to_owned(), nodes, is_partial })
+        Ok(Self {
+            id: digest[..8].to_owned(),
+            nodes,
+            is_partial,
+        })
     }
 
     fn up(&self, common: &Common, file: &Path, out: &mut dyn Write) -> Result<(), Failure> {
@@ -94,7 +98,11 @@ impl Lab {
         netns::in_netns(&bridge, segment::make_bridge)??;
         for topology in &self.nodes {
             let node = netns::open(&Netns::Name(topology.node.clone()))?;
-            let peers: Vec<_> = topology.peers.iter().filter_map(|peer| peer.address).collect();
+            let peers: Vec<_> = topology
+                .peers
+                .iter()
+                .filter_map(|peer| peer.address)
+                .collect();
             segment::join(&bridge, &node, &topology.node, topology.address, &peers)?;
             let report = netns::in_netns(&node, || bring_up(common, topology, file))??;
             write!(out, "{}", report.plan)?;
@@ -121,7 +129,11 @@ impl Lab {
             collect(self.delete(&self.segment()));
         }
         named::remove_directory();
-        if failures.is_empty() { Ok(()) } else { Err(Failure::Several(failures)) }
+        if failures.is_empty() {
+            Ok(())
+        } else {
+            Err(Failure::Several(failures))
+        }
     }
 
     fn take_down_node(&self, common: &Common, topology: &Topology) -> Result<(), Failure> {
@@ -144,7 +156,11 @@ impl Lab {
 
     /// Deletes a namespace if this lab made it.
     fn delete(&self, name: &str) -> Result<(), Failure> {
-        if self.is_ours(name) { Ok(named::delete(name, &self.id)?) } else { Ok(()) }
+        if self.is_ours(name) {
+            Ok(named::delete(name, &self.id)?)
+        } else {
+            Ok(())
+        }
     }
 
     fn is_ours(&self, name: &str) -> bool {
@@ -154,7 +170,9 @@ impl Lab {
     /// Tells whether another namespace of this lab is left besides the segment.
     fn has_others(&self) -> bool {
         let names = named::list().unwrap_or_default();
-        names.iter().any(|name| *name != self.segment() && self.is_ours(name))
+        names
+            .iter()
+            .any(|name| *name != self.segment() && self.is_ours(name))
     }
 
     fn segment(&self) -> String {

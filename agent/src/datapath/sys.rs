@@ -37,8 +37,14 @@ pub fn load_classifier(
         }
         let mut log = vec![0_u8; LOG_LEN];
         load(name, instructions, LOG_WALK, &mut log).map_err(|error| {
-            let text = CStr::from_bytes_until_nul(&log).unwrap_or_default().to_string_lossy();
-            let from = text.char_indices().rev().nth(2_000).map_or(0, |(index, _)| index);
+            let text = CStr::from_bytes_until_nul(&log)
+                .unwrap_or_default()
+                .to_string_lossy();
+            let from = text
+                .char_indices()
+                .rev()
+                .nth(2_000)
+                .map_or(0, |(index, _)| index);
             (error, text[from..].to_owned())
         })
     })
@@ -52,7 +58,10 @@ pub fn load_classifier(
 pub fn classifier_statistics(name: &str, instructions: &[bpf_insn]) -> io::Result<String> {
     let mut log = vec![0_u8; LOG_LEN];
     load(name, instructions, LOG_STATISTICS, &mut log)?;
-    Ok(CStr::from_bytes_until_nul(&log).unwrap_or_default().to_string_lossy().into_owned())
+    Ok(CStr::from_bytes_until_nul(&log)
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned())
 }
 
 fn load(
@@ -165,7 +174,10 @@ pub fn tcx_link_info(link: BorrowedFd<'_>) -> io::Result<TcxLink> {
     // fills for the links that we make.
     #[expect(unsafe_code, reason = "the kernel's interface is a union")]
     let ifindex = unsafe { info.__bindgen_anon_1.tcx.ifindex };
-    Ok(TcxLink { program_id: info.prog_id, ifindex })
+    Ok(TcxLink {
+        program_id: info.prog_id,
+        ifindex,
+    })
 }
 
 /// Tells whether the kernel has tcx, by asking what is attached to the link with this index.
@@ -199,7 +211,10 @@ fn link_info_zeroed() -> bpf_link_info {
 fn new_fd(command: bpf_cmd, attr: &mut bpf_attr) -> io::Result<OwnedFd> {
     let fd = RawFd::try_from(bpf(command, attr)?).map_err(io::Error::other)?;
     // SAFETY: the kernel has just made the descriptor for this call; it has CLOEXEC set.
-    #[expect(unsafe_code, reason = "takes ownership of a descriptor that nobody else has")]
+    #[expect(
+        unsafe_code,
+        reason = "takes ownership of a descriptor that nobody else has"
+    )]
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
@@ -207,7 +222,16 @@ fn bpf(command: bpf_cmd, attr: &mut bpf_attr) -> io::Result<i64> {
     // SAFETY: `attr` has the size that is passed, and the pointers inside it outlive the call.
     #[expect(unsafe_code, reason = "bpf(2) has no wrapper for these commands")]
     let result = unsafe {
-        libc::syscall(libc::SYS_bpf, command as u32, &raw mut *attr, size_of::<bpf_attr>())
+        libc::syscall(
+            libc::SYS_bpf,
+            command as u32,
+            &raw mut *attr,
+            size_of::<bpf_attr>(),
+        )
     };
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+    if result < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(result)
+    }
 }

@@ -54,7 +54,9 @@ impl System {
         let found = host::observe(&self.node, &State::new(), self.state.sysctls())?;
         // A device whose `accept_ra` is ours keeps it, also while no router advertises.
         let ours = self.state.sysctls().keys().filter_map(|path| {
-            let device = path.strip_prefix("net/ipv6/conf/")?.strip_suffix("/accept_ra")?;
+            let device = path
+                .strip_prefix("net/ipv6/conf/")?
+                .strip_suffix("/accept_ra")?;
             Some(device.to_owned())
         });
         let devices: BTreeSet<String> = found.ra_devices.into_iter().chain(ours).collect();
@@ -76,7 +78,11 @@ impl System {
         let mut objects = found.objects;
         if bpffs::is_bpffs(&self.bpffs)? {
             let mut netlink = Netlink::open()?;
-            objects.extend(datapath::observe::observe(&self.pins, &found.links, &mut netlink)?);
+            objects.extend(datapath::observe::observe(
+                &self.pins,
+                &found.links,
+                &mut netlink,
+            )?);
         }
         Ok((objects, found.links))
     }
@@ -125,7 +131,11 @@ impl System {
     fn execute_on(&mut self, run: &mut Run, step: &Step) -> Result<(), Cause> {
         if matches!(
             step.key,
-            Key::Datapath | Key::NodeEntry | Key::EndpointEntry(_) | Key::Attachment(..) | Key::Generation
+            Key::Datapath
+                | Key::NodeEntry
+                | Key::EndpointEntry(_)
+                | Key::Attachment(..)
+                | Key::Generation
         ) {
             return self.execute_on_datapath(run, step);
         }
@@ -159,7 +169,8 @@ impl System {
         let ifindex = self.ifindex(run, &step.key)?;
         match (&step.before, &step.after) {
             (before, Some(after)) => {
-                run.datapath.set(&step.key, before.as_ref(), after, ifindex)?;
+                run.datapath
+                    .set(&step.key, before.as_ref(), after, ifindex)?;
             }
             (Some(before), None) => run.datapath.remove(&step.key, before, ifindex)?,
             (None, None) => {}
@@ -188,20 +199,36 @@ impl Kernel for System {
         let found = host::observe(&self.node, desired, self.state.sysctls())?;
         let mut objects = found.objects;
         for (key, value) in &mut objects {
-            if let (Key::EndpointLink(name), Value::EndpointLink { netns: netns @ None, .. }) =
-                (key, value)
+            if let (
+                Key::EndpointLink(name),
+                Value::EndpointLink {
+                    netns: netns @ None,
+                    ..
+                },
+            ) = (key, value)
             {
                 // The peer was not looked for, or is not where it shall be: it is where it was put.
                 let recorded = self.state.netns(name);
-                *netns = recorded.filter(|netns| !is_wanted_at(desired, name, netns)).cloned();
+                *netns = recorded
+                    .filter(|netns| !is_wanted_at(desired, name, netns))
+                    .cloned();
             }
         }
         if bpffs::is_bpffs(&self.bpffs)? {
             let mut netlink = Netlink::open()?;
-            objects.extend(datapath::observe::observe(&self.pins, &found.links, &mut netlink)?);
+            objects.extend(datapath::observe::observe(
+                &self.pins,
+                &found.links,
+                &mut netlink,
+            )?);
         }
         if self.owns_bpffs(desired)? {
-            objects.insert(Key::Bpffs, Value::Bpffs { path: self.bpffs.clone() });
+            objects.insert(
+                Key::Bpffs,
+                Value::Bpffs {
+                    path: self.bpffs.clone(),
+                },
+            );
         }
         self.names = Names::new(desired, &objects);
         let ambient = Ambient {

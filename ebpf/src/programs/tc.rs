@@ -60,12 +60,14 @@ pub fn arp(ctx: TcContext) -> i32 {
 fn enter(ctx: &TcContext, hook: Hook) -> i32 {
     let mut packet = Skb(ctx.skb.skb);
     let (settled, call) = match datapath::enter(&packet, hook) {
-        Ok(Path::Ipv4) => {
-            (datapath::fast::<Addr4, _, _>(&mut packet, &mut Maps, hook), CALL_SLOW4)
-        }
-        Ok(Path::Ipv6) => {
-            (datapath::fast::<Addr6, _, _>(&mut packet, &mut Maps, hook), CALL_SLOW6)
-        }
+        Ok(Path::Ipv4) => (
+            datapath::fast::<Addr4, _, _>(&mut packet, &mut Maps, hook),
+            CALL_SLOW4,
+        ),
+        Ok(Path::Ipv6) => (
+            datapath::fast::<Addr6, _, _>(&mut packet, &mut Maps, hook),
+            CALL_SLOW6,
+        ),
         Ok(Path::Arp) => (None, CALL_ARP),
         Ok(Path::Stack) => (Some(Ok(Verdict::Pass)), 0),
         Err(reason) => (Some(Err(reason)), 0),
