@@ -78,11 +78,10 @@ pub fn full<P: Packet>(packet: &P, offset: u32, protocol: u8) -> Result<Transpor
         }
         proto::ICMP | proto::ICMP6 => {
             let icmp: IcmpStart = packet.read(offset).ok_or(DropReason::InvalidPacket)?;
+            transport.tag = u8::from(protocol == proto::ICMP) * NO_ECHO;
             if is_echo(protocol, icmp.kind) {
                 transport.ports = [icmp.id, icmp.id];
                 transport.tag = icmp.kind;
-            } else if protocol == proto::ICMP {
-                transport.tag = NO_ECHO;
             }
             transport.is_error = is_error(protocol, icmp.kind);
         }

@@ -8,6 +8,7 @@
 //! - [`kernel`]: the loaded programs, and packets sent through them
 //! - [`row`]: one row of a packet table, run on the host and in the kernel
 //! - [`random`]: a small generator of repeatable numbers
+//! - [`traffic`]: random packets that make flows, and damaged ones
 
 #![expect(clippy::missing_panics_doc, reason = "a test may fail at any step")]
 
@@ -18,3 +19,4 @@ pub mod party;
 pub mod random;
 pub mod row;
 pub mod snapshot;
+pub mod traffic;

@@ -107,6 +107,13 @@ impl Row {
         self
     }
 
+    /// Makes the row run on the host only: a test run refuses such a packet.
+    #[must_use]
+    pub fn on_the_host_only(mut self) -> Self {
+        self.place = Place::Host;
+        self
+    }
+
     /// Says that the packet gets this verdict.
     #[must_use]
     pub fn gets(mut self, verdict: Verdict) -> Self {
@@ -237,9 +244,8 @@ impl Row {
     }
 }
 
-#[expect(clippy::print_stdout, reason = "the reader of the test shall know")]
 fn note(name: &str) {
-    println!("{name}: host only: older than this machine's uptime");
+    eprintln!("{name}: host only: older than this machine's uptime");
 }
 
 /// Runs rows against one load of the programs, and fails with everything that is not as the rows

@@ -14,6 +14,7 @@ use std::path::Path;
 use aya::maps::{Map, MapData, ProgramArray};
 use aya::programs::SchedClassifier;
 use aya_obj::Object;
+use aya_obj::generated::bpf_insn;
 use datapath::abi::{CALL_ARP, CALL_SLOW4, CALL_SLOW6, PENDING_PER_SLOT};
 
 use super::object::OBJECT;
@@ -200,11 +201,49 @@ fn reuse(
     Ok(fits.then_some(data))
 }
 
-/// Relocates the programs and takes them through the verifier.
+/// Takes the programs through the verifier.
 fn verify(
     object: &mut Object,
     tables: &BTreeMap<String, Table>,
 ) -> Result<BTreeMap<String, OwnedFd>, Error> {
+    relocate(object, tables)?;
+    let mut programs = BTreeMap::new();
+    for (name, instructions) in instructions(object)? {
+        let loaded =
+            sys::load_classifier(name, instructions).map_err(|(error, log)| Error::Program {
+                name: name.to_owned(),
+                error,
+                log,
+            })?;
+        programs.insert(name.to_owned(), loaded);
+    }
+    Ok(programs)
+}
+
+/// Takes the programs through the verifier once more and returns, for each, what the verifier
+/// says it cost. Maps must have been created by [`load`]; nothing is pinned.
+///
+/// # Errors
+/// As [`load`].
+pub fn statistics(pins: &Pins, sizes: &Sizes) -> Result<BTreeMap<String, String>, Error> {
+    let mut object = Object::parse(OBJECT).map_err(|error| Error::Object(error.to_string()))?;
+    let tables = create_maps(&object, pins, sizes)?;
+    relocate(&mut object, &tables)?;
+    let mut statistics = BTreeMap::new();
+    for (name, instructions) in instructions(&object)? {
+        let said =
+            sys::classifier_statistics(name, instructions).map_err(|error| Error::Program {
+                name: name.to_owned(),
+                error,
+                log: String::new(),
+            })?;
+        statistics.insert(name.to_owned(), said);
+    }
+    Ok(statistics)
+}
+
+/// Fills in the descriptors of maps and the distances of calls.
+fn relocate(object: &mut Object, tables: &BTreeMap<String, Table>) -> Result<(), Error> {
     let sections: HashSet<usize> = object
         .functions
         .keys()
@@ -220,24 +259,20 @@ fn verify(
         )
     });
     object.relocate_maps(maps, &sections).map_err(relocation)?;
-    object.relocate_calls(&sections).map_err(relocation)?;
-    let mut programs = BTreeMap::new();
+    object.relocate_calls(&sections).map_err(relocation)
+}
+
+/// Returns the instructions of every program.
+fn instructions(object: &Object) -> Result<Vec<(&str, &[bpf_insn])>, Error> {
+    let mut found = Vec::new();
     for (name, program) in &object.programs {
         let function = object
             .functions
             .get(&program.function_key())
             .ok_or_else(|| Error::Object(format!("program {name} has no instructions")))?;
-        let loaded =
-            sys::load_classifier(name, &function.instructions).map_err(|(error, log)| {
-                Error::Program {
-                    name: name.clone(),
-                    error,
-                    log,
-                }
-            })?;
-        programs.insert(name.clone(), loaded);
+        found.push((name.as_str(), function.instructions.as_slice()));
     }
-    Ok(programs)
+    Ok(found)
 }
 
 /// Fills a fresh table of tail calls with the programs of a folder, and pins it beside them.

@@ -18,6 +18,10 @@ use nix::libc;
 /// Size of the buffer for the verifier's log, in bytes.
 const LOG_LEN: usize = 1 << 20;
 
+/// What the verifier writes into its log: its walk through the program, or only what that cost.
+const LOG_WALK: u32 = 1;
+const LOG_STATISTICS: u32 = 4;
+
 /// Loads a program of the type `SCHED_CLS`.
 ///
 /// # Errors
@@ -26,13 +30,13 @@ pub fn load_classifier(
     name: &str,
     instructions: &[bpf_insn],
 ) -> Result<OwnedFd, (io::Error, String)> {
-    let first = load(name, instructions, &mut []);
+    let first = load(name, instructions, 0, &mut []);
     first.or_else(|error| {
         if matches!(error.raw_os_error(), Some(libc::EPERM | libc::ENOMEM)) {
             return Err((error, String::new()));
         }
         let mut log = vec![0_u8; LOG_LEN];
-        load(name, instructions, &mut log).map_err(|error| {
+        load(name, instructions, LOG_WALK, &mut log).map_err(|error| {
             let text = CStr::from_bytes_until_nul(&log)
                 .unwrap_or_default()
                 .to_string_lossy();
@@ -46,7 +50,26 @@ pub fn load_classifier(
     })
 }
 
-fn load(name: &str, instructions: &[bpf_insn], log: &mut [u8]) -> io::Result<OwnedFd> {
+/// Takes a program of the type `SCHED_CLS` through the verifier and returns what that cost, in
+/// the verifier's words.
+///
+/// # Errors
+/// The kernel's error.
+pub fn classifier_statistics(name: &str, instructions: &[bpf_insn]) -> io::Result<String> {
+    let mut log = vec![0_u8; LOG_LEN];
+    load(name, instructions, LOG_STATISTICS, &mut log)?;
+    Ok(CStr::from_bytes_until_nul(&log)
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned())
+}
+
+fn load(
+    name: &str,
+    instructions: &[bpf_insn],
+    log_level: u32,
+    log: &mut [u8],
+) -> io::Result<OwnedFd> {
     let mut attr = zeroed();
     // SAFETY: this member is the one that BPF_PROG_LOAD reads; any bytes are valid for it.
     #[expect(unsafe_code, reason = "the kernel's interface is a union")]
@@ -59,7 +82,7 @@ fn load(name: &str, instructions: &[bpf_insn], log: &mut [u8]) -> io::Result<Own
         *to = from.cast_signed();
     }
     if !log.is_empty() {
-        load.log_level = 1;
+        load.log_level = log_level;
         load.log_buf = log.as_mut_ptr() as u64;
         load.log_size = u32::try_from(log.len()).map_err(io::Error::other)?;
     }
