@@ -16,6 +16,14 @@ use crate::random::Random;
 /// Number of packets that may be answered or quoted.
 const RECENT: usize = 24;
 
+/// Lengths of payloads with which packets are as long as an MTU, or a byte longer.
+const EDGES: [u16; 10] = [
+    1_472, 1_473, 1_452, 1_453, 1_438, 1_439, 1_418, 1_419, 1_232, 1_233,
+];
+
+/// Sizes of segments of GSO packets, some as long as an MTU or a byte longer.
+const SEGMENTS: [u32; 8] = [100, 1_208, 1_209, 1_428, 1_429, 1_448, 1_449, 9_000];
+
 /// Makes packets.
 pub struct Traffic {
     random: Random,
@@ -56,7 +64,7 @@ impl Traffic {
             ..ModelPacket::default()
         };
         if packet.bytes.len() > 300 && self.random.one_in(2) {
-            packet.gso_size = self.random.pick(&[100, 1_208, 1_448, 1_449, 1_460, 9_000]);
+            packet.gso_size = self.random.pick(&SEGMENTS);
         }
         self.damage(&mut packet.bytes);
         (hook, packet)
@@ -175,12 +183,11 @@ impl Traffic {
     fn transport(&mut self, family: Family) -> Transport {
         let port = self.random.pick(&[40_000, 40_000, 40_001]);
         let service = self.random.pick(&[80, 80, 53]);
-        let len = if self.random.one_in(12) {
-            self.random.below(2_600)
-        } else {
-            20
+        let len = match self.random.below(24) {
+            0 => u16::try_from(self.random.below(2_600)).expect("fits"),
+            1 | 2 => self.random.pick(&EDGES),
+            _ => 20,
         };
-        let len = u16::try_from(len).expect("fits");
         match self.random.below(20) {
             0..8 => {
                 let mut tcp = Transport::tcp(port, service, self.tcp_flags());
