@@ -3,10 +3,10 @@
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use clap::Parser;
-use clap::error::ErrorKind;
 use ciliate::cli::args::Command;
 use ciliate::cli::{self, exit};
+use clap::Parser;
+use clap::error::ErrorKind;
 
 fn main() -> ExitCode {
     let command = match Command::try_parse() {

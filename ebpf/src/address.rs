@@ -83,7 +83,8 @@ impl Addr6 {
         let mut half = 0;
         while half < 2 {
             let words = self.0[half];
-            sum += (words & 0xffff) + (words >> 16 & 0xffff) + (words >> 32 & 0xffff) + (words >> 48);
+            sum +=
+                (words & 0xffff) + (words >> 16 & 0xffff) + (words >> 32 & 0xffff) + (words >> 48);
             half += 1;
         }
         sum

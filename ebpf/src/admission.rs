@@ -67,23 +67,18 @@ impl Standing {
 }
 
 #[inline(never)]
-fn standing<A: Copy + Eq + KeyHash, T: Tables<A>>(
-    tables: &mut T,
-    work: &mut Work<A>,
-) -> Standing {
+fn standing<A: Copy + Eq + KeyHash, T: Tables<A>>(tables: &mut T, work: &mut Work<A>) -> Standing {
     let (zone, target, tcp_flags) = (work.decided.zone, work.decided.target, work.tcp_flags);
     let reply = work.key.reversed();
     // What an earlier packet left behind says nothing about this one.
     work.pending.packets = 0;
-    if let Some(stage) = live_stage(tables, &work.key, zone, work.moment.now_ns) {
-        if opens_anew(stage, tcp_flags) {
-            tables.remove_flow(&work.key.reversed());
-            tables.remove_flow(&work.key);
-            return Standing::New;
-        }
-        return Standing::known(after_answer(tables, &reply, stage), tcp_flags);
+    let own = live_stage(tables, &work.key, zone, work.moment.now_ns);
+    if matches!(own, Some(stage) if opens_anew(stage, tcp_flags)) {
+        tables.remove_flow(&reply);
+        tables.remove_flow(&work.key);
+        return Standing::New;
     }
-    if let Some(stage) = live_stage(tables, &reply, target, work.moment.now_ns) {
+    if let Some(stage) = own.or_else(|| live_stage(tables, &reply, target, work.moment.now_ns)) {
         return Standing::known(after_answer(tables, &reply, stage), tcp_flags);
     }
     let key = work.key;
@@ -151,7 +146,14 @@ fn waits<A: Copy + Eq + KeyHash, T: Tables<A>>(
 /// Writes both halves of a connection.
 #[inline(never)]
 fn enter<A: Copy + Eq + KeyHash, T: Tables<A>>(tables: &mut T, work: &mut Work<A>) {
-    write_half(tables, &work.key, &mut work.decided, u64::from(work.len));
+    let keeps = !is_new(work);
+    write_half(
+        tables,
+        &work.key,
+        &mut work.decided,
+        u64::from(work.len),
+        keeps,
+    );
     let (from, to) = (work.decided.target, work.decided.zone);
     // A party that is gone gets no half: the next packet towards it finds it gone as well.
     if decide(tables, from, to, &work.moment, &mut work.twin) {
@@ -159,45 +161,48 @@ fn enter<A: Copy + Eq + KeyHash, T: Tables<A>>(tables: &mut T, work: &mut Work<A
         work.twin.set_stage(work.decided.stage());
         bring_counts(work);
         let twin_key = work.key.reversed();
-        write_half(tables, &twin_key, &mut work.twin, 0);
+        write_half(tables, &twin_key, &mut work.twin, 0, keeps);
     }
 }
 
 /// Gives the twin the counts of its time as a pending flow.
 #[inline(always)]
 fn bring_counts<A: Copy + Eq>(work: &mut Work<A>) {
-    let pending = &work.pending;
-    let is_twin = pending.key == work.key.reversed() && pending.zone == work.twin.zone;
-    if pending.packets != 0 && is_twin {
+    let is_twin = work.pending.key == work.key.reversed() && work.pending.zone == work.twin.zone;
+    if is_new(work) && is_twin {
         work.twin.packets = work.pending.packets;
         work.twin.bytes = work.pending.bytes;
     }
 }
 
-/// Writes one half, and counts a packet of `bytes` unless that is 0.
-///
-/// What was counted before is kept, unless it belongs to a connection that has ended or to
-/// somebody else.
+/// Tells whether a connection that is entered was a pending flow a moment ago; whatever the table
+/// holds of it then belongs to one that has ended, or to somebody else.
+#[inline(always)]
+const fn is_new<A>(work: &Work<A>) -> bool {
+    work.pending.packets != 0
+}
+
+/// Writes one half, and counts a packet of `bytes` unless that is 0; `keeps` what was counted
+/// before.
 #[inline(always)]
 fn write_half<A: Copy + Eq + KeyHash, T: Tables<A>>(
     tables: &mut T,
     key: &FlowKey<A>,
     decided: &mut Flow,
     bytes: u64,
+    keeps: bool,
 ) {
     let packets = u64::from(bytes != 0);
-    let now_ns = decided.decided_ns;
-    let same = |flow: &&mut Flow| flow.zone == decided.zone && is_live(flow, key, now_ns);
-    let Some(flow) = tables.flow(key).filter(same) else {
-        decided.packets += packets;
-        decided.bytes += bytes;
-        tables.insert_flow(key, decided);
+    if keeps && let Some(flow) = tables.flow(key) {
+        let (counted, counted_bytes, created_ns) = (flow.packets, flow.bytes, flow.created_ns);
+        *flow = *decided;
+        (flow.packets, flow.bytes) = (counted + packets, counted_bytes + bytes);
+        flow.created_ns = created_ns;
         return;
-    };
-    let (counted, counted_bytes, created_ns) = (flow.packets, flow.bytes, flow.created_ns);
-    *flow = *decided;
-    (flow.packets, flow.bytes) = (counted + packets, counted_bytes + bytes);
-    flow.created_ns = created_ns;
+    }
+    decided.packets += packets;
+    decided.bytes += bytes;
+    tables.insert_flow(key, decided);
 }
 
 /// Notes a packet of a flow that waits for its other side.

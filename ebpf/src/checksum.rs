@@ -45,11 +45,16 @@ mod tests {
 
     #[test]
     fn an_updated_checksum_equals_one_computed_anew() {
-        let mut words = [0x4500_u64, 0x0054, 0x1234, 0x4000, 0x4001, 0x0a00, 0x0001, 0x0a00, 0x0002];
+        let mut words = [
+            0x4500_u64, 0x0054, 0x1234, 0x4000, 0x4001, 0x0a00, 0x0001, 0x0a00, 0x0002,
+        ];
         let before = !fold(words.iter().sum());
         let old = words[4] as u16;
         words[4] -= 0x0100;
 
-        assert_eq!(update(before, old, words[4] as u16), !fold(words.iter().sum()));
+        assert_eq!(
+            update(before, old, words[4] as u16),
+            !fold(words.iter().sum())
+        );
     }
 }

@@ -59,7 +59,11 @@ pub fn is_fresh(flow: &Flow, generation: u32, now_ns: u64) -> bool {
 /// Returns the stage that a connection is in after a segment with these flags.
 #[inline(always)]
 pub const fn next_stage(stage: Stage, tcp_flags: u8) -> Stage {
-    if tcp_flags & (TCP_FIN | TCP_RST) == 0 { stage } else { Stage::Closing }
+    if tcp_flags & (TCP_FIN | TCP_RST) == 0 {
+        stage
+    } else {
+        Stage::Closing
+    }
 }
 
 /// Tells whether a segment opens the connection anew although an old one is remembered.
@@ -100,7 +104,7 @@ impl KeyHash for crate::abi::Addr6 {
     }
 }
 
-/// Is the finaliser of MurmurHash3: each bit of the input reaches each bit of the output.
+/// Is the finaliser of `MurmurHash3`: each bit of the input reaches each bit of the output.
 #[inline(always)]
 const fn mix(mut word: u64) -> u64 {
     word ^= word >> 33;
@@ -118,7 +122,10 @@ mod tests {
     #[test]
     fn fin_and_rst_close_and_nothing_else_does() {
         assert_eq!(next_stage(Stage::Established, TCP_ACK), Stage::Established);
-        assert_eq!(next_stage(Stage::Established, TCP_FIN | TCP_ACK), Stage::Closing);
+        assert_eq!(
+            next_stage(Stage::Established, TCP_FIN | TCP_ACK),
+            Stage::Closing
+        );
         assert_eq!(next_stage(Stage::Opening, TCP_RST), Stage::Closing);
         assert_eq!(next_stage(Stage::Closing, TCP_ACK), Stage::Closing);
     }
@@ -147,7 +154,11 @@ mod tests {
                 let key = FlowKey::new(address, address, proto::UDP, [port.to_be(), 53], 0);
                 let index = pending_index(slot, &key, 16 * PENDING_PER_SLOT - 1);
 
-                assert_eq!(index / PENDING_PER_SLOT, u32::from(slot), "slot of port {port}");
+                assert_eq!(
+                    index / PENDING_PER_SLOT,
+                    u32::from(slot),
+                    "slot of port {port}"
+                );
             }
         }
     }

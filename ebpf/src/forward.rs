@@ -29,7 +29,11 @@ pub fn forward<A: Address, P: Packet>(
         }
         (Hook::FromContainer, Action::Peer) => {
             rewrite(packet, way.leaves)?;
-            if A::age(packet) { Ok(Verdict::Peer(way.target)) } else { Err(DropReason::WriteError) }
+            if A::age(packet) {
+                Ok(Verdict::Peer(way.target))
+            } else {
+                Err(DropReason::WriteError)
+            }
         }
         (Hook::FromContainer, Action::Host | Action::Endpoint) => {
             rewrite(packet, way.leaves)?;
@@ -50,7 +54,11 @@ impl Way {
     /// Returns the way of a flow; `None` if the flow holds no action of ours.
     #[inline(always)]
     pub fn of(flow: &Flow) -> Option<Self> {
-        Some(Self { action: flow.action()?, target: flow.target, leaves: flow.leaves })
+        Some(Self {
+            action: flow.action()?,
+            target: flow.target,
+            leaves: flow.leaves,
+        })
     }
 }
 
@@ -83,5 +91,9 @@ pub fn to_stack<A, P: Packet, T: Tables<A>>(
 
 #[inline(always)]
 fn rewrite<P: Packet>(packet: &mut P, macs: MacPair) -> Result<(), DropReason> {
-    if packet.store(0, macs) { Ok(()) } else { Err(DropReason::WriteError) }
+    if packet.store(0, macs) {
+        Ok(())
+    } else {
+        Err(DropReason::WriteError)
+    }
 }

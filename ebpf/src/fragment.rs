@@ -30,8 +30,14 @@ pub fn transport<A: Address, P: Packet, T: Tables<A>>(
         Part::Later if u32::from(header.fragment_offset) < needed => Err(DropReason::TinyFragment),
         Part::Whole | Part::First => transport::full(packet, header.transport, header.protocol),
         Part::Later => {
-            let first = tables.fragment(&key(header)).ok_or(DropReason::FragmentNotFound)?;
-            Ok(Transport { ports: first.ports, tag: first.tag, ..Transport::default() })
+            let first = tables
+                .fragment(&key(header))
+                .ok_or(DropReason::FragmentNotFound)?;
+            Ok(Transport {
+                ports: first.ports,
+                tag: first.tag,
+                ..Transport::default()
+            })
         }
     }
 }
@@ -52,7 +58,13 @@ fn key<A: Address>(header: &Header<A>) -> FragmentKey<A> {
 /// Returns the key of the flow that a packet belongs to.
 #[inline(always)]
 pub fn flow_key<A: Address>(header: &Header<A>, transport: &Transport) -> FlowKey<A> {
-    FlowKey::new(header.src, header.dst, header.protocol, transport.ports, transport.tag)
+    FlowKey::new(
+        header.src,
+        header.dst,
+        header.protocol,
+        transport.ports,
+        transport.tag,
+    )
 }
 
 /// Returns how many bytes of a transport header must be together in one packet.

@@ -24,7 +24,12 @@ pub enum Hook {
 
 impl Hook {
     /// Lists all hooks.
-    pub const ALL: [Self; 4] = [Self::FromContainer, Self::ToContainer, Self::FromHost, Self::ToHost];
+    pub const ALL: [Self; 4] = [
+        Self::FromContainer,
+        Self::ToContainer,
+        Self::FromHost,
+        Self::ToHost,
+    ];
 
     /// Tells whether packets come here from another hook, at which they were entered into their
     /// flows.

@@ -47,7 +47,9 @@ impl Packet for ModelPacket {
     }
 
     fn load<T: Wire>(&self, offset: usize) -> Option<T> {
-        let bytes = self.bytes.get(offset..offset.checked_add(size_of::<T>())?)?;
+        let bytes = self
+            .bytes
+            .get(offset..offset.checked_add(size_of::<T>())?)?;
         // SAFETY: the slice is as long as `T`, any bytes are a valid `T: Wire`, and the read
         // does not ask for alignment.
         #[expect(unsafe_code, reason = "copies a header out of a slice of its length")]
@@ -124,7 +126,13 @@ impl<A: Copy + Ord + Hash + Default> Tables<A> for ModelTables<A> {
 
     fn set_pending(&mut self, index: u32, pending: &Pending<A>) {
         let version = self.pending.get(&index).map_or(0, |old| old.version) + 1;
-        self.pending.insert(index, Pending { version, ..*pending });
+        self.pending.insert(
+            index,
+            Pending {
+                version,
+                ..*pending
+            },
+        );
     }
 
     fn fragment(&self, key: &FragmentKey<A>) -> Option<FragmentPorts> {

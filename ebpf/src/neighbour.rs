@@ -8,9 +8,7 @@ use crate::abi::{Addr4, Addr6, Party};
 use crate::checksum;
 use crate::family::{Header, Part};
 use crate::hook::Hook;
-use crate::packet::{
-    Arp, ETH_LEN, Ipv6Header, LinkLayerOption, MacPair, Neighbour, Packet, proto,
-};
+use crate::packet::{Arp, ETH_LEN, Ipv6Header, LinkLayerOption, MacPair, Neighbour, Packet, proto};
 use crate::source::speaks_as_itself;
 use crate::tables::Tables;
 use crate::verdict::{DropReason, Verdict};
@@ -50,10 +48,7 @@ const OPTION_LEN: u32 = 8;
 /// # Errors
 /// `ForgedArp`, `InvalidPacket`, `InvalidSourceMac`, `InvalidDestinationMac`.
 #[inline(always)]
-pub fn arp<P: Packet, T: Tables<Addr4>>(
-    packet: &mut P,
-    tables: &T,
-) -> Result<Verdict, DropReason> {
+pub fn arp<P: Packet, T: Tables<Addr4>>(packet: &mut P, tables: &T) -> Result<Verdict, DropReason> {
     let ifindex = packet.ifindex();
     let party = tables.party(ifindex).ok_or(DropReason::InvalidSourceIp)?;
     speaks_as_itself(packet, party)?;
@@ -95,7 +90,10 @@ pub fn icmp6<P: Packet, T: Tables<Addr6>>(
         return None;
     }
     let kind: u8 = packet.read(work.header.transport)?;
-    if matches!(kind, ROUTER_SOLICITATION | MLD_REPORT | MLD_DONE | MLD2_REPORT) {
+    if matches!(
+        kind,
+        ROUTER_SOLICITATION | MLD_REPORT | MLD_DONE | MLD2_REPORT
+    ) {
         work.answer = Answer::Consumed;
         return None;
     }
@@ -118,7 +116,9 @@ fn solicitation<P: Packet, T: Tables<Addr6>>(
     work: &mut Work<Addr6>,
 ) -> Result<(), DropReason> {
     let header = &work.header;
-    let party = tables.party(packet.ifindex()).ok_or(DropReason::InvalidSourceIp)?;
+    let party = tables
+        .party(packet.ifindex())
+        .ok_or(DropReason::InvalidSourceIp)?;
     let message = message(packet, party, header)?;
     let target = Addr6::from_wire(message.target);
     if header.src.is_unspecified() {
@@ -147,7 +147,9 @@ fn advertisement<P: Packet, T: Tables<Addr6>>(
     work: &mut Work<Addr6>,
 ) -> Result<(), DropReason> {
     let header = &work.header;
-    let party = tables.party(packet.ifindex()).ok_or(DropReason::InvalidSourceIp)?;
+    let party = tables
+        .party(packet.ifindex())
+        .ok_or(DropReason::InvalidSourceIp)?;
     let message = message(packet, party, header)?;
     let target = Addr6::from_wire(message.target);
     let option = option(packet, header, TARGET_LINK_LAYER);
@@ -174,6 +176,9 @@ fn message<P: Packet>(
 }
 
 /// Reads the first option; one of another kind or length counts as none.
+///
+/// verifier (all): "bitwise operator &= on pointer prohibited": what an `Option` holds beside
+/// `None` is undefined, and the compiler looks at it before it looks at the tag.
 #[inline(always)]
 fn option<P: Packet>(packet: &P, header: &Header<Addr6>, kind: u8) -> LinkLayerOption {
     if header.payload_len < MESSAGE_LEN + OPTION_LEN {
@@ -188,13 +193,13 @@ fn option<P: Packet>(packet: &P, header: &Header<Addr6>, kind: u8) -> LinkLayerO
 impl LinkLayerOption {
     /// Tells whether there is such an option.
     #[inline(always)]
-    const fn is_there(&self) -> bool {
+    const fn is_there(self) -> bool {
         self.len == 1
     }
 
     /// Tells whether the option, if it is there, holds the address of this party.
     #[inline(always)]
-    fn is_of(&self, party: &Party) -> bool {
+    fn is_of(self, party: &Party) -> bool {
         !self.is_there() || self.mac == party.mac
     }
 }
@@ -208,7 +213,11 @@ fn answer<P: Packet>(
     target: Addr6,
     with_option: bool,
 ) -> Result<(), DropReason> {
-    let len = if with_option { MESSAGE_LEN + OPTION_LEN } else { MESSAGE_LEN };
+    let len = if with_option {
+        MESSAGE_LEN + OPTION_LEN
+    } else {
+        MESSAGE_LEN
+    };
     let ip = Ipv6Header {
         version: 0x60,
         flow: [0; 3],
@@ -236,10 +245,18 @@ fn answer<P: Packet>(
         flags: ADVERTISED_FLAGS,
         target: target.wire(),
     };
-    let option = LinkLayerOption { kind: TARGET_LINK_LAYER, len: 1, mac: party.gateway_mac };
+    let option = LinkLayerOption {
+        kind: TARGET_LINK_LAYER,
+        len: 1,
+        mac: party.gateway_mac,
+    };
     let written = packet.store(0, MacPair::new(party.mac, party.gateway_mac))
         && packet.store(ETH_LEN, ip)
         && packet.store(MESSAGE_OFFSET, message)
         && (!with_option || packet.store(OPTION_OFFSET, option));
-    if written { Ok(()) } else { Err(DropReason::WriteError) }
+    if written {
+        Ok(())
+    } else {
+        Err(DropReason::WriteError)
+    }
 }

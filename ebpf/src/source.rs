@@ -41,15 +41,27 @@ pub fn sender<A: Address, P: Packet, T: Tables<A>>(
             if !src.belongs_to(party) {
                 return Err(DropReason::InvalidSourceIp);
             }
-            Ok(Sender { ifindex, through_stack: false })
+            Ok(Sender {
+                ifindex,
+                through_stack: false,
+            })
         }
         Hook::FromHost | Hook::ToContainer => Ok(match tables.local(src) {
-            Some(ifindex) => Sender { ifindex, through_stack: true },
-            None => Sender { ifindex: moment.host, through_stack: false },
+            Some(ifindex) => Sender {
+                ifindex,
+                through_stack: true,
+            },
+            None => Sender {
+                ifindex: moment.host,
+                through_stack: false,
+            },
         }),
         Hook::ToHost => {
             let ifindex = tables.local(src).ok_or(DropReason::InvalidSourceIp)?;
-            Ok(Sender { ifindex, through_stack: false })
+            Ok(Sender {
+                ifindex,
+                through_stack: false,
+            })
         }
     }
 }

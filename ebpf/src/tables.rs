@@ -1,6 +1,6 @@
 //! Access to the maps, the clock and the node's entry.
 
-use crate::abi::{FlowKey, FragmentKey, FragmentPorts, Flow, Node, Party, Pending};
+use crate::abi::{Flow, FlowKey, FragmentKey, FragmentPorts, Node, Party, Pending};
 
 /// Gives access to the tables of one address family.
 pub trait Tables<A> {

@@ -39,7 +39,11 @@ pub fn plain<P: Packet>(packet: &P, offset: usize, protocol: u8) -> Option<([u16
             if tcp.flags & (TCP_SYN | TCP_FIN | TCP_RST) != 0 {
                 return None;
             }
-            Some(([tcp.src_port, tcp.dst_port], 0, u32::from(tcp.offset >> 4) * 4))
+            Some((
+                [tcp.src_port, tcp.dst_port],
+                0,
+                u32::from(tcp.offset >> 4) * 4,
+            ))
         }
         proto::UDP => {
             let ports: Ports = packet.load(offset)?;
@@ -74,11 +78,10 @@ pub fn full<P: Packet>(packet: &P, offset: u32, protocol: u8) -> Result<Transpor
         }
         proto::ICMP | proto::ICMP6 => {
             let icmp: IcmpStart = packet.read(offset).ok_or(DropReason::InvalidPacket)?;
+            transport.tag = u8::from(protocol == proto::ICMP) * NO_ECHO;
             if is_echo(protocol, icmp.kind) {
                 transport.ports = [icmp.id, icmp.id];
                 transport.tag = icmp.kind;
-            } else if protocol == proto::ICMP {
-                transport.tag = NO_ECHO;
             }
             transport.is_error = is_error(protocol, icmp.kind);
         }
@@ -93,7 +96,10 @@ pub fn quoted<P: Packet>(packet: &P, offset: u32, protocol: u8) -> Result<Transp
     match protocol {
         proto::TCP => {
             let ports = ports(packet, offset)?;
-            Ok(Transport { ports, ..Transport::default() })
+            Ok(Transport {
+                ports,
+                ..Transport::default()
+            })
         }
         _ => full(packet, offset, protocol),
     }
@@ -107,11 +113,17 @@ fn ports<P: Packet>(packet: &P, offset: u32) -> Result<[u16; 2], DropReason> {
 
 #[inline(always)]
 const fn is_echo(protocol: u8, kind: u8) -> bool {
-    matches!((protocol, kind), (proto::ICMP, 0 | 8) | (proto::ICMP6, 128 | 129))
+    matches!(
+        (protocol, kind),
+        (proto::ICMP, 0 | 8) | (proto::ICMP6, 128 | 129)
+    )
 }
 
 /// Tells whether a type is an error: RFC 1122 §3.2.2 for ICMP, RFC 4443 §2.1 for ICMPv6.
 #[inline(always)]
 const fn is_error(protocol: u8, kind: u8) -> bool {
-    matches!((protocol, kind), (proto::ICMP, 3 | 4 | 5 | 11 | 12) | (proto::ICMP6, 0..128))
+    matches!(
+        (protocol, kind),
+        (proto::ICMP, 3 | 4 | 5 | 11 | 12) | (proto::ICMP6, 0..128)
+    )
 }

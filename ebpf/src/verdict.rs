@@ -83,7 +83,10 @@ drop_reasons! {
 impl DropReason {
     /// Returns the reason with this number.
     pub fn from_number(number: u8) -> Option<Self> {
-        Self::ALL.iter().copied().find(|reason| *reason as u8 == number)
+        Self::ALL
+            .iter()
+            .copied()
+            .find(|reason| *reason as u8 == number)
     }
 }
 

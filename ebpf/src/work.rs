@@ -71,7 +71,13 @@ impl Moment {
     /// Names a moment.
     #[inline(always)]
     pub const fn new(now_ns: u64, generation: u32, host: u32, pending_mask: u32) -> Self {
-        Self { now_ns, generation, host, pending_mask, pad: 0 }
+        Self {
+            now_ns,
+            generation,
+            host,
+            pending_mask,
+            pad: 0,
+        }
     }
 }
 

@@ -10,8 +10,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, ProgramArray};
-use aya::programs::{ProgramInfo, SchedClassifier, TestRun, TestRunOptions};
+use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, ProgramArray};
+use aya::programs::{SchedClassifier, TestRun, TestRunOptions};
 use aya::{Pod, TestRunAttrs};
 use ciliate::datapath::load::{self, Sizes};
 use ciliate::datapath::pin::Pins;
@@ -36,8 +36,11 @@ use crate::snapshot::{Snapshot, Tables};
 /// Names the loaded object; any word will do.
 const VERSION: &str = "test";
 
-/// Entries of `FLOWS4`: many more than any test makes, so that nothing is evicted.
-const FLOWS: u32 = 16_384;
+/// Capacities: many more flows than any test makes, so that nothing is evicted.
+const SIZES: Sizes = Sizes {
+    flows: 16_384,
+    endpoint_slots: SLOTS,
+};
 
 /// Room for the longest packet of a test, in bytes.
 const PACKET_MAX: usize = 4_096;
@@ -85,13 +88,14 @@ pub struct Kernel {
     programs: [SchedClassifier; 4],
     node: Array<MapData, Node>,
     parties: HashMap<MapData, u32, Party>,
-    tables4: KernelTables<Addr4>,
-    tables6: KernelTables<Addr6>,
+    pub tables4: KernelTables<Addr4>,
+    pub tables6: KernelTables<Addr6>,
     drops: PerCpuArray<MapData, DropCount>,
     out: Vec<u8>,
 }
 
-struct KernelTables<A>
+/// Holds the maps of one address family.
+pub struct KernelTables<A>
 where
     Pending<A>: Pod,
 {
@@ -106,11 +110,7 @@ impl Kernel {
     pub fn load(bpffs: &Path) -> Self {
         make_links();
         let pins = Pins::new(bpffs, "packets");
-        let sizes = Sizes {
-            flows: FLOWS,
-            endpoint_slots: SLOTS,
-        };
-        load::load(&pins, &sizes, VERSION).expect("load the datapath");
+        load::load(&pins, &SIZES, VERSION).expect("load the datapath");
         Self {
             programs: Hook::ALL.map(|hook| program(&pins, name(hook))),
             node: table::node(&pins).expect("open NODE"),
@@ -203,19 +203,6 @@ impl Kernel {
         }
     }
 
-    /// Reads the flows of both families with their times.
-    pub fn flows(
-        &self,
-    ) -> (
-        BTreeMap<FlowKey<Addr4>, Flow>,
-        BTreeMap<FlowKey<Addr6>, Flow>,
-    ) {
-        (
-            dump(&self.tables4.flows).collect(),
-            dump(&self.tables6.flows).collect(),
-        )
-    }
-
     /// Reads how many packets were dropped, for every reason that occurred, since the load.
     pub fn drops(&self) -> BTreeMap<DropReason, u64> {
         let drops = table::read_drops(&self.pins).expect("read DROPS");
@@ -234,12 +221,21 @@ impl Kernel {
         counts.iter().map(|count| count.packets).sum()
     }
 
-    /// Returns the kernel's description of every program.
-    pub fn programs(&self) -> BTreeMap<&'static str, ProgramInfo> {
+    /// Returns what the verifier says that each program costs it.
+    pub fn statistics(&self) -> BTreeMap<String, String> {
+        load::statistics(&self.pins, &SIZES).expect("verify the datapath")
+    }
+
+    /// Returns how many instructions the verifier looked at, for every program.
+    pub fn verified_instructions(&self) -> BTreeMap<&'static str, u32> {
         let called = ["slow4", "slow6", "arp"].into_iter();
         let names = called.chain(Program::ALL.iter().map(|program| program.name()));
-        let info = |name| program(&self.pins, name).info().expect("inspect program");
-        names.map(|name| (name, info(name))).collect()
+        let count = |name| {
+            let info = program(&self.pins, name).info().expect("inspect program");
+            info.verified_instruction_count()
+                .expect("the kernel counts instructions (5.16)")
+        };
+        names.map(|name| (name, count(name))).collect()
     }
 }
 
@@ -266,6 +262,38 @@ where
         }
     }
 
+    /// Reads a flow, if it is there.
+    pub fn flow(&self, key: &FlowKey<A>) -> Option<Flow> {
+        found(self.flows.get(key, 0))
+    }
+
+    /// Writes a flow.
+    pub fn set_flow(&mut self, key: &FlowKey<A>, flow: &Flow) {
+        self.flows.insert(key, flow, 0).expect("write flow");
+    }
+
+    /// Removes a flow that is there.
+    pub fn remove_flow(&mut self, key: &FlowKey<A>) {
+        self.flows.remove(key).expect("remove flow");
+    }
+
+    /// Reads an entry of the table of pending flows.
+    pub fn pending(&self, index: u32) -> Pending<A> {
+        self.pending.get(&index, 0).expect("read pending flow")
+    }
+
+    /// Writes an entry of the table of pending flows.
+    pub fn set_pending(&mut self, index: u32, pending: Pending<A>) {
+        self.pending
+            .set(index, pending, 0)
+            .expect("write pending flow");
+    }
+
+    /// Reads what the first fragment of a datagram said, if it was seen.
+    pub fn fragment(&self, key: &FragmentKey<A>) -> Option<FragmentPorts> {
+        found(self.fragments.get(key, 0))
+    }
+
     fn snapshot(&self) -> Tables<A> {
         let pending = (0..self.pending.len()).map(|index| {
             (
@@ -282,6 +310,14 @@ pub fn now_ns() -> u64 {
     let time = clock_gettime(ClockId::CLOCK_MONOTONIC_COARSE).expect("read the clock");
     let seconds = u64::try_from(time.tv_sec()).expect("time since boot");
     seconds * 1_000_000_000 + u64::try_from(time.tv_nsec()).expect("below a second")
+}
+
+fn found<V>(result: Result<V, MapError>) -> Option<V> {
+    match result {
+        Ok(value) => Some(value),
+        Err(MapError::KeyNotFound) => None,
+        Err(error) => panic!("read map: {error}"),
+    }
 }
 
 fn dump<K: Pod, V: Pod>(map: &HashMap<MapData, K, V>) -> impl Iterator<Item = (K, V)> {

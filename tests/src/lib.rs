@@ -9,6 +9,7 @@
 //! - [`row`]: one row of a packet table, run on the host and in the kernel
 //! - [`random`]: a small generator of repeatable numbers
 //! - [`lab`]: a machine of a test's own, a node on it, captures at the far side
+//! - [`traffic`]: random packets that make flows, and damaged ones
 
 #![expect(clippy::missing_panics_doc, reason = "a test may fail at any step")]
 
@@ -20,3 +21,4 @@ pub mod party;
 pub mod random;
 pub mod row;
 pub mod snapshot;
+pub mod traffic;

@@ -270,6 +270,24 @@ pub fn zeroed<A>(key: FlowKey<A>) -> Pending<A> {
     }
 }
 
+impl Snapshot {
+    /// Returns the greatest age of what is given, in nanoseconds.
+    pub fn oldest_ns(&self) -> u64 {
+        self.v4.oldest_ns().max(self.v6.oldest_ns())
+    }
+}
+
+impl<A: Ord> Tables<A> {
+    fn oldest_ns(&self) -> u64 {
+        let flows = self
+            .flows
+            .values()
+            .map(|flow| flow.decided_ns.max(flow.created_ns));
+        let pending = self.pending.values().map(|waiting| waiting.age_ns);
+        flows.chain(pending).max().unwrap_or(0)
+    }
+}
+
 fn ago(now_ns: u64, age_ns: u64) -> u64 {
     now_ns
         .checked_sub(age_ns)

@@ -72,11 +72,17 @@ impl Stage {
     fn expect_only_truth(&self, what: &str) {
         for (to, far) in [(&self.db, &self.at_db), (&self.host, &self.at_host)] {
             let truth = Transport::udp(PORT, PORT, TRUTH_LEN);
-            self.mouth.send(&Frame::new(&self.web, to, Family::V4, truth).bytes());
+            self.mouth
+                .send(&Frame::new(&self.web, to, Family::V4, truth).bytes());
             let seen = far.received_until("the true datagram", |frame| {
                 frame.carries(UDP) && frame.payload().len() == usize::from(TRUTH_LEN) + 8
             });
-            assert_eq!(seen.len(), 1, "{what} should not arrive at {}: {seen:02x?}", to.name);
+            assert_eq!(
+                seen.len(),
+                1,
+                "{what} should not arrive at {}: {seen:02x?}",
+                to.name
+            );
         }
     }
 
@@ -117,7 +123,12 @@ fn frames_to_the_mac_of_somebody_else_are_dropped() {
     let stage = Stage::new();
 
     for family in Family::BOTH {
-        for mac in [stage.db.mac, stage.db.gateway_mac, stage.host.mac, [2, 9, 9, 9, 9, 9]] {
+        for mac in [
+            stage.db.mac,
+            stage.db.gateway_mac,
+            stage.host.mac,
+            [2, 9, 9, 9, 9, 9],
+        ] {
             let lie = stage.datagram(&stage.db, family).to_mac(mac);
             stage.expect_drop("the frame", &lie.bytes(), DropReason::InvalidDestinationMac);
         }
@@ -131,7 +142,11 @@ fn forged_arp_messages_are_dropped() {
     let router = ipv4(Family::V4.router());
 
     for operation in [1, 2] {
-        for (mac, address) in [(web.mac, router), (web.mac, ipv4(db.ip(Family::V4))), (db.mac, ipv4(web.ip(Family::V4)))] {
+        for (mac, address) in [
+            (web.mac, router),
+            (web.mac, ipv4(db.ip(Family::V4))),
+            (db.mac, ipv4(web.ip(Family::V4))),
+        ] {
             for to in [BROADCAST, web.gateway_mac] {
                 let lie = arp(&web, to, operation, (mac, address), router);
                 stage.expect_drop("the message", &lie, DropReason::ForgedArp);
@@ -157,7 +172,11 @@ fn forged_neighbour_advertisements_are_dropped() {
         body.extend(mac);
         let advertisement = Transport::icmp(Family::V6, 136, 0, &body);
         let lie = Frame::new(&web, &db, Family::V6, advertisement).hop_limit(255);
-        stage.expect_drop("the advertisement", &lie.bytes(), DropReason::ForgedNeighbour);
+        stage.expect_drop(
+            "the advertisement",
+            &lie.bytes(),
+            DropReason::ForgedNeighbour,
+        );
     }
 }
 
@@ -168,14 +187,19 @@ fn router_advertisements_and_redirects_are_dropped() {
     let own: IpAddr = "fe80::1".parse().expect("an address");
 
     let advertisement = Transport::icmp(Family::V6, 134, 0, &[64, 0, 7, 8, 0, 0, 0, 0, 0, 0, 0, 0]);
-    for (to, mac) in [(all_nodes, [0x33, 0x33, 0, 0, 0, 1]), (stage.db.ip(Family::V6), stage.web.gateway_mac)] {
+    for (to, mac) in [
+        (all_nodes, [0x33, 0x33, 0, 0, 0, 1]),
+        (stage.db.ip(Family::V6), stage.web.gateway_mac),
+    ] {
         let lie = Frame::to_address(&stage.web, to, advertisement.clone());
         let lie = lie.source(own).to_mac(mac).hop_limit(255).bytes();
         stage.expect_drop("the advertisement", &lie, DropReason::ForbiddenIcmp6);
     }
     let body = [vec![0; 4], ipv6(own), ipv6(stage.db.ip(Family::V6))].concat();
     let redirect = Transport::icmp(Family::V6, 137, 0, &body);
-    let lie = Frame::new(&stage.web, &stage.db, Family::V6, redirect).hop_limit(255).bytes();
+    let lie = Frame::new(&stage.web, &stage.db, Family::V6, redirect)
+        .hop_limit(255)
+        .bytes();
     stage.expect_drop("the redirect", &lie, DropReason::ForbiddenIcmp6);
 }
 
@@ -220,7 +244,11 @@ fn tagged_frames_are_dropped_with_the_tag_in_the_metadata() {
         marked.send(&stage.datagram(&stage.db, family).bytes());
 
         let seen = at_link.receive("the tagged frame", |frame| frame.vlan == Some(5));
-        assert_ne!(seen.ethertype(), 0x8100, "the tag should travel beside the frame");
+        assert_ne!(
+            seen.ethertype(),
+            0x8100,
+            "the tag should travel beside the frame"
+        );
         stage.expect_only_truth("the tagged frame");
         stage.net.expect_drops(DropReason::Vlan, before, 1);
     }
@@ -235,7 +263,10 @@ fn icmp_errors_about_packets_that_it_did_not_get_are_dropped() {
         // A flow of others, which is there, and one of nobody's.
         ping(&stage.net.db, api.ip(family));
         stage.at_db.forget();
-        for transport in [Transport::udp(PORT, 5_000, 8), Transport::tcp(80, 4_000, SYN)] {
+        for transport in [
+            Transport::udp(PORT, 5_000, 8),
+            Transport::tcp(80, 4_000, SYN),
+        ] {
             let quote = Frame::new(&stage.db, &api, family, transport).quote();
             let kind = if family == Family::V4 { 3 } else { 1 };
             let error = Transport::error(family, kind, 3, &quote);
@@ -252,10 +283,19 @@ fn icmp_errors_about_the_flows_of_others_are_dropped() {
     let api = stage.net.who("api");
 
     for family in Family::BOTH {
-        let (at_db, at_api) = (bound(&stage.net, "db", family), bound(&stage.net, "api", family));
+        let (at_db, at_api) = (
+            bound(&stage.net, "db", family),
+            bound(&stage.net, "api", family),
+        );
         exchange(&at_db, &at_api);
         let ports = [&at_db, &at_api].map(|socket| socket.local_addr().expect("bound").port());
-        let quote = Frame::new(&stage.db, &api, family, Transport::udp(ports[0], ports[1], 8)).quote();
+        let quote = Frame::new(
+            &stage.db,
+            &api,
+            family,
+            Transport::udp(ports[0], ports[1], 8),
+        )
+        .quote();
         let kind = if family == Family::V4 { 3 } else { 1 };
         let error = Transport::error(family, kind, 3, &quote);
 
@@ -273,10 +313,18 @@ fn tuple_of_anothers_flow_does_not_pass() {
     let api = stage.net.who("api");
 
     for family in Family::BOTH {
-        let (at_db, at_api) = (bound(&stage.net, "db", family), bound(&stage.net, "api", family));
+        let (at_db, at_api) = (
+            bound(&stage.net, "db", family),
+            bound(&stage.net, "api", family),
+        );
         exchange(&at_api, &at_db);
         let ports = [&at_api, &at_db].map(|socket| socket.local_addr().expect("bound").port());
-        let lie = Frame::new(&stage.web, &stage.db, family, Transport::udp(ports[0], ports[1], 20));
+        let lie = Frame::new(
+            &stage.web,
+            &stage.db,
+            family,
+            Transport::udp(ports[0], ports[1], 20),
+        );
         let lie = lie.source(api.ip(family));
 
         stage.at_db.forget();
@@ -297,13 +345,20 @@ fn exchange(one: &UdpSocket, other: &UdpSocket) {
     let ends = [one, other].map(|socket| socket.local_addr().expect("bound"));
     let mut bytes = [0; 8];
     for (from, to, address) in [(one, other, ends[1]), (other, one, ends[0])] {
-        to.set_read_timeout(Some(tests::lab::PATIENCE)).expect("a socket has a timeout");
+        to.set_read_timeout(Some(tests::lab::PATIENCE))
+            .expect("a socket has a timeout");
         from.send_to(b"datagram", address).expect("send");
         to.recv(&mut bytes).expect("the datagram should arrive");
     }
 }
 
-fn arp(from: &Who, to: [u8; 6], operation: u8, sender: ([u8; 6], [u8; 4]), target: [u8; 4]) -> Vec<u8> {
+fn arp(
+    from: &Who,
+    to: [u8; 6],
+    operation: u8,
+    sender: ([u8; 6], [u8; 4]),
+    target: [u8; 4],
+) -> Vec<u8> {
     let mut bytes = [to, from.mac].concat();
     bytes.extend([0x08, 0x06, 0, 1, 0x08, 0, 6, 4, 0, operation]);
     bytes.extend(sender.0);
@@ -314,11 +369,15 @@ fn arp(from: &Who, to: [u8; 6], operation: u8, sender: ([u8; 6], [u8; 4]), targe
 }
 
 fn ipv4(address: IpAddr) -> [u8; 4] {
-    let IpAddr::V4(address) = address else { panic!("an IPv4 address") };
+    let IpAddr::V4(address) = address else {
+        panic!("an IPv4 address")
+    };
     address.octets()
 }
 
 fn ipv6(address: IpAddr) -> Vec<u8> {
-    let IpAddr::V6(address) = address else { panic!("an IPv6 address") };
+    let IpAddr::V6(address) = address else {
+        panic!("an IPv6 address")
+    };
     address.octets().to_vec()
 }

@@ -35,7 +35,11 @@ fn endpoints_see_each_other_one_hop_away_behind_their_gateway() {
             exchange(&client, &socket);
             let seen = far.receive("the datagram", |frame| frame.carries(UDP));
             assert_eq!(seen.hop_limit(), 63, "round {round} of {family:?}");
-            assert_eq!(seen.from_mac(), db.gateway_mac, "the sender should be the gateway");
+            assert_eq!(
+                seen.from_mac(),
+                db.gateway_mac,
+                "the sender should be the gateway"
+            );
             assert_eq!(seen.to_mac(), db.mac, "round {round} of {family:?}");
             expect_sound_header(&seen);
         }
@@ -45,12 +49,20 @@ fn endpoints_see_each_other_one_hop_away_behind_their_gateway() {
 #[test]
 fn echo_requests_pass_between_all_of_them() {
     let net = OneNode::new();
-    let places = [("web", &net.web), ("db", &net.db), ("api", &net.api), ("host", &net.host)];
+    let places = [
+        ("web", &net.web),
+        ("db", &net.db),
+        ("api", &net.api),
+        ("host", &net.host),
+    ];
 
     for (from, place) in places {
         for (to, _) in places.iter().filter(|(to, _)| *to != from) {
             for family in Family::BOTH {
-                assert!(answers(place, net.address(to, family)), "{from} → {to} {family:?}");
+                assert!(
+                    answers(place, net.address(to, family)),
+                    "{from} → {to} {family:?}"
+                );
             }
         }
     }
@@ -61,9 +73,11 @@ fn tcp_passes_between_all_of_them() {
     let net = OneNode::new();
 
     for family in Family::BOTH {
-        for (client, server, name) in
-            [(&net.web, &net.db, "db"), (&net.web, &net.host, "host"), (&net.host, &net.api, "api")]
-        {
+        for (client, server, name) in [
+            (&net.web, &net.db, "db"),
+            (&net.web, &net.host, "host"),
+            (&net.host, &net.api, "api"),
+        ] {
             let data = transfer(client, server, net.address(name, family), 10_000);
             assert_eq!(data, pattern(10_000), "{name} should get what was sent");
         }
@@ -74,10 +88,16 @@ fn tcp_passes_between_all_of_them() {
 fn the_node_and_its_endpoints_meet_through_cilium_host() {
     let net = OneNode::new();
     let (web, host) = (net.who("web"), net.who("host"));
-    let (at_host, at_web) = (Wire::open(&net.host, "cilium_host"), Wire::open(&net.web, "eth0"));
+    let (at_host, at_web) = (
+        Wire::open(&net.host, "cilium_host"),
+        Wire::open(&net.web, "eth0"),
+    );
 
     for family in Family::BOTH {
-        let (near, far) = (bound(&net.host, host.ip(family)), bound(&net.web, web.ip(family)));
+        let (near, far) = (
+            bound(&net.host, host.ip(family)),
+            bound(&net.web, web.ip(family)),
+        );
         for _ in 0..3 {
             exchange(&near, &far);
             let seen = at_web.receive("the datagram", |frame| frame.carries(UDP));
@@ -104,7 +124,10 @@ fn tcp_transfer_arrives_whole_in_packets_longer_than_the_mtu() {
             let far = Wire::open(server, link);
             let data = transfer(client, server, net.address(name, family), TRANSFER_LEN);
 
-            assert!(data == pattern(TRANSFER_LEN), "{name} should get what was sent");
+            assert!(
+                data == pattern(TRANSFER_LEN),
+                "{name} should get what was sent"
+            );
             far.receive("a packet of several segments", |frame| {
                 frame.carries(TCP) && frame.bytes.len() > FRAME_LEN
             });
@@ -117,18 +140,27 @@ fn datagrams_in_fragments_arrive() {
     let net = OneNode::new();
 
     for family in Family::BOTH {
-        for (from, to, name) in
-            [(&net.web, &net.db, "db"), (&net.web, &net.host, "host"), (&net.host, &net.web, "web")]
-        {
+        for (from, to, name) in [
+            (&net.web, &net.db, "db"),
+            (&net.web, &net.host, "host"),
+            (&net.host, &net.web, "web"),
+        ] {
             let server = bound(to, net.address(name, family));
-            let client = from.inside(|| UdpSocket::bind((unspecified(family), 0))).expect("bind");
+            let client = from
+                .inside(|| UdpSocket::bind((unspecified(family), 0)))
+                .expect("bind");
             let sent = pattern(5_000);
-            client.send_to(&sent, server.local_addr().expect("bound")).expect("send");
+            client
+                .send_to(&sent, server.local_addr().expect("bound"))
+                .expect("send");
 
             let mut bytes = [0; 6_000];
             let len = server.recv(&mut bytes).expect("the datagram should arrive");
             assert!(bytes[..len] == sent, "{name} should get what was sent");
-            from.run(&format!("ping -n -c 2 -i 0.01 -W 2 -s 4000 {}", net.address(name, family)));
+            from.run(&format!(
+                "ping -n -c 2 -i 0.01 -W 2 -s 4000 {}",
+                net.address(name, family)
+            ));
         }
     }
 }
@@ -168,14 +200,26 @@ fn packet_at_the_end_of_its_hop_limit_is_answered_by_the_router() {
         let answer = mouth.receive("time exceeded", |frame| frame.carries(family.icmp()));
         assert_eq!(answer.payload()[0], kind, "of {family:?}: {answer:02x?}");
         assert_eq!(source(&answer), family.router(), "the router should answer");
-        assert!(answer.contains(&last.quote()[..8][4..]), "the packet should be quoted");
+        assert!(
+            answer.contains(&last.quote()[..8][4..]),
+            "the packet should be quoted"
+        );
         mouth.send(&truth(&web, &db));
         let seen = far.received_until("the true datagram", is_truth);
-        assert_eq!(seen.len(), 1, "the packet should go no further: {seen:02x?}");
+        assert_eq!(
+            seen.len(),
+            1,
+            "the packet should go no further: {seen:02x?}"
+        );
 
-        let traced = net.web.attempt(&format!("ping -n -c 1 -W 2 -t 1 {}", db.ip(family)));
+        let traced = net
+            .web
+            .attempt(&format!("ping -n -c 1 -W 2 -t 1 {}", db.ip(family)));
         let from = format!("From {}", family.router());
-        assert!(traced.stdout.contains(&from), "the router should answer: {traced:#?}");
+        assert!(
+            traced.stdout.contains(&from),
+            "the router should answer: {traced:#?}"
+        );
     }
 }
 
@@ -190,10 +234,20 @@ fn closed_port_is_answered_by_the_endpoint() {
             client.connect(target).expect("connect");
             client.send(b"anybody").expect("send");
             let error = client.recv(&mut [0; 8]).expect_err("nobody answers");
-            assert_eq!(error.kind(), ErrorKind::ConnectionRefused, "{name} {family:?}: {error}");
-            let error = net.web.inside(|| TcpStream::connect_timeout(&target, PATIENCE));
+            assert_eq!(
+                error.kind(),
+                ErrorKind::ConnectionRefused,
+                "{name} {family:?}: {error}"
+            );
+            let error = net
+                .web
+                .inside(|| TcpStream::connect_timeout(&target, PATIENCE));
             let error = error.expect_err("nobody listens");
-            assert_eq!(error.kind(), ErrorKind::ConnectionRefused, "{name} {family:?}: {error}");
+            assert_eq!(
+                error.kind(),
+                ErrorKind::ConnectionRefused,
+                "{name} {family:?}: {error}"
+            );
         }
     }
 }
@@ -211,8 +265,19 @@ fn arp_is_answered_for_everybody_but_the_asker() {
     mouth.send(&arp_request(&web, own, router));
 
     let seen = mouth.received_until("the answer", |frame| frame.ethertype() == 0x0806);
-    let answer = [&[0, 1, 8, 0, 6, 4, 0, 2][..], &web.gateway_mac, &router, &web.mac, &own].concat();
-    assert_eq!(seen.len(), 1, "only the last should be answered: {seen:02x?}");
+    let answer = [
+        &[0, 1, 8, 0, 6, 4, 0, 2][..],
+        &web.gateway_mac,
+        &router,
+        &web.mac,
+        &own,
+    ]
+    .concat();
+    assert_eq!(
+        seen.len(),
+        1,
+        "only the last should be answered: {seen:02x?}"
+    );
     assert_eq!(seen[0].bytes[14..42], answer);
     assert_eq!(seen[0].from_mac(), web.gateway_mac);
     assert_eq!(seen[0].to_mac(), web.mac);
@@ -233,13 +298,32 @@ fn solicitation_is_answered_for_everybody_but_the_asker() {
     let seen = mouth.received_until("the answer", |frame| {
         frame.carries(58) && frame.payload()[0] == 136
     });
-    assert_eq!(seen.len(), 1, "only the last should be answered: {seen:02x?}");
-    let expected = [&[0xe0, 0, 0, 0], &octets(router)[..], &[2, 1], &web.gateway_mac].concat();
+    assert_eq!(
+        seen.len(),
+        1,
+        "only the last should be answered: {seen:02x?}"
+    );
+    let expected = [
+        &[0xe0, 0, 0, 0],
+        &octets(router)[..],
+        &[2, 1],
+        &web.gateway_mac,
+    ]
+    .concat();
     assert_eq!(seen[0].payload()[4..], expected);
     assert_eq!(seen[0].hop_limit(), 255);
     assert_eq!(source(&seen[0]), router);
-    let covered = [&octets(router), &octets(own), &[0, 0, 0, 32, 0, 0, 0, 58][..], seen[0].payload()];
-    assert_eq!(checksum(&covered.concat()), 0, "the checksum should be right");
+    let covered = [
+        &octets(router),
+        &octets(own),
+        &[0, 0, 0, 32, 0, 0, 0, 58][..],
+        seen[0].payload(),
+    ];
+    assert_eq!(
+        checksum(&covered.concat()),
+        0,
+        "the checksum should be right"
+    );
 }
 
 #[test]
@@ -247,7 +331,10 @@ fn addresses_are_usable_at_once_and_routes_carry_the_mtu() {
     let net = OneNode::new();
 
     let addresses = net.web.run("ip -6 -o address show dev eth0");
-    let ours = addresses.lines().find(|line| line.contains("fd00:1::10/128")).expect("is there");
+    let ours = addresses
+        .lines()
+        .find(|line| line.contains("fd00:1::10/128"))
+        .expect("is there");
     assert!(!ours.contains("tentative"), "{ours}");
     drop(bound(&net.web, net.address("web", Family::V6)));
     for family in ["-4", "-6"] {
@@ -263,7 +350,10 @@ fn unknown_protocols_pass_by_address() {
     let net = OneNode::new();
     let (web, db, host) = (net.who("web"), net.who("db"), net.who("host"));
     let mouth = Wire::open(&net.web, "eth0");
-    let (at_db, at_host) = (Wire::open(&net.db, "eth0"), Wire::open(&net.host, "cilium_host"));
+    let (at_db, at_host) = (
+        Wire::open(&net.db, "eth0"),
+        Wire::open(&net.host, "cilium_host"),
+    );
 
     for family in Family::BOTH {
         for (to, far, hop_limit) in [(&db, &at_db, 63), (&host, &at_host, 64)] {
@@ -287,7 +377,10 @@ fn address_of_nobody_and_multicast_are_dropped_and_counted() {
     let _ear = ear(&net);
     let groups: [(IpAddr, [u8; 6]); 2] = [
         ([224, 0, 0, 251].into(), [1, 0, 0x5e, 0, 0, 0xfb]),
-        ("ff02::fb".parse().expect("an address"), [0x33, 0x33, 0, 0, 0, 0xfb]),
+        (
+            "ff02::fb".parse().expect("an address"),
+            [0x33, 0x33, 0, 0, 0, 0xfb],
+        ),
     ];
 
     for (family, (group, mac)) in Family::BOTH.into_iter().zip(groups) {
@@ -336,16 +429,24 @@ fn binary() -> String {
 }
 
 fn bound(place: &Namespace, address: IpAddr) -> UdpSocket {
-    let socket = place.inside(|| UdpSocket::bind((address, 0))).expect("bind");
-    socket.set_read_timeout(Some(PATIENCE)).expect("a socket has a timeout");
+    let socket = place
+        .inside(|| UdpSocket::bind((address, 0)))
+        .expect("bind");
+    socket
+        .set_read_timeout(Some(PATIENCE))
+        .expect("a socket has a timeout");
     socket
 }
 
 /// Sends a datagram each way.
 fn exchange(client: &UdpSocket, server: &UdpSocket) {
     let mut bytes = [0; 64];
-    client.send_to(b"question", server.local_addr().expect("bound")).expect("send");
-    let (len, from) = server.recv_from(&mut bytes).expect("the question should arrive");
+    client
+        .send_to(b"question", server.local_addr().expect("bound"))
+        .expect("send");
+    let (len, from) = server
+        .recv_from(&mut bytes)
+        .expect("the question should arrive");
     assert_eq!(&bytes[..len], b"question");
     assert_eq!(from, client.local_addr().expect("bound"));
     server.send_to(b"answer", from).expect("send");
@@ -355,16 +456,22 @@ fn exchange(client: &UdpSocket, server: &UdpSocket) {
 
 /// Sends so many bytes by TCP and returns what arrived.
 fn transfer(client: &Namespace, server: &Namespace, address: IpAddr, len: usize) -> Vec<u8> {
-    let listener = server.inside(|| TcpListener::bind((address, 0))).expect("listen");
+    let listener = server
+        .inside(|| TcpListener::bind((address, 0)))
+        .expect("listen");
     let target = listener.local_addr().expect("bound");
-    let sender = client.inside(|| TcpStream::connect_timeout(&target, PATIENCE)).expect("connect");
+    let sender = client
+        .inside(|| TcpStream::connect_timeout(&target, PATIENCE))
+        .expect("connect");
     let sending = thread::spawn(move || {
         let mut sender = sender;
         sender.write_all(&pattern(len)).expect("send");
         sender.shutdown(Shutdown::Write).expect("end the transfer");
     });
     let (mut receiver, _) = listener.accept().expect("accept");
-    receiver.set_read_timeout(Some(PATIENCE)).expect("a socket has a timeout");
+    receiver
+        .set_read_timeout(Some(PATIENCE))
+        .expect("a socket has a timeout");
     let mut data = Vec::with_capacity(len);
     receiver.read_to_end(&mut data).expect("receive");
     sending.join().expect("the sender ends");
@@ -373,12 +480,16 @@ fn transfer(client: &Namespace, server: &Namespace, address: IpAddr, len: usize)
 
 /// Returns bytes that repeat only after a prime number of them.
 fn pattern(len: usize) -> Vec<u8> {
-    (0..len).map(|index| (index % 65_521).to_be_bytes()[6] ^ (index % 251).to_be_bytes()[7]).collect()
+    (0..len)
+        .map(|index| (index % 65_521).to_be_bytes()[6] ^ (index % 251).to_be_bytes()[7])
+        .collect()
 }
 
 /// Takes the datagrams that must arrive, so that they are answered by no error.
 fn ear(net: &OneNode) -> UdpSocket {
-    net.db.inside(|| UdpSocket::bind(("10.0.1.11", 9_000))).expect("bind")
+    net.db
+        .inside(|| UdpSocket::bind(("10.0.1.11", 9_000)))
+        .expect("bind")
 }
 
 /// Returns a datagram that must arrive.
@@ -392,7 +503,11 @@ fn is_truth(frame: &Seen) -> bool {
 
 fn expect_sound_header(frame: &Seen) {
     if frame.ethertype() == 0x0800 {
-        assert_eq!(checksum(&frame.bytes[14..34]), 0, "the header's sum should be right");
+        assert_eq!(
+            checksum(&frame.bytes[14..34]),
+            0,
+            "the header's sum should be right"
+        );
     }
 }
 
@@ -421,16 +536,33 @@ fn unspecified(family: Family) -> IpAddr {
 
 fn arp_request(from: &Who, sender: [u8; 4], target: [u8; 4]) -> Vec<u8> {
     let header = [0x08, 0x06, 0, 1, 0x08, 0, 6, 4, 0, 1];
-    [&[0xff; 6], &from.mac, &header[..], &from.mac, &sender, &[0; 6], &target].concat()
+    [
+        &[0xff; 6],
+        &from.mac,
+        &header[..],
+        &from.mac,
+        &sender,
+        &[0; 6],
+        &target,
+    ]
+    .concat()
 }
 
 fn solicitation(from: &Who, sender: IpAddr, target: IpAddr) -> Vec<u8> {
     let last = octets(target).split_off(13);
     let group = [&[0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0xff][..], &last].concat();
     let group: [u8; 16] = group.try_into().expect("sixteen bytes");
-    let option = if sender == unspecified(Family::V6) { Vec::new() } else { [&[1, 1], &from.mac[..]].concat() };
+    let option = if sender == unspecified(Family::V6) {
+        Vec::new()
+    } else {
+        [&[1, 1], &from.mac[..]].concat()
+    };
     let body = [&[0; 4], &octets(target)[..], &option].concat();
     let message = Transport::icmp(Family::V6, 135, 0, &body);
-    let frame = Frame::to_address(from, group.into(), message).source(sender).hop_limit(255);
-    frame.to_mac([0x33, 0x33, 0xff, last[0], last[1], last[2]]).bytes()
+    let frame = Frame::to_address(from, group.into(), message)
+        .source(sender)
+        .hop_limit(255);
+    frame
+        .to_mac([0x33, 0x33, 0xff, last[0], last[1], last[2]])
+        .bytes()
 }

@@ -23,10 +23,18 @@ pub fn plan(common: &Common, file: &Path, out: &mut dyn Write) -> Result<u8, Fai
     let plan = instance.enter(|| {
         let mut system = instance.system()?;
         let desired = desired(&system, &topology, instance.bpffs())?;
-        Ok(reconcile::preview(&mut system, &desired, &instance.journal())?)
+        Ok(reconcile::preview(
+            &mut system,
+            &desired,
+            &instance.journal(),
+        )?)
     })?;
     print_plan(&plan, common.json, out)?;
-    Ok(if plan.is_empty() { exit::OK } else { exit::CHANGES })
+    Ok(if plan.is_empty() {
+        exit::OK
+    } else {
+        exit::CHANGES
+    })
 }
 
 /// Makes the node what the file says.
@@ -44,7 +52,11 @@ pub fn apply(
     let report = instance.enter(|| bring_up(common, &topology, file))?;
     print_report(&report, common.json, timings, out)?;
     if !common.json && !report.plan.is_empty() {
-        writeln!(out, "Node {} is set up; undo with `ciliate down`.", topology.node)?;
+        writeln!(
+            out,
+            "Node {} is set up; undo with `ciliate down`.",
+            topology.node
+        )?;
     }
     Ok(exit::OK)
 }
@@ -85,7 +97,12 @@ pub fn bring_up(common: &Common, topology: &Topology, file: &Path) -> Result<Rep
 fn converge(instance: &Instance, topology: &Topology, file: &Path) -> Result<Report, Failure> {
     let mut system = instance.system()?;
     let desired = desired(&system, topology, instance.bpffs())?;
-    system.state().set_namespace(netns::identity(netns::open_own()?)?)?;
+    system
+        .state()
+        .set_namespace(netns::identity(netns::open_own()?)?)?;
+    let places = topology.endpoints.iter();
+    let places = places.map(|endpoint| (endpoint.name.clone(), endpoint.netns.clone()));
+    system.state().add_netns(places.collect())?;
     let mut journal = instance.journal();
     let report = reconcile::apply(&mut system, &desired, &mut journal)?;
     let file = std::path::absolute(file)?;

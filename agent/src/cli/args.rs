@@ -23,7 +23,12 @@ pub struct Command {
 
 /// Returns the version with the digest of the BPF object inside.
 fn version() -> &'static str {
-    concat!(env!("CARGO_PKG_VERSION"), " (BPF object ", env!("CILIATE_BPF_DIGEST"), ")")
+    concat!(
+        env!("CARGO_PKG_VERSION"),
+        " (BPF object ",
+        env!("CILIATE_BPF_DIGEST"),
+        ")"
+    )
 }
 
 /// Holds what every verb takes.
@@ -36,7 +41,12 @@ pub struct Common {
     #[arg(long, global = true)]
     pub node: Option<String>,
     /// Where journals and states of nodes are
-    #[arg(long, global = true, value_name = "DIR", default_value = "/run/ciliate")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "DIR",
+        default_value = "/run/ciliate"
+    )]
     pub state_dir: PathBuf,
     /// The BPF file system for the pins
     #[arg(long, global = true, value_name = "DIR", default_value = "/sys/fs/bpf")]

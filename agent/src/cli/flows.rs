@@ -69,7 +69,10 @@ fn protocol(number: u8) -> String {
     }
 }
 
-#[expect(clippy::cast_precision_loss, reason = "one decimal of a second is shown")]
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "one decimal of a second is shown"
+)]
 fn seconds(millis: u64) -> f64 {
     millis as f64 / 1000.0
 }

@@ -29,21 +29,25 @@ use failure::Failure;
 ///
 /// # Errors
 /// Why it could not be done.
-pub fn run(
-    command: &Command,
-    out: &mut dyn Write,
-    err: &mut dyn Write,
-) -> Result<u8, Failure> {
+pub fn run(command: &Command, out: &mut dyn Write, err: &mut dyn Write) -> Result<u8, Failure> {
     let common = &command.common;
     let file = |file| instance::file(common, file);
     match &command.verb {
-        Verb::Check(given) => Ok(check::check(&file(given)?, common.node.as_deref(), out, err)?),
+        Verb::Check(given) => Ok(check::check(
+            &file(given)?,
+            common.node.as_deref(),
+            out,
+            err,
+        )?),
         Verb::Init => Ok(init::init(out)?),
         Verb::Plan(given) => {
             need_root("plan")?;
             apply::plan(common, &file(given)?, out)
         }
-        Verb::Apply { file: given, timings } => {
+        Verb::Apply {
+            file: given,
+            timings,
+        } => {
             need_root("apply")?;
             apply::apply(common, &file(given)?, *timings, out)
         }
@@ -72,5 +76,9 @@ pub fn run(
 
 /// Refuses early, and in words, what the kernel would refuse late.
 fn need_root(verb: &'static str) -> Result<(), Failure> {
-    if nix::unistd::geteuid().is_root() { Ok(()) } else { Err(Failure::NotPrivileged(verb)) }
+    if nix::unistd::geteuid().is_root() {
+        Ok(())
+    } else {
+        Err(Failure::NotPrivileged(verb))
+    }
 }

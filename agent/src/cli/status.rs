@@ -18,7 +18,13 @@ pub fn status(common: &Common, out: &mut dyn Write) -> Result<u8, Failure> {
         let mut system = instance.system()?;
         let (objects, links) = system.look()?;
         let config = system.state().config().map(ToOwned::to_owned);
-        Ok(status::status(&instance.node, config, &objects, &links, system.pins())?)
+        Ok(status::status(
+            &instance.node,
+            config,
+            &objects,
+            &links,
+            system.pins(),
+        )?)
     })?;
     if common.json {
         let json = serde_json::to_string_pretty(&status).map_err(std::io::Error::other)?;
@@ -37,7 +43,11 @@ fn print(status: &Status, out: &mut dyn Write) -> Result<(), Failure> {
     let routing = &status.host_routing;
     writeln!(out, "host routing  {} ({})", routing.mode, routing.reason)?;
     let masquerade = &status.masquerade;
-    writeln!(out, "masquerade    {} ({})", masquerade.mode, masquerade.reason)?;
+    writeln!(
+        out,
+        "masquerade    {} ({})",
+        masquerade.mode, masquerade.reason
+    )?;
     writeln!(out, "policy        {}", status.policy.enforcement)?;
     writeln!(out, "endpoints     {}", status.endpoints.len())?;
     for endpoint in &status.endpoints {
@@ -53,9 +63,22 @@ fn print(status: &Status, out: &mut dyn Write) -> Result<(), Failure> {
         )?;
     }
     let bytes: u64 = status.maps.iter().map(|map| map.bytes).sum();
-    writeln!(out, "maps          {}, {} KiB", status.maps.len(), bytes / 1024)?;
-    for map in status.maps.iter().filter(|map| map.name.starts_with("FLOWS")) {
-        writeln!(out, "  {:<16} {} of {} entries", map.name, map.entries, map.max_entries)?;
+    writeln!(
+        out,
+        "maps          {}, {} KiB",
+        status.maps.len(),
+        bytes / 1024
+    )?;
+    for map in status
+        .maps
+        .iter()
+        .filter(|map| map.name.starts_with("FLOWS"))
+    {
+        writeln!(
+            out,
+            "  {:<16} {} of {} entries",
+            map.name, map.entries, map.max_entries
+        )?;
     }
     if status.drops.is_empty() {
         writeln!(out, "drops         none")?;

@@ -43,9 +43,13 @@ pub fn find(
     if *link == Link::Host
         && let Some(tcx) = open_link(&pins.link(hook))?
     {
-        let info = sys::tcx_link_info(tcx.as_fd()).map_err(Error::at("inspect link", &pins.link(hook)))?;
-        let found =
-            Attached { program_id: info.program_id, program, kind: AttachKind::Tcx };
+        let info =
+            sys::tcx_link_info(tcx.as_fd()).map_err(Error::at("inspect link", &pins.link(hook)))?;
+        let found = Attached {
+            program_id: info.program_id,
+            program,
+            kind: AttachKind::Tcx,
+        };
         return Ok((info.ifindex == ifindex).then_some(found));
     }
     let filters = clsact::dump(netlink, ifindex, hook)?;

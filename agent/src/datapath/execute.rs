@@ -29,7 +29,11 @@ impl Executor {
     /// # Errors
     /// When no socket can be opened.
     pub fn new(pins: Pins, budget: u64) -> Result<Self, Error> {
-        Ok(Self { pins, netlink: Netlink::open()?, budget })
+        Ok(Self {
+            pins,
+            netlink: Netlink::open()?,
+            budget,
+        })
     }
 
     /// Adds an object, or brings it from `before` to `value`.
@@ -46,8 +50,18 @@ impl Executor {
         ifindex: u32,
     ) -> Result<(), Error> {
         match (key, value) {
-            (Key::Datapath, Value::Datapath { digest, endpoint_slots }) => {
-                load::load(&self.pins, &Sizes::new(self.budget, *endpoint_slots), digest)?;
+            (
+                Key::Datapath,
+                Value::Datapath {
+                    digest,
+                    endpoint_slots,
+                },
+            ) => {
+                load::load(
+                    &self.pins,
+                    &Sizes::new(self.budget, *endpoint_slots),
+                    digest,
+                )?;
                 self.write_node(&mut |node| {
                     node.pending_mask = endpoint_slots * PENDING_PER_SLOT - 1;
                 })
@@ -59,7 +73,14 @@ impl Executor {
                 }
                 self.set_endpoint(value, ifindex)
             }
-            (Key::Attachment(_, hook), Value::Attachment { program, digest, kind }) => {
+            (
+                Key::Attachment(_, hook),
+                Value::Attachment {
+                    program,
+                    digest,
+                    kind,
+                },
+            ) => {
                 if let Some(Value::Attachment { kind: old, .. }) = before
                     && old != kind
                 {
@@ -95,7 +116,14 @@ impl Executor {
     }
 
     fn set_node(&mut self, value: &Value, ifindex: u32) -> Result<(), Error> {
-        let Value::NodeEntry { router4, router6, ipv4, ipv6, .. } = value else {
+        let Value::NodeEntry {
+            router4,
+            router6,
+            ipv4,
+            ipv6,
+            ..
+        } = value
+        else {
             return Err(Error::NotOurs(format!("{value:?}")));
         };
         let slots = table::pending4(&self.pins)?.len();
@@ -138,7 +166,17 @@ impl Executor {
     }
 
     fn set_endpoint(&mut self, value: &Value, ifindex: u32) -> Result<(), Error> {
-        let Value::EndpointEntry { id, identity, ipv4, ipv6, mac, lxc_mac, mtu, .. } = value else {
+        let Value::EndpointEntry {
+            id,
+            identity,
+            ipv4,
+            ipv6,
+            mac,
+            lxc_mac,
+            mtu,
+            ..
+        } = value
+        else {
             return Err(Error::NotOurs(format!("{value:?}")));
         };
         let ipv4 = ipv4.map(|address| Addr4::new(address.octets()));
@@ -146,12 +184,21 @@ impl Executor {
         let mtu = u16::try_from(*mtu).unwrap_or(u16::MAX);
         let macs = (mac.0, lxc_mac.0);
         let party = Party::endpoint(ifindex, (*id, *identity), (ipv4, ipv6), macs, mtu);
-        insert("ENDPOINTS", table::endpoints(&self.pins)?.insert(ifindex, party, 0))?;
+        insert(
+            "ENDPOINTS",
+            table::endpoints(&self.pins)?.insert(ifindex, party, 0),
+        )?;
         if let Some(address) = ipv4 {
-            insert("LOCAL4", table::local4(&self.pins)?.insert(address, ifindex, 0))?;
+            insert(
+                "LOCAL4",
+                table::local4(&self.pins)?.insert(address, ifindex, 0),
+            )?;
         }
         if let Some(address) = ipv6 {
-            insert("LOCAL6", table::local6(&self.pins)?.insert(address, ifindex, 0))?;
+            insert(
+                "LOCAL6",
+                table::local6(&self.pins)?.insert(address, ifindex, 0),
+            )?;
         }
         Ok(())
     }
@@ -194,15 +241,14 @@ impl Executor {
         load::remove_versions(&self.pins, versions.get(1..).unwrap_or_default())
     }
 
-    fn write_node(
-        &mut self,
-        change: &mut dyn FnMut(&mut Node),
-    ) -> Result<(), Error> {
+    fn write_node(&mut self, change: &mut dyn FnMut(&mut Node)) -> Result<(), Error> {
         let mut map = table::node(&self.pins)?;
-        let mut node =
-            map.get(&0, 0).map_err(|error| Error::map("read map", "NODE", &error))?;
+        let mut node = map
+            .get(&0, 0)
+            .map_err(|error| Error::map("read map", "NODE", &error))?;
         change(&mut node);
-        map.set(0, node, 0).map_err(|error| Error::map("write map", "NODE", &error))
+        map.set(0, node, 0)
+            .map_err(|error| Error::map("write map", "NODE", &error))
     }
 }
 
@@ -222,4 +268,3 @@ fn gone(map: &str, result: Result<(), MapError>) -> Result<(), Error> {
         Err(error) => Err(Error::map("remove from map", map, &error)),
     }
 }
-

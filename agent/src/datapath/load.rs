@@ -14,6 +14,7 @@ use std::path::Path;
 use aya::maps::{Map, MapData, ProgramArray};
 use aya::programs::SchedClassifier;
 use aya_obj::Object;
+use aya_obj::generated::bpf_insn;
 use datapath::abi::{CALL_ARP, CALL_SLOW4, CALL_SLOW6, PENDING_PER_SLOT};
 
 use super::object::OBJECT;
@@ -25,8 +26,11 @@ use crate::plan::object::Program;
 const CALL: &str = "CALL";
 
 /// Programs that are reached by tail call, with their place in `CALL`.
-const CALLED: [(&str, u32); 3] =
-    [("slow4", CALL_SLOW4), ("slow6", CALL_SLOW6), ("arp", CALL_ARP)];
+const CALLED: [(&str, u32); 3] = [
+    ("slow4", CALL_SLOW4),
+    ("slow6", CALL_SLOW6),
+    ("arp", CALL_ARP),
+];
 
 /// Name of the folder in which programs are collected before they count.
 pub(super) const INCOMPLETE: &str = "incomplete";
@@ -47,7 +51,10 @@ impl Sizes {
         // Half of the budget, for an IPv4 flow and half an IPv6 one of about 280 bytes together.
         let flows = (budget / 2 / 280).clamp(1_024, 65_536);
         let flows = u32::try_from(flows).unwrap_or(1_024);
-        Self { flows: 1 << flows.ilog2(), endpoint_slots }
+        Self {
+            flows: 1 << flows.ilog2(),
+            endpoint_slots,
+        }
     }
 
     fn of(&self, map: &str) -> Option<u32> {
@@ -98,7 +105,10 @@ pub(super) fn is_complete(pins: &Pins, version: &str) -> bool {
     let folder = pins.object(version);
     let called = CALLED.iter().map(|(name, _)| *name);
     let hooks = Program::ALL.iter().map(|program| program.name());
-    called.chain(hooks).chain([CALL]).all(|name| folder.join(name).exists())
+    called
+        .chain(hooks)
+        .chain([CALL])
+        .all(|name| folder.join(name).exists())
 }
 
 /// Removes the programs of these versions.
@@ -182,37 +192,87 @@ fn reuse(
         Err(error) => return Err(Error::at("open map", &path)(error)),
     };
     let data = MapData::from_fd(fd).map_err(|error| Error::map("open map", name, &error))?;
-    let info = data.info().map_err(|error| Error::map("inspect map", name, &error))?;
+    let info = data
+        .info()
+        .map_err(|error| Error::map("inspect map", name, &error))?;
     let shape = (info.key_size(), info.value_size());
     let fits = shape == (definition.key_size(), definition.value_size())
         && sizes.accepts(name, info.max_entries());
     Ok(fits.then_some(data))
 }
 
-/// Relocates the programs and takes them through the verifier.
+/// Takes the programs through the verifier.
 fn verify(
     object: &mut Object,
     tables: &BTreeMap<String, Table>,
 ) -> Result<BTreeMap<String, OwnedFd>, Error> {
-    let sections: HashSet<usize> = object.functions.keys().map(|(section, _)| *section).collect();
-    let relocation = |error: aya_obj::relocation::EbpfRelocationError| Error::Object(error.to_string());
+    relocate(object, tables)?;
+    let mut programs = BTreeMap::new();
+    for (name, instructions) in instructions(object)? {
+        let loaded =
+            sys::load_classifier(name, instructions).map_err(|(error, log)| Error::Program {
+                name: name.to_owned(),
+                error,
+                log,
+            })?;
+        programs.insert(name.to_owned(), loaded);
+    }
+    Ok(programs)
+}
+
+/// Takes the programs through the verifier once more and returns, for each, what the verifier
+/// says it cost. Maps must have been created by [`load`]; nothing is pinned.
+///
+/// # Errors
+/// As [`load`].
+pub fn statistics(pins: &Pins, sizes: &Sizes) -> Result<BTreeMap<String, String>, Error> {
+    let mut object = Object::parse(OBJECT).map_err(|error| Error::Object(error.to_string()))?;
+    let tables = create_maps(&object, pins, sizes)?;
+    relocate(&mut object, &tables)?;
+    let mut statistics = BTreeMap::new();
+    for (name, instructions) in instructions(&object)? {
+        let said =
+            sys::classifier_statistics(name, instructions).map_err(|error| Error::Program {
+                name: name.to_owned(),
+                error,
+                log: String::new(),
+            })?;
+        statistics.insert(name.to_owned(), said);
+    }
+    Ok(statistics)
+}
+
+/// Fills in the descriptors of maps and the distances of calls.
+fn relocate(object: &mut Object, tables: &BTreeMap<String, Table>) -> Result<(), Error> {
+    let sections: HashSet<usize> = object
+        .functions
+        .keys()
+        .map(|(section, _)| *section)
+        .collect();
+    let relocation =
+        |error: aya_obj::relocation::EbpfRelocationError| Error::Object(error.to_string());
     let maps = tables.iter().map(|(name, table)| {
-        (name.as_str(), table.data.fd().as_fd().as_raw_fd(), &table.definition)
+        (
+            name.as_str(),
+            table.data.fd().as_fd().as_raw_fd(),
+            &table.definition,
+        )
     });
     object.relocate_maps(maps, &sections).map_err(relocation)?;
-    object.relocate_calls(&sections).map_err(relocation)?;
-    let mut programs = BTreeMap::new();
+    object.relocate_calls(&sections).map_err(relocation)
+}
+
+/// Returns the instructions of every program.
+fn instructions(object: &Object) -> Result<Vec<(&str, &[bpf_insn])>, Error> {
+    let mut found = Vec::new();
     for (name, program) in &object.programs {
         let function = object
             .functions
             .get(&program.function_key())
             .ok_or_else(|| Error::Object(format!("program {name} has no instructions")))?;
-        let loaded = sys::load_classifier(name, &function.instructions).map_err(
-            |(error, log)| Error::Program { name: name.clone(), error, log },
-        )?;
-        programs.insert(name.clone(), loaded);
+        found.push((name.as_str(), function.instructions.as_slice()));
     }
-    Ok(programs)
+    Ok(found)
 }
 
 /// Fills a fresh table of tail calls with the programs of a folder, and pins it beside them.
@@ -222,14 +282,20 @@ fn fill_calls(tables: &BTreeMap<String, Table>, folder: &Path) -> Result<(), Err
         .ok_or_else(|| Error::Object(format!("the object has no map {CALL}")))?;
     let path = folder.join(CALL);
     sys::pin(table.data.fd().as_fd(), &path).map_err(Error::at("pin map", &path))?;
-    let opened = MapData::from_pin(&path).and_then(Map::from_map_data).and_then(|map| ProgramArray::try_from(map));
+    let opened = MapData::from_pin(&path)
+        .and_then(Map::from_map_data)
+        .and_then(ProgramArray::try_from);
     let mut calls = opened.map_err(|error| Error::map("open map", CALL, &error))?;
     for (name, index) in CALLED {
         let path = folder.join(name);
         let program = SchedClassifier::from_pin(&path)
             .map_err(|error| Error::Object(format!("open program {name}: {error}")))?;
-        let fd = program.fd().map_err(|error| Error::Object(error.to_string()))?;
-        calls.set(index, fd, 0).map_err(|error| Error::map("fill map", CALL, &error))?;
+        let fd = program
+            .fd()
+            .map_err(|error| Error::Object(error.to_string()))?;
+        calls
+            .set(index, fd, 0)
+            .map_err(|error| Error::map("fill map", CALL, &error))?;
     }
     Ok(())
 }

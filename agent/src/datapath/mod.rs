@@ -23,11 +23,23 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("{operation} {}: {error}", path.display())]
-    Path { operation: &'static str, path: PathBuf, error: io::Error },
+    Path {
+        operation: &'static str,
+        path: PathBuf,
+        error: io::Error,
+    },
     #[error("{operation} {name}: {text}")]
-    Map { operation: &'static str, name: String, text: String },
+    Map {
+        operation: &'static str,
+        name: String,
+        text: String,
+    },
     #[error("load program {name}: {error} (verifier: {log})")]
-    Program { name: String, error: io::Error, log: String },
+    Program {
+        name: String,
+        error: io::Error,
+        log: String,
+    },
     #[error("BPF object: {0}")]
     Object(String),
     #[error("{0}: not an object of the datapath")]
@@ -39,7 +51,11 @@ pub enum Error {
 impl Error {
     fn at(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_path_buf();
-        move |error| Self::Path { operation, path, error }
+        move |error| Self::Path {
+            operation,
+            path,
+            error,
+        }
     }
 
     fn map(operation: &'static str, name: &str, error: &aya::maps::MapError) -> Self {
@@ -49,6 +65,10 @@ impl Error {
             text = format!("{text}: {error}");
             cause = error.source();
         }
-        Self::Map { operation, name: name.to_owned(), text }
+        Self::Map {
+            operation,
+            name: name.to_owned(),
+            text,
+        }
     }
 }

@@ -32,9 +32,14 @@ pub fn observe(
 ) -> Result<State, Error> {
     let mut state = State::new();
     let versions = versions(pins)?;
-    let ids = program_ids(pins, &versions);
+    let mut ids = BTreeMap::new();
     if let Some((version, endpoint_slots)) = current(pins, &versions) {
-        let value = Value::Datapath { digest: version, endpoint_slots };
+        // Without all of the maps, what is attached works on some that nobody can reach.
+        ids = program_ids(pins, &versions);
+        let value = Value::Datapath {
+            digest: version,
+            endpoint_slots,
+        };
         state.insert(Key::Datapath, value);
         take_entries(pins, links, &mut state)?;
     }
@@ -42,7 +47,7 @@ pub fn observe(
         if let Link::Host | Link::Lxc(_) = link {
             for hook in [Hook::Ingress, Hook::Egress] {
                 if let Some(found) = attach::find(pins, netlink, link, *ifindex, hook)? {
-                    let value = attachment(&found, &ids);
+                    let value = attachment(found, &ids);
                     state.insert(Key::Attachment(link.clone(), hook), value);
                 }
             }
@@ -75,7 +80,9 @@ fn current(pins: &Pins, versions: &[String]) -> Option<(String, u32)> {
     let all_maps = MAPS.iter().all(|name| pins.map(name).exists());
     let pending = table::pending4(pins).ok()?;
     let slots = pending.len() / PENDING_PER_SLOT;
-    let version = versions.iter().find(|version| load::is_complete(pins, version))?;
+    let version = versions
+        .iter()
+        .find(|version| load::is_complete(pins, version))?;
     all_maps.then(|| (version.clone(), slots))
 }
 
@@ -93,7 +100,7 @@ fn program_ids(pins: &Pins, versions: &[String]) -> BTreeMap<u32, (Program, Stri
     ids
 }
 
-fn attachment(found: &Attached, ids: &BTreeMap<u32, (Program, String)>) -> Value {
+fn attachment(found: Attached, ids: &BTreeMap<u32, (Program, String)>) -> Value {
     let known = ids.get(&found.program_id);
     Value::Attachment {
         program: known.map_or(found.program, |(program, _)| *program),
@@ -102,11 +109,7 @@ fn attachment(found: &Attached, ids: &BTreeMap<u32, (Program, String)>) -> Value
     }
 }
 
-fn take_entries(
-    pins: &Pins,
-    links: &BTreeMap<Link, u32>,
-    state: &mut State,
-) -> Result<(), Error> {
+fn take_entries(pins: &Pins, links: &BTreeMap<Link, u32>, state: &mut State) -> Result<(), Error> {
     let node = table::read_node(pins)?;
     let parties = table::endpoints(pins)?;
     let (local4, local6) = (table::local4(pins)?, table::local6(pins)?);
@@ -117,8 +120,9 @@ fn take_entries(
             Link::Host | Link::Net | Link::Eth0(_) => None,
         })
         .collect();
-    for entry in parties.iter() {
-        let (ifindex, party) = entry.map_err(|error| Error::map("read map", "ENDPOINTS", &error))?;
+    for entry in &parties {
+        let (ifindex, party) =
+            entry.map_err(|error| Error::map("read map", "ENDPOINTS", &error))?;
         if party.is_endpoint() {
             let points_here = Points {
                 ipv4: |address: &Addr4| local4.get(address, 0).ok() == Some(ifindex),
@@ -128,7 +132,10 @@ fn take_entries(
                 Some(name) => ((*name).to_owned(), LinkRef::Current),
                 None => (format!("#{ifindex}"), LinkRef::Stale(ifindex)),
             };
-            state.insert(Key::EndpointEntry(name), endpoint(&party, link, &points_here));
+            state.insert(
+                Key::EndpointEntry(name),
+                endpoint(&party, link, &points_here),
+            );
         }
     }
     if node.host_ifindex != 0 {
@@ -144,12 +151,21 @@ fn take_entries(
                 .ipv6()
                 .and_then(|(prefix, len)| Ipv6Net::new(prefix.octets().into(), len).ok()),
             host_mac: Mac(host.mac),
-            host_link: if present { LinkRef::Current } else { LinkRef::Stale(node.host_ifindex) },
+            host_link: if present {
+                LinkRef::Current
+            } else {
+                LinkRef::Stale(node.host_ifindex)
+            },
         };
         state.insert(Key::NodeEntry, value);
     }
     if node.generation != 0 {
-        state.insert(Key::Generation, Value::Generation { fingerprint: node.fingerprint });
+        state.insert(
+            Key::Generation,
+            Value::Generation {
+                fingerprint: node.fingerprint,
+            },
+        );
     }
     Ok(())
 }
@@ -168,8 +184,14 @@ where
     Value::EndpointEntry {
         id: party.slot,
         identity: party.identity,
-        ipv4: party.ipv4().filter(&points.ipv4).map(|address| address.octets().into()),
-        ipv6: party.ipv6().filter(&points.ipv6).map(|address| address.octets().into()),
+        ipv4: party
+            .ipv4()
+            .filter(&points.ipv4)
+            .map(|address| address.octets().into()),
+        ipv6: party
+            .ipv6()
+            .filter(&points.ipv6)
+            .map(|address| address.octets().into()),
         mac: Mac(party.mac),
         lxc_mac: Mac(party.gateway_mac),
         mtu: u32::from(party.mtu),

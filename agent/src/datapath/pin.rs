@@ -44,7 +44,9 @@ impl Pins {
         let Ok(nodes) = std::fs::read_dir(&self.ours) else {
             return true;
         };
-        nodes.filter_map(Result::ok).all(|entry| entry.path() == self.node)
+        nodes
+            .filter_map(Result::ok)
+            .all(|entry| entry.path() == self.node)
     }
 
     pub fn maps(&self) -> PathBuf {

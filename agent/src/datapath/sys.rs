@@ -18,6 +18,10 @@ use nix::libc;
 /// Size of the buffer for the verifier's log, in bytes.
 const LOG_LEN: usize = 1 << 20;
 
+/// What the verifier writes into its log: its walk through the program, or only what that cost.
+const LOG_WALK: u32 = 1;
+const LOG_STATISTICS: u32 = 4;
+
 /// Loads a program of the type `SCHED_CLS`.
 ///
 /// # Errors
@@ -26,21 +30,46 @@ pub fn load_classifier(
     name: &str,
     instructions: &[bpf_insn],
 ) -> Result<OwnedFd, (io::Error, String)> {
-    let first = load(name, instructions, &mut []);
+    let first = load(name, instructions, 0, &mut []);
     first.or_else(|error| {
         if matches!(error.raw_os_error(), Some(libc::EPERM | libc::ENOMEM)) {
             return Err((error, String::new()));
         }
         let mut log = vec![0_u8; LOG_LEN];
-        load(name, instructions, &mut log).map_err(|error| {
-            let text = CStr::from_bytes_until_nul(&log).unwrap_or_default().to_string_lossy();
-            let from = text.char_indices().rev().nth(2_000).map_or(0, |(index, _)| index);
+        load(name, instructions, LOG_WALK, &mut log).map_err(|error| {
+            let text = CStr::from_bytes_until_nul(&log)
+                .unwrap_or_default()
+                .to_string_lossy();
+            let from = text
+                .char_indices()
+                .rev()
+                .nth(2_000)
+                .map_or(0, |(index, _)| index);
             (error, text[from..].to_owned())
         })
     })
 }
 
-fn load(name: &str, instructions: &[bpf_insn], log: &mut [u8]) -> io::Result<OwnedFd> {
+/// Takes a program of the type `SCHED_CLS` through the verifier and returns what that cost, in
+/// the verifier's words.
+///
+/// # Errors
+/// The kernel's error.
+pub fn classifier_statistics(name: &str, instructions: &[bpf_insn]) -> io::Result<String> {
+    let mut log = vec![0_u8; LOG_LEN];
+    load(name, instructions, LOG_STATISTICS, &mut log)?;
+    Ok(CStr::from_bytes_until_nul(&log)
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned())
+}
+
+fn load(
+    name: &str,
+    instructions: &[bpf_insn],
+    log_level: u32,
+    log: &mut [u8],
+) -> io::Result<OwnedFd> {
     let mut attr = zeroed();
     // SAFETY: this member is the one that BPF_PROG_LOAD reads; any bytes are valid for it.
     #[expect(unsafe_code, reason = "the kernel's interface is a union")]
@@ -53,7 +82,7 @@ fn load(name: &str, instructions: &[bpf_insn], log: &mut [u8]) -> io::Result<Own
         *to = from.cast_signed();
     }
     if !log.is_empty() {
-        load.log_level = 1;
+        load.log_level = log_level;
         load.log_buf = log.as_mut_ptr() as u64;
         load.log_size = u32::try_from(log.len()).map_err(io::Error::other)?;
     }
@@ -145,7 +174,10 @@ pub fn tcx_link_info(link: BorrowedFd<'_>) -> io::Result<TcxLink> {
     // fills for the links that we make.
     #[expect(unsafe_code, reason = "the kernel's interface is a union")]
     let ifindex = unsafe { info.__bindgen_anon_1.tcx.ifindex };
-    Ok(TcxLink { program_id: info.prog_id, ifindex })
+    Ok(TcxLink {
+        program_id: info.prog_id,
+        ifindex,
+    })
 }
 
 /// Tells whether the kernel has tcx, by asking what is attached to the link with this index.
@@ -178,16 +210,29 @@ fn link_info_zeroed() -> bpf_link_info {
 
 fn new_fd(command: bpf_cmd, attr: &mut bpf_attr) -> io::Result<OwnedFd> {
     let fd = RawFd::try_from(bpf(command, attr)?).map_err(io::Error::other)?;
+    #[expect(
+        unsafe_code,
+        reason = "takes ownership of a descriptor that nobody else has"
+    )]
     // SAFETY: the kernel has just made the descriptor for this call; it has CLOEXEC set.
-    #[expect(unsafe_code, reason = "takes ownership of a descriptor that nobody else has")]
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+    let owned = unsafe { OwnedFd::from_raw_fd(fd) };
+    Ok(owned)
 }
 
 fn bpf(command: bpf_cmd, attr: &mut bpf_attr) -> io::Result<i64> {
     // SAFETY: `attr` has the size that is passed, and the pointers inside it outlive the call.
     #[expect(unsafe_code, reason = "bpf(2) has no wrapper for these commands")]
     let result = unsafe {
-        libc::syscall(libc::SYS_bpf, command as u32, &raw mut *attr, size_of::<bpf_attr>())
+        libc::syscall(
+            libc::SYS_bpf,
+            command as u32,
+            &raw mut *attr,
+            size_of::<bpf_attr>(),
+        )
     };
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+    if result < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(result)
+    }
 }

@@ -14,8 +14,19 @@ use super::pin::Pins;
 
 /// Names every pinned map, in the order in which `status` lists them.
 pub const MAPS: [&str; 13] = [
-    "NODE", "ENDPOINTS", "LOCAL4", "LOCAL6", "FLOWS4", "FLOWS6", "PENDING4", "PENDING6",
-    "FRAGMENTS4", "FRAGMENTS6", "WORK4", "WORK6", "DROPS",
+    "NODE",
+    "ENDPOINTS",
+    "LOCAL4",
+    "LOCAL6",
+    "FLOWS4",
+    "FLOWS6",
+    "PENDING4",
+    "PENDING6",
+    "FRAGMENTS4",
+    "FRAGMENTS6",
+    "WORK4",
+    "WORK6",
+    "DROPS",
 ];
 
 /// Opens the map that holds the node's entry.
@@ -82,7 +93,9 @@ pub fn drops(pins: &Pins) -> Result<PerCpuArray<MapData, DropCount>, Error> {
 
 /// Reads the node's entry.
 pub fn read_node(pins: &Pins) -> Result<Node, Error> {
-    node(pins)?.get(&0, 0).map_err(|error| Error::map("read map", "NODE", &error))
+    node(pins)?
+        .get(&0, 0)
+        .map_err(|error| Error::map("read map", "NODE", &error))
 }
 
 /// Sums up what was dropped, for each reason that occurred.
@@ -118,7 +131,9 @@ pub struct MapStatus {
 
 /// Describes every map; one that cannot be opened is left out.
 pub fn status(pins: &Pins) -> Vec<MapStatus> {
-    MAPS.iter().filter_map(|name| map_status(pins, name)).collect()
+    MAPS.iter()
+        .filter_map(|name| map_status(pins, name))
+        .collect()
 }
 
 fn map_status(pins: &Pins, name: &'static str) -> Option<MapStatus> {
@@ -134,7 +149,12 @@ fn map_status(pins: &Pins, name: &'static str) -> Option<MapStatus> {
         "FLOWS6" => count(flows6(pins).ok()?.keys()),
         _ => u64::from(max_entries),
     };
-    Some(MapStatus { name, entries, max_entries, bytes })
+    Some(MapStatus {
+        name,
+        entries,
+        max_entries,
+        bytes,
+    })
 }
 
 fn count<K>(keys: impl Iterator<Item = K>) -> u64 {

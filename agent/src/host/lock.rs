@@ -57,8 +57,8 @@ impl Lock {
     }
 
     fn attempt(path: &Path) -> Result<Self> {
-        let file = open(path)
-            .map_err(|error| Error::file(format!("open {}", path.display()), &error))?;
+        let file =
+            open(path).map_err(|error| Error::file(format!("open {}", path.display()), &error))?;
         match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
             Ok(file) => Ok(Self {
                 file,

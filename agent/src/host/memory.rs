@@ -9,19 +9,35 @@ const MOST: u64 = 32 << 20;
 /// Returns what maps may take together, in bytes: a 64th of the machine's memory, half of what
 /// the control group allows, 32 MiB at the most.
 pub fn map_budget() -> u64 {
-    let machine = fs::read_to_string("/proc/meminfo").ok().and_then(|text| total(&text));
-    let group = fs::read_to_string("/proc/self/cgroup").ok().and_then(|text| {
-        let path = Path::new("/sys/fs/cgroup").join(group_path(&text)?);
-        fs::read_to_string(path.join("memory.max")).ok()?.trim().parse::<u64>().ok()
-    });
+    let machine = fs::read_to_string("/proc/meminfo")
+        .ok()
+        .and_then(|text| total(&text));
+    let group = fs::read_to_string("/proc/self/cgroup")
+        .ok()
+        .and_then(|text| {
+            let path = Path::new("/sys/fs/cgroup").join(group_path(&text)?);
+            fs::read_to_string(path.join("memory.max"))
+                .ok()?
+                .trim()
+                .parse::<u64>()
+                .ok()
+        });
     let machine = machine.map_or(MOST, |bytes| bytes / 64);
-    group.map_or(machine, |bytes| machine.min(bytes / 2)).min(MOST)
+    group
+        .map_or(machine, |bytes| machine.min(bytes / 2))
+        .min(MOST)
 }
 
 /// Reads the line `MemTotal:       24576000 kB`.
 fn total(meminfo: &str) -> Option<u64> {
-    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
-    line.split_whitespace().next()?.parse::<u64>().ok().map(|kib| kib << 10)
+    let line = meminfo
+        .lines()
+        .find_map(|line| line.strip_prefix("MemTotal:"))?;
+    line.split_whitespace()
+        .next()?
+        .parse::<u64>()
+        .ok()
+        .map(|kib| kib << 10)
 }
 
 /// Reads the line `0::/system.slice/ciliate.service` of the unified hierarchy.
@@ -36,7 +52,10 @@ mod tests {
 
     #[test]
     fn total_is_in_bytes() {
-        assert_eq!(total("MemTotal:       1024 kB\nMemFree: 1 kB\n"), Some(1 << 20));
+        assert_eq!(
+            total("MemTotal:       1024 kB\nMemFree: 1 kB\n"),
+            Some(1 << 20)
+        );
         assert_eq!(total("nothing\n"), None);
     }
 

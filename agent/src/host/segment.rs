@@ -7,9 +7,9 @@ use std::net::IpAddr;
 use std::os::fd::{AsFd, AsRawFd};
 
 use ipnet::IpNet;
+use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::packet_route::link::{InfoData, InfoVeth};
-use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use rtnetlink::{LinkBridge, LinkUnspec, LinkVeth};
 
 use super::error::Result;
@@ -28,7 +28,11 @@ const NAME_MAX: usize = 15;
 /// When the kernel refuses.
 pub fn make_bridge() -> Result<()> {
     let mut netlink = Netlink::open()?;
-    create(&mut netlink, LinkBridge::new(BRIDGE).build(), "add link br0 type bridge")?;
+    create(
+        &mut netlink,
+        LinkBridge::new(BRIDGE).build(),
+        "add link br0 type bridge",
+    )?;
     link::set_up(&mut netlink, BRIDGE, true)
 }
 
@@ -47,13 +51,22 @@ pub fn join(
     let node = node.as_fd();
     in_netns(&segment, || -> Result<()> {
         let mut netlink = Netlink::open()?;
-        let peer = LinkUnspec::new_with_name(ENDPOINT_LINK).setns_by_fd(node.as_raw_fd()).build();
+        let peer = LinkUnspec::new_with_name(ENDPOINT_LINK)
+            .setns_by_fd(node.as_raw_fd())
+            .build();
         let pair = LinkVeth::new(port, ENDPOINT_LINK)
             .set_info_data(InfoData::Veth(InfoVeth::Peer(peer)))
             .build();
-        create(&mut netlink, pair, format_args!("add link {port} type veth"))?;
+        create(
+            &mut netlink,
+            pair,
+            format_args!("add link {port} type veth"),
+        )?;
         let bridge = link::index(&mut netlink, BRIDGE)?;
-        let join = LinkUnspec::new_with_name(port).controller(bridge).up().build();
+        let join = LinkUnspec::new_with_name(port)
+            .controller(bridge)
+            .up()
+            .build();
         netlink.execute(
             RouteNetlinkMessage::SetLink(join),
             0,
@@ -85,7 +98,11 @@ fn create(
     message: rtnetlink::packet_route::link::LinkMessage,
     what: impl std::fmt::Display,
 ) -> Result<()> {
-    match netlink.execute(RouteNetlinkMessage::NewLink(message), NLM_F_CREATE | NLM_F_EXCL, what) {
+    match netlink.execute(
+        RouteNetlinkMessage::NewLink(message),
+        NLM_F_CREATE | NLM_F_EXCL,
+        what,
+    ) {
         Err(error) if error.is_exists() => Ok(()),
         other => other,
     }

@@ -53,13 +53,23 @@ pub fn flows(pins: &Pins, links: &BTreeMap<Link, u32>) -> Result<Vec<FlowView>, 
     let mut found = Vec::new();
     // Entries come and go while the table is read; one that is gone is no error.
     for (key, flow) in table::flows4(pins)?.iter().filter_map(Result::ok) {
-        found.push(view(&key, &flow, &names, now_ns, |address: Addr4| address.octets().into()));
+        found.push(view(&key, &flow, &names, now_ns, |address: Addr4| {
+            address.octets().into()
+        }));
     }
     for (key, flow) in table::flows6(pins)?.iter().filter_map(Result::ok) {
-        found.push(view(&key, &flow, &names, now_ns, |address: Addr6| address.octets().into()));
+        found.push(view(&key, &flow, &names, now_ns, |address: Addr6| {
+            address.octets().into()
+        }));
     }
     found.sort_by_key(|flow| {
-        (flow.protocol, flow.source, flow.source_port, flow.destination, flow.destination_port)
+        (
+            flow.protocol,
+            flow.source,
+            flow.source_port,
+            flow.destination,
+            flow.destination_port,
+        )
     });
     Ok(found)
 }
@@ -71,7 +81,11 @@ fn view<A: Copy>(
     now_ns: u64,
     address: impl Fn(A) -> IpAddr,
 ) -> FlowView {
-    let name = |ifindex| names.get(&ifindex).map_or_else(|| format!("#{ifindex}"), |name| (*name).to_owned());
+    let name = |ifindex| {
+        names
+            .get(&ifindex)
+            .map_or_else(|| format!("#{ifindex}"), |name| (*name).to_owned())
+    };
     let millis = |since_ns: u64| now_ns.saturating_sub(since_ns) / 1_000_000;
     FlowView {
         protocol: key.proto(),
@@ -98,5 +112,7 @@ fn view<A: Copy>(
 fn now_ns() -> u64 {
     use nix::time::{ClockId, clock_gettime};
     let now = clock_gettime(ClockId::CLOCK_MONOTONIC).map(std::time::Duration::from);
-    now.ok().and_then(|now| u64::try_from(now.as_nanos()).ok()).unwrap_or(0)
+    now.ok()
+        .and_then(|now| u64::try_from(now.as_nanos()).ok())
+        .unwrap_or(0)
 }

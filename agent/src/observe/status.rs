@@ -95,11 +95,15 @@ pub fn status(
     links: &BTreeMap<Link, u32>,
     pins: &Pins,
 ) -> Result<Status, datapath::Error> {
-    let datapath = objects.get(&Key::Datapath).and_then(|value| match value {
-        Value::Datapath { digest, .. } => Some(digest.clone()),
-        _ => None,
-    });
-    let drops = if datapath.is_some() { table::read_drops(pins)? } else { Vec::new() };
+    let datapath = match objects.get(&Key::Datapath) {
+        Some(Value::Datapath { digest, .. }) => Some(digest.clone()),
+        Some(_) | None => None,
+    };
+    let drops = if datapath.is_some() {
+        table::read_drops(pins)?
+    } else {
+        Vec::new()
+    };
     Ok(Status {
         schema: SCHEMA,
         node: node.to_owned(),
@@ -110,21 +114,35 @@ pub fn status(
             mode: "off",
             reason: "this version does not translate addresses".to_owned(),
         },
-        policy: Policy { enforcement: "never" },
+        policy: Policy {
+            enforcement: "never",
+        },
         devices: devices(objects),
         endpoints: endpoints(objects, links),
-        drift: Drift { repairs: 0, last: None },
+        drift: Drift {
+            repairs: 0,
+            last: None,
+        },
         maps: table::status(pins),
-        drops: drops.into_iter().map(|(reason, count)| (reason.text(), count.packets)).collect(),
+        drops: drops
+            .into_iter()
+            .map(|(reason, count)| (reason.text(), count.packets))
+            .collect(),
     })
 }
 
 fn host_routing(is_loaded: bool) -> Mode {
     if is_loaded {
         let reason = "endpoints are joined by redirect_peer, past the host's stack".to_owned();
-        Mode { mode: "bpf", reason }
+        Mode {
+            mode: "bpf",
+            reason,
+        }
     } else {
-        Mode { mode: "none", reason: "no programs are loaded".to_owned() }
+        Mode {
+            mode: "none",
+            reason: "no programs are loaded".to_owned(),
+        }
     }
 }
 
@@ -136,7 +154,10 @@ fn devices(objects: &State) -> Vec<Device> {
     };
     vec![Device {
         name: crate::host::HOST_LINK.to_owned(),
-        xdp: Mode { mode: "off", reason: "no device of the outside".to_owned() },
+        xdp: Mode {
+            mode: "off",
+            reason: "no device of the outside".to_owned(),
+        },
         tc: Tc { kind },
     }]
 }
@@ -164,7 +185,13 @@ fn endpoint(
     let hooks = [Hook::Ingress, Hook::Egress];
     let attached = hooks.iter().all(|hook| {
         let key = Key::Attachment(lxc.clone(), *hook);
-        matches!(objects.get(&key), Some(Value::Attachment { digest: Some(_), .. }))
+        matches!(
+            objects.get(&key),
+            Some(Value::Attachment {
+                digest: Some(_),
+                ..
+            })
+        )
     });
     let mut endpoint = Endpoint {
         name: name.to_owned(),
@@ -175,16 +202,24 @@ fn endpoint(
         addresses: Vec::new(),
         state: "map entry missing".to_owned(),
     };
-    if let Some(Value::EndpointEntry { id, identity, ipv4, ipv6, link, .. }) = entry {
+    if let Some(Value::EndpointEntry {
+        id,
+        identity,
+        ipv4,
+        ipv6,
+        link,
+        ..
+    }) = entry
+    {
         (endpoint.id, endpoint.identity) = (*id, *identity);
         let addresses = [ipv4.map(IpAddr::V4), ipv6.map(IpAddr::V6)];
         endpoint.addresses = addresses.into_iter().flatten().collect();
-        endpoint.state = match link {
+        let state = match link {
             LinkRef::Stale(_) => "map entry points to another link",
             LinkRef::Current if !attached => "program missing",
             LinkRef::Current => "ready",
-        }
-        .to_owned();
+        };
+        state.clone_into(&mut endpoint.state);
     }
     endpoint
 }

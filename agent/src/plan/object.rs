@@ -64,8 +64,12 @@ pub enum Program {
 
 impl Program {
     /// Lists all programs that are attached to hooks.
-    pub const ALL: [Self; 4] =
-        [Self::FromContainer, Self::ToContainer, Self::FromHost, Self::ToHost];
+    pub const ALL: [Self; 4] = [
+        Self::FromContainer,
+        Self::ToContainer,
+        Self::FromHost,
+        Self::ToHost,
+    ];
 
     /// Returns the program that belongs on a hook, if one does.
     pub fn of(link: &Link, hook: Hook) -> Option<Self> {

@@ -172,7 +172,7 @@ impl<K: Kernel> Run<'_, K> {
     fn roll_back(&mut self, before: &State, index: usize, cause: Cause) -> ApplyError {
         let plan = &self.report.plan;
         let command = plan.command(&plan.steps[index]);
-        log::error!("{command}: {cause}: undoing {index} steps");
+        log::info!("{command}: {cause}; undoing {index} steps");
         let noted = self.journal.undo(&format!("{command}: {cause}"));
         let mut outcome = undo(self.kernel, self.desired, before, plan);
         outcome

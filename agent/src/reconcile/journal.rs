@@ -1,9 +1,13 @@
 //! What a run is about to do, in `<state-dir>/<node>/journal`.
 //!
 //! One JSON record for each line: first the steps of the plan, then `begin` and `done` with the
-//! number of a step, or `undo` with a cause, each on the disk before the run goes on. A run that
-//! ends in a known state removes the file, so one that is there tells of an interruption. It
-//! informs; the next run converges from what it observes, not from what is written here.
+//! number of a step, or `undo` with a cause, each handed to the kernel before the run goes on. A
+//! run that ends in a known state removes the file, so one that is there tells of an
+//! interruption. It informs; the next run converges from what it observes, not from what is
+//! written here.
+//!
+//! It survives a kill, and need not survive the machine: what it speaks of does not either. So
+//! nothing is forced to a disk, which would double the time of a run.
 //!
 //! The file is made by the first step of a run: a run without steps writes nothing.
 
@@ -117,7 +121,6 @@ impl Journal {
         let mut line = serde_json::to_vec(record).expect("steps are plain data");
         line.push(b'\n');
         file.write_all(&line)
-            .and_then(|()| file.sync_data())
             .map_err(FileError::at("write journal", &self.path))
     }
 }

@@ -8,8 +8,8 @@
 //! old or the new content and never half of one, and only if the content changed.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::{ErrorKind, Write as _};
+use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -129,6 +129,18 @@ impl StateFile {
         self.content.netns.get(endpoint)
     }
 
+    /// Records the namespaces of endpoints that have none recorded, all at once.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn add_netns(&mut self, endpoints: BTreeMap<String, Netns>) -> Result<(), FileError> {
+        self.update(|content| {
+            for (endpoint, netns) in endpoints {
+                content.netns.entry(endpoint).or_insert(netns);
+            }
+        })
+    }
+
     /// Records the namespace in which an endpoint's link is put; `None` forgets it.
     ///
     /// # Errors
@@ -191,11 +203,8 @@ fn save(path: &Path, content: &Content) -> Result<(), FileError> {
     }
     let text = serde_json::to_vec_pretty(content).expect("the state is plain data");
     let temporary = path.with_extension("json.tmp");
-    let written = File::create(&temporary).and_then(|mut file| {
-        file.write_all(&text)?;
-        file.sync_all()
-    });
-    written.map_err(FileError::at("write state", &temporary))?;
+    // Not forced to a disk: what it tells of ends with the machine.
+    fs::write(&temporary, text).map_err(FileError::at("write state", &temporary))?;
     fs::rename(&temporary, path).map_err(FileError::at("replace state", path))
 }
 

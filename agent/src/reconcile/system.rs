@@ -11,7 +11,7 @@ use crate::datapath::pin::Pins;
 use crate::datapath::{self, object::DIGEST, sys};
 use crate::host::{self, Names, Netlink, bpffs, link, memory};
 use crate::plan::Step;
-use crate::plan::object::{Ambient, Key, Link, Observed, State, Value};
+use crate::plan::object::{Ambient, Key, Link, Netns, Observed, State, Value};
 
 /// Index of `lo`, which every network namespace has.
 const LOOPBACK: u32 = 1;
@@ -54,7 +54,9 @@ impl System {
         let found = host::observe(&self.node, &State::new(), self.state.sysctls())?;
         // A device whose `accept_ra` is ours keeps it, also while no router advertises.
         let ours = self.state.sysctls().keys().filter_map(|path| {
-            let device = path.strip_prefix("net/ipv6/conf/")?.strip_suffix("/accept_ra")?;
+            let device = path
+                .strip_prefix("net/ipv6/conf/")?
+                .strip_suffix("/accept_ra")?;
             Some(device.to_owned())
         });
         let devices: BTreeSet<String> = found.ra_devices.into_iter().chain(ours).collect();
@@ -76,7 +78,11 @@ impl System {
         let mut objects = found.objects;
         if bpffs::is_bpffs(&self.bpffs)? {
             let mut netlink = Netlink::open()?;
-            objects.extend(datapath::observe::observe(&self.pins, &found.links, &mut netlink)?);
+            objects.extend(datapath::observe::observe(
+                &self.pins,
+                &found.links,
+                &mut netlink,
+            )?);
         }
         Ok((objects, found.links))
     }
@@ -125,7 +131,11 @@ impl System {
     fn execute_on(&mut self, run: &mut Run, step: &Step) -> Result<(), Cause> {
         if matches!(
             step.key,
-            Key::Datapath | Key::NodeEntry | Key::EndpointEntry(_) | Key::Attachment(..) | Key::Generation
+            Key::Datapath
+                | Key::NodeEntry
+                | Key::EndpointEntry(_)
+                | Key::Attachment(..)
+                | Key::Generation
         ) {
             return self.execute_on_datapath(run, step);
         }
@@ -144,10 +154,11 @@ impl System {
             (Some(before), Some(after)) => run.host.change(&step.key, before, after)?,
             (Some(before), None) => {
                 run.host.remove(&step.key, before)?;
-                match &step.key {
-                    Key::Sysctl(path) => self.state.forget_sysctl(path)?,
-                    Key::EndpointLink(name) => self.state.set_netns(name, None)?,
-                    _ => {}
+                if let Key::Sysctl(path) = &step.key {
+                    self.state.forget_sysctl(path)?;
+                }
+                if let Key::EndpointLink(name) = &step.key {
+                    self.state.set_netns(name, None)?;
                 }
             }
             (None, None) => {}
@@ -159,7 +170,8 @@ impl System {
         let ifindex = self.ifindex(run, &step.key)?;
         match (&step.before, &step.after) {
             (before, Some(after)) => {
-                run.datapath.set(&step.key, before.as_ref(), after, ifindex)?;
+                run.datapath
+                    .set(&step.key, before.as_ref(), after, ifindex)?;
             }
             (Some(before), None) => run.datapath.remove(&step.key, before, ifindex)?,
             (None, None) => {}
@@ -169,16 +181,27 @@ impl System {
 
     /// Returns the present index of the link that an object is about; 0 if there is none.
     fn ifindex(&self, run: &mut Run, key: &Key) -> Result<u32, Cause> {
-        let link = match key {
-            Key::NodeEntry => Link::Host,
-            Key::EndpointEntry(name) => Link::Lxc(name.clone()),
-            Key::Attachment(link, _) => link.clone(),
-            _ => return Ok(0),
+        let link = if let Key::EndpointEntry(name) = key {
+            Link::Lxc(name.clone())
+        } else if let Key::Attachment(link, _) = key {
+            link.clone()
+        } else if *key == Key::NodeEntry {
+            Link::Host
+        } else {
+            return Ok(0);
         };
         let Ok(device) = self.names.device(&link) else {
             return Ok(0);
         };
         Ok(link::get(&mut run.netlink, device)?.map_or(0, |found| found.index))
+    }
+}
+
+/// Stands for pins that are no complete set, which only a removal is interested in.
+fn incomplete() -> Value {
+    Value::Datapath {
+        digest: "incomplete".to_owned(),
+        endpoint_slots: 0,
     }
 }
 
@@ -188,19 +211,39 @@ impl Kernel for System {
         let found = host::observe(&self.node, desired, self.state.sysctls())?;
         let mut objects = found.objects;
         for (key, value) in &mut objects {
-            if let (Key::EndpointLink(name), Value::EndpointLink { netns: netns @ None, .. }) =
-                (key, value)
-                && !desired.contains_key(&Key::EndpointLink(name.clone()))
+            if let (
+                Key::EndpointLink(name),
+                Value::EndpointLink {
+                    netns: netns @ None,
+                    ..
+                },
+            ) = (key, value)
             {
-                *netns = self.state.netns(name).cloned();
+                // The peer was not looked for, or is not where it shall be: it is where it was put.
+                let recorded = self.state.netns(name);
+                *netns = recorded
+                    .filter(|netns| !is_wanted_at(desired, name, netns))
+                    .cloned();
             }
         }
         if bpffs::is_bpffs(&self.bpffs)? {
             let mut netlink = Netlink::open()?;
-            objects.extend(datapath::observe::observe(&self.pins, &found.links, &mut netlink)?);
+            objects.extend(datapath::observe::observe(
+                &self.pins,
+                &found.links,
+                &mut netlink,
+            )?);
+            if !desired.contains_key(&Key::Datapath) && self.pins.root().exists() {
+                objects.entry(Key::Datapath).or_insert_with(incomplete);
+            }
         }
         if self.owns_bpffs(desired)? {
-            objects.insert(Key::Bpffs, Value::Bpffs { path: self.bpffs.clone() });
+            objects.insert(
+                Key::Bpffs,
+                Value::Bpffs {
+                    path: self.bpffs.clone(),
+                },
+            );
         }
         self.names = Names::new(desired, &objects);
         let ambient = Ambient {
@@ -217,5 +260,13 @@ impl Kernel for System {
         let result = self.execute_on(&mut run, step);
         self.run = Some(run);
         result
+    }
+}
+
+/// Tells whether an endpoint shall be in this namespace.
+fn is_wanted_at(desired: &State, endpoint: &str, place: &Netns) -> bool {
+    match desired.get(&Key::EndpointLink(endpoint.to_owned())) {
+        Some(Value::EndpointLink { netns, .. }) => netns.as_ref() == Some(place),
+        _ => false,
     }
 }

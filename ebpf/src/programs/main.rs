@@ -5,15 +5,24 @@
 //! travels in `cb[0]`, which nobody else sees between the two.
 
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
-#![cfg_attr(target_arch = "bpf", allow(internal_features, reason = "atomics of the target"))]
+#![cfg_attr(
+    target_arch = "bpf",
+    allow(internal_features, reason = "atomics of the target")
+)]
 #![cfg_attr(target_arch = "bpf", feature(core_intrinsics, asm_experimental_arch))]
 #![cfg_attr(
     target_arch = "bpf",
-    expect(unsafe_code, reason = "helpers and raw pointers live in this folder only")
+    expect(
+        unsafe_code,
+        reason = "helpers and raw pointers live in this folder only"
+    )
 )]
 #![cfg_attr(
     target_arch = "bpf",
-    expect(clippy::inline_always, reason = "a call costs more than most of these functions")
+    expect(
+        clippy::inline_always,
+        reason = "a call costs more than most of these functions"
+    )
 )]
 
 #[cfg(target_arch = "bpf")]

@@ -155,7 +155,8 @@ macro_rules! tables {
                 // SAFETY: the pointer comes from the lookup; whoever takes the lock writes
                 // alone, and programs always run to their end.
                 unsafe {
-                    if atomic_xchg::<u32, { AtomicOrdering::SeqCst }>(&raw mut (*entry).lock, 1) != 0
+                    if atomic_xchg::<u32, { AtomicOrdering::SeqCst }>(&raw mut (*entry).lock, 1)
+                        != 0
                     {
                         return;
                     }

@@ -1,5 +1,10 @@
 //! A packet as tc programs see it.
 
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "headers are shorter than 4 GiB"
+)]
+
 use core::arch::asm;
 use core::mem::offset_of;
 
@@ -47,7 +52,11 @@ impl Skb {
     fn at<T>(self, offset: usize) -> Option<*mut T> {
         let (data, end) = self.bounds();
         let start = data + offset;
-        if start + size_of::<T>() > end { None } else { Some(start as *mut T) }
+        if start + size_of::<T>() > end {
+            None
+        } else {
+            Some(start as *mut T)
+        }
     }
 }
 
@@ -87,7 +96,8 @@ impl Packet for Skb {
         // SAFETY: `at` has checked the bounds, and any bytes are a valid `T: Wire`. Headers lie
         // at any even address; the processors that the kernel's verifier allows this on do not
         // mind, and one load per field is what keeps the fast path short.
-        self.at::<T>(offset).map(|pointer| unsafe { pointer.read() })
+        self.at::<T>(offset)
+            .map(|pointer| unsafe { pointer.read() })
     }
 
     #[inline(always)]

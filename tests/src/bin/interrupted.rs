@@ -62,14 +62,19 @@ fn main() -> Result<(), Cause> {
     let mut system = System::new(node, Path::new(BPFFS), StateFile::load(&directory)?);
     let desired = match &topology {
         Some(topology) => {
-            system.state().set_namespace(netns::identity(netns::open_own()?)?)?;
+            system
+                .state()
+                .set_namespace(netns::identity(netns::open_own()?)?)?;
             let ambient = system.ambient(topology.endpoint_slots())?;
             plan::desired(topology, &ambient, Path::new(BPFFS))
         }
         None => State::new(),
     };
-    let mut kernel =
-        Interrupted { kernel: system, is_after: when == "after", steps_left: step.parse()? };
+    let mut kernel = Interrupted {
+        kernel: system,
+        is_after: when == "after",
+        steps_left: step.parse()?,
+    };
     reconcile::apply(&mut kernel, &desired, &mut Journal::new(&directory))?;
     Ok(())
 }

@@ -14,7 +14,10 @@ pub fn binary() -> PathBuf {
         return path.into();
     }
     let test = env::current_exe().expect("find this program");
-    let profile = test.parent().and_then(Path::parent).expect("tests lie in deps/");
+    let profile = test
+        .parent()
+        .and_then(Path::parent)
+        .expect("tests lie in deps/");
     let path = profile.join("ciliate");
     assert!(
         path.is_file(),
@@ -26,7 +29,9 @@ pub fn binary() -> PathBuf {
 
 /// Tells whether the binary is an optimised one, whose times count.
 pub fn is_release() -> bool {
-    binary().components().any(|part| part.as_os_str() == "release")
+    binary()
+        .components()
+        .any(|part| part.as_os_str() == "release")
 }
 
 /// Runs the binary in a namespace with arguments that are separated by blanks.
@@ -37,7 +42,11 @@ pub fn ciliate(place: &Namespace, line: &str) -> Outcome {
 /// Runs the binary, which must end with `code`.
 pub fn expect(place: &Namespace, line: &str, code: i32) -> Outcome {
     let outcome = ciliate(place, line);
-    assert_eq!(outcome.code, Some(code), "should end with {code}: {outcome:#?}");
+    assert_eq!(
+        outcome.code,
+        Some(code),
+        "should end with {code}: {outcome:#?}"
+    );
     outcome
 }
 

@@ -41,7 +41,10 @@ impl Inventory {
                 let link = line.split([' ', '@']).next().unwrap_or_default();
                 for hook in ["ingress", "egress"] {
                     let filters = place.attempt(&format!("tc filter show dev {link} {hook}"));
-                    found.add(&format!("{name}: filters of {link} {hook}"), &filters.stdout);
+                    found.add(
+                        &format!("{name}: filters of {link} {hook}"),
+                        &filters.stdout,
+                    );
                 }
             }
             place.inside(|| found.add_sysctls(name, Path::new("/proc/sys/net")));
@@ -68,7 +71,11 @@ impl Inventory {
         let gone = self.0.difference(&later.0).map(|line| format!("- {line}"));
         let new = later.0.difference(&self.0).map(|line| format!("+ {line}"));
         let differences: Vec<String> = gone.chain(new).collect();
-        assert!(differences.is_empty(), "{when}, should be as before:\n{}", differences.join("\n"));
+        assert!(
+            differences.is_empty(),
+            "{when}, should be as before:\n{}",
+            differences.join("\n")
+        );
     }
 
     /// Tells whether some line contains this text.
@@ -111,6 +118,12 @@ impl Inventory {
 
 /// Returns the nftables ruleset, or nothing where there is no `nft`.
 fn ruleset(place: &Namespace) -> String {
-    let present = ["/usr/sbin/nft", "/sbin/nft"].iter().any(|nft| Path::new(nft).exists());
-    if present { place.run("nft --stateless list ruleset") } else { String::new() }
+    let present = ["/usr/sbin/nft", "/sbin/nft"]
+        .iter()
+        .any(|nft| Path::new(nft).exists());
+    if present {
+        place.run("nft --stateless list ruleset")
+    } else {
+        String::new()
+    }
 }

@@ -29,7 +29,10 @@ pub struct Machine {
 
 impl Machine {
     /// Moves the calling thread into a new machine.
-    #[expect(clippy::new_without_default, reason = "it changes the thread that calls it")]
+    #[expect(
+        clippy::new_without_default,
+        reason = "it changes the thread that calls it"
+    )]
     pub fn new() -> Self {
         let machine = Self::without_bpffs();
         mount(Some("test"), BPFFS, Some("bpf"), MsFlags::empty(), NOTHING)
@@ -46,7 +49,14 @@ impl Machine {
         unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS).expect("unshare namespaces");
         let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
         mount(NOTHING, "/", NOTHING, private, NOTHING).expect("keep mounts to this namespace");
-        mount(Some("test"), "/run", Some("tmpfs"), MsFlags::empty(), NOTHING).expect("mount /run");
+        mount(
+            Some("test"),
+            "/run",
+            Some("tmpfs"),
+            MsFlags::empty(),
+            NOTHING,
+        )
+        .expect("mount /run");
         while is_bpffs() {
             umount2(BPFFS, MntFlags::MNT_DETACH).expect("unmount the machine's BPF file system");
         }

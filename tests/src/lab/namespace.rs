@@ -78,7 +78,11 @@ impl Namespace {
 
     /// Runs a command.
     pub fn execute(&self, command: &mut Command) -> Outcome {
-        let Output { status, stdout, stderr } = self
+        let Output {
+            status,
+            stdout,
+            stderr,
+        } = self
             .inside(|| command.stdin(Stdio::null()).output())
             .unwrap_or_else(|error| panic!("run {command:?}: {error}"));
         Outcome {
@@ -93,7 +97,9 @@ impl Namespace {
     pub fn sysctl(&self, path: &str) -> String {
         let file = format!("/proc/sys/{path}");
         let text = self.inside(|| fs::read_to_string(&file));
-        text.unwrap_or_else(|error| panic!("read {file}: {error}")).trim().to_owned()
+        text.unwrap_or_else(|error| panic!("read {file}: {error}"))
+            .trim()
+            .to_owned()
     }
 
     /// Writes a sysctl.
@@ -106,13 +112,16 @@ impl Namespace {
     /// Returns the index of a link.
     pub fn ifindex(&self, link: &str) -> u32 {
         let link = link.to_owned();
-        self.inside(move || nix::net::if_::if_nametoindex(link.as_str())).expect("find a link")
+        self.inside(move || nix::net::if_::if_nametoindex(link.as_str()))
+            .expect("find a link")
     }
 
     /// Returns the Ethernet address of a link.
     pub fn mac(&self, link: &str) -> [u8; 6] {
         let text = self.run(&format!("ip -o link show dev {link}"));
-        let mut words = text.split_whitespace().skip_while(|word| *word != "link/ether");
+        let mut words = text
+            .split_whitespace()
+            .skip_while(|word| *word != "link/ether");
         let mac = words.nth(1).expect("the link has an Ethernet address");
         let mut bytes = [0; 6];
         for (byte, digits) in bytes.iter_mut().zip(mac.split(':')) {

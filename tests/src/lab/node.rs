@@ -56,7 +56,10 @@ pub struct OneNode {
 
 impl OneNode {
     /// Sets the node up.
-    #[expect(clippy::new_without_default, reason = "it changes the thread that calls it")]
+    #[expect(
+        clippy::new_without_default,
+        reason = "it changes the thread that calls it"
+    )]
     pub fn new() -> Self {
         let node = Self::prepared();
         node.apply();
@@ -73,7 +76,14 @@ impl OneNode {
         let [web, db, api] = ["web", "db", "api"].map(Namespace::add);
         let file = machine.write("ciliate.toml", FILE);
         let host = machine.own.clone();
-        Self { machine, host, web, db, api, file }
+        Self {
+            machine,
+            host,
+            web,
+            db,
+            api,
+            file,
+        }
     }
 
     /// Replaces the file.
@@ -112,9 +122,10 @@ impl OneNode {
 
     /// Waits until so many packets more than `before` were dropped for this reason.
     pub fn expect_drops(&self, reason: DropReason, before: u64, more: u64) {
-        wait_until(&format!("{} counts {more} more than {before}", reason.text()), || {
-            self.drops(reason) == before + more
-        });
+        wait_until(
+            &format!("{} counts {more} more than {before}", reason.text()),
+            || self.drops(reason) == before + more,
+        );
     }
 
     /// Sends an echo request in each direction and family between `web` and `db`, and from the
@@ -161,7 +172,12 @@ impl OneNode {
 
     /// Returns everything there is on the machine and in the endpoints' namespaces.
     pub fn inventory(&self) -> Inventory {
-        let places = [("node", &self.host), ("web", &self.web), ("db", &self.db), ("api", &self.api)];
+        let places = [
+            ("node", &self.host),
+            ("web", &self.web),
+            ("db", &self.db),
+            ("api", &self.api),
+        ];
         Inventory::of_machine(&places)
     }
 }

@@ -56,13 +56,13 @@ pub fn tagger(mark: u32, vlan: u16) -> Foreign {
     Foreign::load(
         "tag",
         &[
-            insn(0x61, 2, 1, MARK_OFFSET, 0),            // r2 = skb->mark
-            insn(0x55, 2, 0, 3, mark.cast_signed()),     // if r2 != mark goto +3
-            insn(0xb7, 2, 0, 0, protocol),               // r2 = protocol
-            insn(0xb7, 3, 0, 0, vlan.into()),            // r3 = vlan
-            insn(0x85, 0, 0, 0, VLAN_PUSH),              // call
-            insn(0xb7, 0, 0, 0, -1),                     // r0 = TC_ACT_UNSPEC
-            insn(0x95, 0, 0, 0, 0),                      // exit
+            insn(0x61, 2, 1, MARK_OFFSET, 0),        // r2 = skb->mark
+            insn(0x55, 2, 0, 3, mark.cast_signed()), // if r2 != mark goto +3
+            insn(0xb7, 2, 0, 0, protocol),           // r2 = protocol
+            insn(0xb7, 3, 0, 0, vlan.into()),        // r3 = vlan
+            insn(0x85, 0, 0, 0, VLAN_PUSH),          // call
+            insn(0xb7, 0, 0, 0, -1),                 // r0 = TC_ACT_UNSPEC
+            insn(0x95, 0, 0, 0, 0),                  // exit
         ],
     )
 }
@@ -76,12 +76,18 @@ impl Foreign {
         fs::create_dir_all(&folder).expect("make a folder for foreign pins");
         let pin = folder.join(format!("{name}_{}", NEXT.fetch_add(1, Ordering::Relaxed)));
         sys::pin(program.as_fd(), &pin).expect("pin a foreign program");
-        Self { pin, attached: Vec::new() }
+        Self {
+            pin,
+            attached: Vec::new(),
+        }
     }
 
     /// Attaches the program as a filter with this preference, as tc(8) does.
     pub fn attach_filter(&self, place: &Namespace, link: &str, hook: &str, preference: u32) {
-        if !place.run(&format!("tc qdisc show dev {link}")).contains("clsact") {
+        if !place
+            .run(&format!("tc qdisc show dev {link}"))
+            .contains("clsact")
+        {
             place.run(&format!("tc qdisc add dev {link} clsact"));
         }
         place.run(&format!(
@@ -95,7 +101,9 @@ impl Foreign {
     pub fn attach_tcx(&mut self, link: &str, hook: TcAttachType, order: LinkOrder) {
         let mut program = SchedClassifier::from_pin(&self.pin).expect("open a foreign program");
         let options = TcAttachOptions::TcxOrder(order);
-        program.attach_with_options(link, hook, options).expect("attach a foreign program");
+        program
+            .attach_with_options(link, hook, options)
+            .expect("attach a foreign program");
         self.attached.push(program);
     }
 }
@@ -125,21 +133,27 @@ fn counting(map: RawFd) -> [bpf_insn; 11] {
     const LOOKUP: i32 = 1;
     const PSEUDO_MAP_FD: u8 = 1;
     [
-        insn(0x62, 10, 0, -4, 0),                // *(u32 *)(r10 - 4) = 0
-        insn(0xbf, 2, 10, 0, 0),                 // r2 = r10
-        insn(0x07, 2, 0, 0, -4),                 // r2 += -4
-        insn(0x18, 1, PSEUDO_MAP_FD, 0, map),    // r1 = map
-        insn(0x00, 0, 0, 0, 0),                  // …, second half
-        insn(0x85, 0, 0, 0, LOOKUP),             // call
-        insn(0x15, 0, 0, 2, 0),                  // if r0 == 0 goto +2
-        insn(0xb7, 1, 0, 0, 1),                  // r1 = 1
-        insn(0xdb, 0, 1, 0, 0),                  // lock *(u64 *)r0 += r1
-        insn(0xb7, 0, 0, 0, -1),                 // r0 = TC_ACT_UNSPEC
-        insn(0x95, 0, 0, 0, 0),                  // exit
+        insn(0x62, 10, 0, -4, 0),             // *(u32 *)(r10 - 4) = 0
+        insn(0xbf, 2, 10, 0, 0),              // r2 = r10
+        insn(0x07, 2, 0, 0, -4),              // r2 += -4
+        insn(0x18, 1, PSEUDO_MAP_FD, 0, map), // r1 = map
+        insn(0x00, 0, 0, 0, 0),               // …, second half
+        insn(0x85, 0, 0, 0, LOOKUP),          // call
+        insn(0x15, 0, 0, 2, 0),               // if r0 == 0 goto +2
+        insn(0xb7, 1, 0, 0, 1),               // r1 = 1
+        insn(0xdb, 0, 1, 0, 0),               // lock *(u64 *)r0 += r1
+        insn(0xb7, 0, 0, 0, -1),              // r0 = TC_ACT_UNSPEC
+        insn(0x95, 0, 0, 0, 0),               // exit
     ]
 }
 
 fn insn(code: u8, to: u8, from: u8, off: i16, imm: i32) -> bpf_insn {
     let registers = bpf_insn::new_bitfield_1(to, from);
-    bpf_insn { code, _bitfield_align_1: [], _bitfield_1: registers, off, imm }
+    bpf_insn {
+        code,
+        _bitfield_align_1: [],
+        _bitfield_1: registers,
+        off,
+        imm,
+    }
 }

@@ -28,9 +28,15 @@ pub struct Stream {
 impl Stream {
     /// Starts a stream between two namespaces, and waits until it flows.
     pub fn start(from: &Namespace, to: &Namespace, address: IpAddr) -> Self {
-        let to = to.inside(|| UdpSocket::bind(SocketAddr::new(address, PORT))).expect("bind");
+        let to = to
+            .inside(|| UdpSocket::bind(SocketAddr::new(address, PORT)))
+            .expect("bind");
         let target = to.local_addr().expect("the socket is bound");
-        let any: IpAddr = if address.is_ipv4() { [0; 4].into() } else { [0; 16].into() };
+        let any: IpAddr = if address.is_ipv4() {
+            [0; 4].into()
+        } else {
+            [0; 16].into()
+        };
         let from = from.inside(|| UdpSocket::bind((any, 0))).expect("bind");
         let is_over = Arc::new(AtomicBool::new(false));
         let seen = Arc::new(std::sync::atomic::AtomicU64::new(0));
@@ -42,8 +48,14 @@ impl Stream {
             let seen = Arc::clone(&seen);
             move || receive(&to, &seen)
         });
-        wait_until("the stream flows", || seen.load(Ordering::Relaxed) >= STARTED);
-        Self { is_over, sender, receiver }
+        wait_until("the stream flows", || {
+            seen.load(Ordering::Relaxed) >= STARTED
+        });
+        Self {
+            is_over,
+            sender,
+            receiver,
+        }
     }
 
     /// Ends the stream; every number must have arrived.
@@ -51,8 +63,13 @@ impl Stream {
         self.is_over.store(true, Ordering::Relaxed);
         let sent = self.sender.join().expect("the sender ends");
         let received = self.receiver.join().expect("the receiver ends");
-        let missing: Vec<u64> = (0..sent).filter(|number| !received.contains(number)).collect();
-        assert!(missing.is_empty(), "of {sent} datagrams these should not be missing: {missing:?}");
+        let missing: Vec<u64> = (0..sent)
+            .filter(|number| !received.contains(number))
+            .collect();
+        assert!(
+            missing.is_empty(),
+            "of {sent} datagrams these should not be missing: {missing:?}"
+        );
     }
 }
 
@@ -71,7 +88,9 @@ fn send(socket: &UdpSocket, target: SocketAddr, is_over: &AtomicBool) -> u64 {
 
 /// Receives numbers until the mark of the end.
 fn receive(socket: &UdpSocket, seen: &std::sync::atomic::AtomicU64) -> BTreeSet<u64> {
-    socket.set_read_timeout(Some(PATIENCE)).expect("a socket has a timeout");
+    socket
+        .set_read_timeout(Some(PATIENCE))
+        .expect("a socket has a timeout");
     let mut numbers = BTreeSet::new();
     let mut bytes = [0; 8];
     while socket.recv(&mut bytes).is_ok() {

@@ -12,18 +12,54 @@ use super::namespace::{Namespace, Outcome};
 
 /// Calls that change something whatever their arguments are.
 const CHANGING: [&str; 33] = [
-    "mkdir", "mkdirat", "rmdir", "unlink", "unlinkat", "rename", "renameat", "renameat2", "link",
-    "linkat", "symlink", "symlinkat", "mknod", "mknodat", "creat", "truncate", "ftruncate",
-    "fallocate", "chmod", "fchmod", "fchmodat", "chown", "fchown", "fchownat", "utimensat",
-    "setxattr", "fsetxattr", "mount", "umount2", "move_mount", "sethostname", "init_module",
+    "mkdir",
+    "mkdirat",
+    "rmdir",
+    "unlink",
+    "unlinkat",
+    "rename",
+    "renameat",
+    "renameat2",
+    "link",
+    "linkat",
+    "symlink",
+    "symlinkat",
+    "mknod",
+    "mknodat",
+    "creat",
+    "truncate",
+    "ftruncate",
+    "fallocate",
+    "chmod",
+    "fchmod",
+    "fchmodat",
+    "chown",
+    "fchown",
+    "fchownat",
+    "utimensat",
+    "setxattr",
+    "fsetxattr",
+    "mount",
+    "umount2",
+    "move_mount",
+    "sethostname",
+    "init_module",
     "fsync",
 ];
 
 /// bpf(2) commands that only read.
 const READING: [&str; 11] = [
-    "BPF_MAP_LOOKUP_ELEM", "BPF_MAP_GET_NEXT_KEY", "BPF_MAP_LOOKUP_BATCH", "BPF_OBJ_GET",
-    "BPF_OBJ_GET_INFO_BY_FD", "BPF_PROG_QUERY", "BPF_PROG_GET_FD_BY_ID", "BPF_MAP_GET_FD_BY_ID",
-    "BPF_LINK_GET_FD_BY_ID", "BPF_PROG_GET_NEXT_ID", "BPF_LINK_GET_NEXT_ID",
+    "BPF_MAP_LOOKUP_ELEM",
+    "BPF_MAP_GET_NEXT_KEY",
+    "BPF_MAP_LOOKUP_BATCH",
+    "BPF_OBJ_GET",
+    "BPF_OBJ_GET_INFO_BY_FD",
+    "BPF_PROG_QUERY",
+    "BPF_PROG_GET_FD_BY_ID",
+    "BPF_MAP_GET_FD_BY_ID",
+    "BPF_LINK_GET_FD_BY_ID",
+    "BPF_PROG_GET_NEXT_ID",
+    "BPF_LINK_GET_NEXT_ID",
 ];
 
 /// Runs the agent under strace and returns how it ended, with every call that changed something.
@@ -44,9 +80,16 @@ pub fn changes_of(place: &Namespace, folder: &Path, line: &str) -> (Outcome, Vec
         let text = fs::read(entry.expect("list the traces").path()).expect("read a trace");
         let text = String::from_utf8_lossy(&text);
         calls += text.lines().count();
-        changes.extend(text.lines().filter(|line| is_change(line)).map(str::to_owned));
+        changes.extend(
+            text.lines()
+                .filter(|line| is_change(line))
+                .map(str::to_owned),
+        );
     }
-    assert!(calls > 50, "strace should have seen the agent at work: {outcome:#?}");
+    assert!(
+        calls > 50,
+        "strace should have seen the agent at work: {outcome:#?}"
+    );
     (outcome, changes)
 }
 
@@ -54,18 +97,23 @@ fn is_change(line: &str) -> bool {
     let Some((call, arguments)) = line.split_once('(') else {
         return false;
     };
-    if arguments.rsplit_once(" = ").is_some_and(|(_, result)| result.starts_with('-')) {
+    if arguments
+        .rsplit_once(" = ")
+        .is_some_and(|(_, result)| result.starts_with('-'))
+    {
         return false;
     }
     match call {
-        "open" | "openat" | "openat2" => {
-            ["O_WRONLY", "O_RDWR", "O_CREAT", "O_TRUNC"].iter().any(|flag| arguments.contains(flag))
-        }
-        "write" | "writev" | "pwrite64" | "pwritev" => {
-            !["1<", "2<"].iter().any(|output| arguments.starts_with(output))
-        }
+        "open" | "openat" | "openat2" => ["O_WRONLY", "O_RDWR", "O_CREAT", "O_TRUNC"]
+            .iter()
+            .any(|flag| arguments.contains(flag)),
+        "write" | "writev" | "pwrite64" | "pwritev" => !["1<", "2<"]
+            .iter()
+            .any(|output| arguments.starts_with(output)),
         "sendto" | "sendmsg" | "sendmmsg" => !is_question(arguments),
-        "bpf" => !READING.iter().any(|command| arguments.starts_with(&format!("{command},"))),
+        "bpf" => !READING
+            .iter()
+            .any(|command| arguments.starts_with(&format!("{command},"))),
         "ioctl" => arguments.contains("SIOCS"),
         _ => CHANGING.contains(&call),
     }
@@ -83,7 +131,9 @@ fn is_get(kind: &str) -> bool {
     let Some(digits) = kind.strip_prefix("0x") else {
         return kind.starts_with("RTM_GET");
     };
-    let end = digits.find(|digit: char| !digit.is_ascii_hexdigit()).unwrap_or(digits.len());
+    let end = digits
+        .find(|digit: char| !digit.is_ascii_hexdigit())
+        .unwrap_or(digits.len());
     u16::from_str_radix(&digits[..end], 16).is_ok_and(|number| number >= 16 && number % 4 == 2)
 }
 

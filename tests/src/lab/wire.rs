@@ -93,7 +93,9 @@ impl Wire {
 
     /// Waits for a frame for which `is_it` holds.
     pub fn receive(&self, what: &str, is_it: impl Fn(&Seen) -> bool) -> Seen {
-        self.received_until(what, is_it).pop().expect("the last frame is the wanted one")
+        self.received_until(what, is_it)
+            .pop()
+            .expect("the last frame is the wanted one")
     }
 
     /// Forgets what was captured so far.
@@ -105,7 +107,10 @@ impl Wire {
         let mut bytes = vec![0_u8; FRAME_LEN];
         let mut control = [0_u64; 16];
         let mut from = address(0);
-        let mut part = libc::iovec { iov_base: bytes.as_mut_ptr().cast(), iov_len: bytes.len() };
+        let mut part = libc::iovec {
+            iov_base: bytes.as_mut_ptr().cast(),
+            iov_len: bytes.len(),
+        };
         let mut message = empty_message();
         message.msg_name = from_mut(&mut from).cast();
         message.msg_namelen = length::<libc::sockaddr_ll>();
@@ -163,7 +168,9 @@ impl Seen {
 
     /// Tells whether the frame contains these bytes.
     pub fn contains(&self, bytes: &[u8]) -> bool {
-        self.bytes.windows(bytes.len()).any(|window| window == bytes)
+        self.bytes
+            .windows(bytes.len())
+            .any(|window| window == bytes)
     }
 
     fn is_ipv4(&self) -> bool {
@@ -175,7 +182,9 @@ impl Seen {
 fn address(index: i32) -> libc::sockaddr_ll {
     libc::sockaddr_ll {
         sll_family: u16::try_from(libc::AF_PACKET).expect("families are small numbers"),
-        sll_protocol: u16::try_from(libc::ETH_P_ALL).expect("protocols have 16 bits").to_be(),
+        sll_protocol: u16::try_from(libc::ETH_P_ALL)
+            .expect("protocols have 16 bits")
+            .to_be(),
         sll_ifindex: index,
         sll_hatype: 0,
         sll_pkttype: 0,
@@ -190,7 +199,11 @@ fn bind(socket: &OwnedFd, index: i32) -> io::Result<()> {
     // SAFETY: the address is a variable of this function, with its size.
     #[expect(unsafe_code, reason = "nix makes no addresses of packet sockets")]
     let result = unsafe { libc::bind(socket.as_raw_fd(), pointer, len) };
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }
 
 fn want_metadata(socket: &OwnedFd) -> io::Result<()> {
@@ -200,7 +213,11 @@ fn want_metadata(socket: &OwnedFd) -> io::Result<()> {
     // SAFETY: the value is a variable of this function, with its size.
     #[expect(unsafe_code, reason = "nix does not know this option")]
     let result = unsafe { libc::setsockopt(socket.as_raw_fd(), level, option, pointer, len) };
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }
 
 /// Returns what the kernel tells beside a frame.
@@ -212,7 +229,9 @@ fn metadata(message: &libc::msghdr) -> libc::tpacket_auxdata {
         let mut header = libc::CMSG_FIRSTHDR(message);
         while let Some(found) = header.as_ref() {
             if (found.cmsg_level, found.cmsg_type) == (libc::SOL_PACKET, libc::PACKET_AUXDATA) {
-                return libc::CMSG_DATA(header).cast::<libc::tpacket_auxdata>().read_unaligned();
+                return libc::CMSG_DATA(header)
+                    .cast::<libc::tpacket_auxdata>()
+                    .read_unaligned();
             }
             header = libc::CMSG_NXTHDR(message, header);
         }
@@ -222,7 +241,10 @@ fn metadata(message: &libc::msghdr) -> libc::tpacket_auxdata {
 
 fn empty_message() -> libc::msghdr {
     // SAFETY: a structure of integers and pointers, for which zero is a value.
-    #[expect(unsafe_code, reason = "the structure has padding that differs between targets")]
+    #[expect(
+        unsafe_code,
+        reason = "the structure has padding that differs between targets"
+    )]
     unsafe {
         zeroed()
     }

@@ -31,7 +31,11 @@ fn added_endpoint_reattaches_nothing_and_loses_no_packet_of_others() {
     net.write(&format!("{FILE}{NEW}"));
     net.converge();
 
-    assert_eq!(before, attachments(&net), "programs, filters and links should be the same");
+    assert_eq!(
+        before,
+        attachments(&net),
+        "programs, filters and links should be the same"
+    );
     for stream in streams {
         stream.expect_complete();
     }
@@ -54,10 +58,21 @@ fn removed_endpoint_takes_nothing_of_others_along() {
     net.converge();
 
     stream.expect_complete();
-    assert_eq!(before, attachments(&net), "programs, filters and links should be the same");
+    assert_eq!(
+        before,
+        attachments(&net),
+        "programs, filters and links should be the same"
+    );
     empty.expect_same(&net.inventory(), "after the endpoint went");
-    assert_eq!(new.run("ip -br link show type veth"), "", "its link should be gone");
-    assert!(!answers(&net.web, [10, 0, 1, 40].into()), "nobody should answer there");
+    assert_eq!(
+        new.run("ip -br link show type veth"),
+        "",
+        "its link should be gone"
+    );
+    assert!(
+        !answers(&net.web, [10, 0, 1, 40].into()),
+        "nobody should answer there"
+    );
 }
 
 /// Sixteen slices of the tables of pending flows become thirty-two: programs are loaded anew.
@@ -83,7 +98,10 @@ fn endpoint_that_needs_larger_tables_loses_no_packet_of_others() {
 fn renamed_endpoint_keeps_its_namespace_and_address() {
     let net = OneNode::new();
     let stream = Stream::start(&net.web, &net.db, net.address("db", Family::V6));
-    let renamed = FILE.replace("name = \"api\"", "name = \"an-endpoint-with-a-long-name\"\nnetns = \"api\"");
+    let renamed = FILE.replace(
+        "name = \"api\"",
+        "name = \"an-endpoint-with-a-long-name\"\nnetns = \"api\"",
+    );
 
     net.write(&renamed);
     net.apply();
@@ -92,11 +110,23 @@ fn renamed_endpoint_keeps_its_namespace_and_address() {
     stream.expect_complete();
     ping(&net.web, [10, 0, 1, 12].into());
     ping(&net.api, net.address("web", Family::V6));
-    assert!(!net.host.run("ip -br link show").contains("lxcapi"), "the old link should be gone");
+    assert!(
+        !net.host.run("ip -br link show").contains("lxcapi"),
+        "the old link should be gone"
+    );
     net.host.run("ip link show an-endpoint-with-a-long-name");
     let status = net.status();
-    let names = status["endpoints"].as_array().expect("a list").iter().map(|one| &one["name"]);
-    assert!(names.into_iter().any(|name| name == "an-endpoint-with-a-long-name"), "{status:#}");
+    let names = status["endpoints"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|one| &one["name"]);
+    assert!(
+        names
+            .into_iter()
+            .any(|name| name == "an-endpoint-with-a-long-name"),
+        "{status:#}"
+    );
 }
 
 #[test]
@@ -111,7 +141,11 @@ fn endpoints_that_swap_addresses_have_them_afterwards() {
     net.apply();
 
     net.ciliate("plan", 0);
-    assert!(net.web.run("ip -4 -o address show dev eth0").contains("10.0.1.11/32"));
+    assert!(
+        net.web
+            .run("ip -4 -o address show dev eth0")
+            .contains("10.0.1.11/32")
+    );
     ping(&net.web, [10, 0, 1, 10].into());
     ping(&net.db, [10, 0, 1, 11].into());
 }
@@ -121,7 +155,11 @@ fn changed_address_is_the_only_one_that_answers() {
     let net = OneNode::new();
     let stream = Stream::start(&net.web, &net.db, net.address("db", Family::V4));
 
-    net.write(&FILE.replace("10.0.1.12", "10.0.1.33").replace("fd00:1::12", "fd00:1::33"));
+    net.write(
+        &FILE
+            .replace("10.0.1.12", "10.0.1.33")
+            .replace("fd00:1::12", "fd00:1::33"),
+    );
     net.apply();
 
     net.ciliate("plan", 0);
@@ -129,7 +167,10 @@ fn changed_address_is_the_only_one_that_answers() {
     ping(&net.web, [10, 0, 1, 33].into());
     ping(&net.web, "fd00:1::33".parse().expect("an address"));
     ping(&net.api, net.address("web", Family::V4));
-    assert!(!answers(&net.web, [10, 0, 1, 12].into()), "the old address should be gone");
+    assert!(
+        !answers(&net.web, [10, 0, 1, 12].into()),
+        "the old address should be gone"
+    );
 }
 
 #[test]
@@ -140,14 +181,29 @@ fn changed_mtu_holds_on_links_and_routes_and_for_packets() {
     net.apply();
 
     net.ciliate("plan", 0);
-    for (place, link) in [(&net.host, "lxcweb"), (&net.host, "cilium_host"), (&net.web, "eth0")] {
-        assert!(place.run(&format!("ip link show {link}")).contains("mtu 9000"), "{link}");
+    for (place, link) in [
+        (&net.host, "lxcweb"),
+        (&net.host, "cilium_host"),
+        (&net.web, "eth0"),
+    ] {
+        assert!(
+            place
+                .run(&format!("ip link show {link}"))
+                .contains("mtu 9000"),
+            "{link}"
+        );
     }
     assert!(net.web.run("ip route show default").contains("mtu 9000"));
     for family in Family::BOTH {
         // Not to be fragmented: only the new size carries it.
-        net.web.run(&format!("ping -n -c 2 -i 0.01 -W 2 -M do -s 8000 {}", net.address("db", family)));
-        net.host.run(&format!("ping -n -c 2 -i 0.01 -W 2 -M do -s 8000 {}", net.address("db", family)));
+        net.web.run(&format!(
+            "ping -n -c 2 -i 0.01 -W 2 -M do -s 8000 {}",
+            net.address("db", family)
+        ));
+        net.host.run(&format!(
+            "ping -n -c 2 -i 0.01 -W 2 -M do -s 8000 {}",
+            net.address("db", family)
+        ));
     }
     net.write(FILE);
     net.converge();
@@ -157,7 +213,11 @@ fn changed_mtu_holds_on_links_and_routes_and_for_packets() {
 fn changed_prefix_moves_the_whole_node() {
     let net = OneNode::new();
 
-    net.write(&FILE.replace("10.0.1.", "10.9.9.").replace("fd00:1::", "fd00:9::"));
+    net.write(
+        &FILE
+            .replace("10.0.1.", "10.9.9.")
+            .replace("fd00:1::", "fd00:9::"),
+    );
     net.apply();
 
     net.ciliate("plan", 0);
@@ -166,7 +226,10 @@ fn changed_prefix_moves_the_whole_node() {
     ping(&net.host, [10, 9, 9, 10].into());
     for command in ["ip -4 route", "ip -6 route", "ip address"] {
         let shown = net.host.run(command);
-        assert!(!shown.contains("10.0.1.") && !shown.contains("fd00:1:"), "{shown}");
+        assert!(
+            !shown.contains("10.0.1.") && !shown.contains("fd00:1:"),
+            "{shown}"
+        );
     }
 }
 
@@ -201,9 +264,16 @@ fn attachments(net: &OneNode) -> Vec<String> {
         if let Ok(link) = sys::open_pin(&path) {
             let file = format!("/proc/self/fdinfo/{}", link.as_raw_fd());
             let info = fs::read_to_string(file).expect("describe a link");
-            found.extend(info.lines().filter(|line| line.contains("_id")).map(str::to_owned));
+            found.extend(
+                info.lines()
+                    .filter(|line| line.contains("_id"))
+                    .map(str::to_owned),
+            );
         }
     }
-    assert!(found.iter().all(|one| !one.is_empty()), "everything should be attached: {found:#?}");
+    assert!(
+        found.iter().all(|one| !one.is_empty()),
+        "everything should be attached: {found:#?}"
+    );
     found
 }

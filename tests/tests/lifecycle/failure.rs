@@ -14,15 +14,23 @@ fn apply_is_undone_when_a_step_fails_half_way() {
 
     let outcome = net.ciliate("apply", 71);
 
-    assert!(outcome.stderr.contains("eth0"), "should name what is in the way: {outcome:#?}");
+    assert!(
+        outcome.stderr.contains("eth0"),
+        "should name what is in the way: {outcome:#?}"
+    );
     before.expect_same(&net.inventory(), "after the failure");
-    assert!(!Path::new("/run/ciliate").exists(), "no folder should be left");
+    assert!(
+        !Path::new("/run/ciliate").exists(),
+        "no folder should be left"
+    );
 }
 
 #[test]
 fn edit_is_undone_when_a_step_fails_half_way() {
     let net = OneNode::prepared();
-    let (without_api, _) = FILE.rsplit_once("[[endpoint]]").expect("the file has endpoints");
+    let (without_api, _) = FILE
+        .rsplit_once("[[endpoint]]")
+        .expect("the file has endpoints");
     net.write(without_api);
     net.apply();
     occupy_eth0(&net);
@@ -40,7 +48,9 @@ fn edit_is_undone_when_a_step_fails_half_way() {
 #[test]
 fn failed_addition_of_an_endpoint_loses_no_packet_of_others() {
     let net = OneNode::prepared();
-    let (without_api, _) = FILE.rsplit_once("[[endpoint]]").expect("the file has endpoints");
+    let (without_api, _) = FILE
+        .rsplit_once("[[endpoint]]")
+        .expect("the file has endpoints");
     net.write(without_api);
     net.apply();
     occupy_eth0(&net);
@@ -56,12 +66,16 @@ fn failed_addition_of_an_endpoint_loses_no_packet_of_others() {
 fn foreign_links_with_our_names_are_refused_by_name() {
     for name in ["cilium_host", "cilium_net", "lxcweb"] {
         let net = OneNode::prepared();
-        net.host.run(&format!("ip link add {name} type veth peer name other"));
+        net.host
+            .run(&format!("ip link add {name} type veth peer name other"));
         let before = net.inventory();
 
         for verb in ["plan", "apply"] {
             let outcome = net.ciliate(verb, 71);
-            assert!(outcome.stderr.contains(name), "should name {name}: {outcome:#?}");
+            assert!(
+                outcome.stderr.contains(name),
+                "should name {name}: {outcome:#?}"
+            );
         }
         before.expect_same(&net.inventory(), "after the refusal");
     }
@@ -77,7 +91,10 @@ fn missing_namespaces_are_all_named_at_once() {
 
     for name in ["db", "api"] {
         let advice = format!("ip netns add {name}");
-        assert!(outcome.stderr.contains(&advice), "should advise {advice}: {outcome:#?}");
+        assert!(
+            outcome.stderr.contains(&advice),
+            "should advise {advice}: {outcome:#?}"
+        );
     }
 }
 
@@ -90,7 +107,10 @@ fn second_agent_at_a_time_is_told_who_is_at_work() {
     let outcome = net.ciliate("apply", 71);
 
     let holder = format!("process {}", std::process::id());
-    assert!(outcome.stderr.contains(&holder), "should name {holder}: {outcome:#?}");
+    assert!(
+        outcome.stderr.contains(&holder),
+        "should name {holder}: {outcome:#?}"
+    );
     drop(lock);
     net.converge();
 }

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use tests::lab::agent;
 use tests::lab::machine::{BPFFS, Machine};
-use tests::lab::node::OneNode;
 use tests::lab::namespace::Namespace;
+use tests::lab::node::OneNode;
 use tests::lab::program::Counter;
 
 #[test]
@@ -44,7 +44,9 @@ fn down_leaves_foreign_objects_alone() {
     host.run("ip route add 198.51.100.0/24 via 192.0.2.7 dev uplink0 onlink proto 192");
     host.run("ip rule add from 192.0.2.1 table 77 priority 1000");
     let counter = Counter::new();
-    counter.program.attach_filter(host, "lxcother", "ingress", 1);
+    counter
+        .program
+        .attach_filter(host, "lxcother", "ingress", 1);
     Namespace::add("other");
     fs::create_dir(Path::new(BPFFS).join("other")).expect("make a foreign folder");
     fs::create_dir(Path::new(BPFFS).join("ciliate")).expect("make the common folder");
@@ -108,7 +110,10 @@ fn endpoint_whose_namespace_is_gone_is_named_and_goes_with_down() {
     net.host.run("ip netns del api");
 
     let outcome = net.ciliate("apply", 71);
-    assert!(outcome.stderr.contains("ip netns add api"), "should advise: {outcome:#?}");
+    assert!(
+        outcome.stderr.contains("ip netns add api"),
+        "should advise: {outcome:#?}"
+    );
     Namespace::add("api");
     net.converge();
     net.host.run("ip netns del api");

@@ -18,8 +18,14 @@ fn second_apply_writes_nothing_and_the_plan_after_it_is_empty() {
 
     assert_eq!(outcome.code, Some(0), "{outcome:#?}");
     assert!(changes.is_empty(), "should write nothing: {changes:#?}");
-    before.0.expect_same(&net.inventory(), "after the second apply");
-    assert_eq!(before.1, modified(STATE), "the state file should not be touched");
+    before
+        .0
+        .expect_same(&net.inventory(), "after the second apply");
+    assert_eq!(
+        before.1,
+        modified(STATE),
+        "the state file should not be touched"
+    );
     net.ciliate("plan", 0);
 }
 
@@ -31,7 +37,10 @@ fn plan_only_reads_on_an_empty_node() {
     expect_read_only_plan(&net, 2);
 
     before.expect_same(&net.inventory(), "after the plan");
-    assert!(!Path::new("/run/ciliate").exists(), "no folder should be made");
+    assert!(
+        !Path::new("/run/ciliate").exists(),
+        "no folder should be made"
+    );
 }
 
 #[test]
@@ -47,7 +56,8 @@ fn plan_only_reads_on_a_drifted_node() {
     net.host.run("tc filter del dev lxcweb ingress");
     net.web.run("ip route del default");
     net.host.run("ip link set lxcdb down");
-    net.host.set_sysctl("net/ipv4/conf/cilium_host/forwarding", "0");
+    net.host
+        .set_sysctl("net/ipv4/conf/cilium_host/forwarding", "0");
     net.host.run("ip address del 10.0.1.1/32 dev cilium_host");
     let before = net.inventory();
 
@@ -61,14 +71,31 @@ fn plan_only_reads_on_a_drifted_node() {
 fn plan_names_each_drifted_object_and_apply_repairs_it() {
     let net = OneNode::new();
     for (place, damage, word) in [
-        (&net.host, "tc filter del dev lxcweb ingress", "from_container"),
+        (
+            &net.host,
+            "tc filter del dev lxcweb ingress",
+            "from_container",
+        ),
         (&net.host, "tc qdisc del dev lxcdb clsact", "from_container"),
         (&net.web, "ip route del default", "default"),
-        (&net.web, "ip -6 address del fd00:1::10/128 dev eth0", "fd00:1::10"),
+        (
+            &net.web,
+            "ip -6 address del fd00:1::10/128 dev eth0",
+            "fd00:1::10",
+        ),
         (&net.host, "ip link del lxcapi", "lxcapi"),
         (&net.host, "ip route del 10.0.1.0/24", "10.0.1.0/24"),
-        (&net.host, "rm /sys/fs/bpf/ciliate/edge-1/v1/links/cilium_host_egress", "from_host"),
+        (
+            &net.host,
+            "rm /sys/fs/bpf/ciliate/edge-1/v1/links/cilium_host_egress",
+            "from_host",
+        ),
         (&net.host, "rm -r /sys/fs/bpf/ciliate/edge-1/v1", "programs"),
+        (
+            &net.host,
+            "rm /sys/fs/bpf/ciliate/edge-1/v1/maps/FLOWS4",
+            "programs",
+        ),
         (&net.host, "ip link del cilium_host", "cilium_host"),
         (&net.db, "ip link set eth0 mtu 1400", "lxcdb"),
         (&net.db, "ip link del eth0", "lxcdb"),
@@ -77,7 +104,11 @@ fn plan_names_each_drifted_object_and_apply_repairs_it() {
 
         let plan = net.ciliate("plan", 2);
 
-        assert!(plan.stdout.contains(word), "after `{damage}` should name {word}: {}", plan.stdout);
+        assert!(
+            plan.stdout.contains(word),
+            "after `{damage}` should name {word}: {}",
+            plan.stdout
+        );
         net.converge();
     }
 }
@@ -91,5 +122,7 @@ fn expect_read_only_plan(net: &OneNode, code: i32) {
 }
 
 fn modified(path: &str) -> std::time::SystemTime {
-    fs::metadata(path).and_then(|file| file.modified()).expect("the file is there")
+    fs::metadata(path)
+        .and_then(|file| file.modified())
+        .expect("the file is there")
 }

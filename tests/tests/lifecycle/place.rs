@@ -14,7 +14,11 @@ struct Resident(Child);
 
 impl Resident {
     fn new(place: &Namespace) -> Self {
-        Self(place.inside(|| Command::new("sleep").arg("60").spawn()).expect("start a process"))
+        Self(
+            place
+                .inside(|| Command::new("sleep").arg("60").spawn())
+                .expect("start a process"),
+        )
     }
 }
 
@@ -31,8 +35,14 @@ fn endpoints_are_found_by_path_and_by_process() {
     let resident = Resident::new(&net.db);
     let before = net.inventory();
     let text = FILE
-        .replace("name = \"web\"", "name = \"web\"\nnetns = \"/run/netns/web\"")
-        .replace("name = \"db\"", &format!("name = \"db\"\nnetns = {}", resident.0.id()));
+        .replace(
+            "name = \"web\"",
+            "name = \"web\"\nnetns = \"/run/netns/web\"",
+        )
+        .replace(
+            "name = \"db\"",
+            &format!("name = \"db\"\nnetns = {}", resident.0.id()),
+        );
     net.write(&text);
 
     net.converge();
@@ -52,14 +62,21 @@ fn endpoint_of_a_process_that_is_gone_is_named() {
 
     let outcome = net.ciliate("apply", 71);
 
-    assert!(outcome.stderr.contains(&format!("pid {pid}")), "{outcome:#?}");
+    assert!(
+        outcome.stderr.contains(&format!("pid {pid}")),
+        "{outcome:#?}"
+    );
     net.down();
 }
 
 #[test]
 fn node_with_ipv4_alone_leaves_ipv6_as_it_is() {
     let net = OneNode::prepared();
-    let text: String = FILE.lines().filter(|line| !line.contains("ipv6")).map(|line| format!("{line}\n")).collect();
+    let text: String = FILE
+        .lines()
+        .filter(|line| !line.contains("ipv6"))
+        .map(|line| format!("{line}\n"))
+        .collect();
     net.write(&text);
 
     net.apply();
@@ -75,7 +92,11 @@ fn node_with_ipv4_alone_leaves_ipv6_as_it_is() {
 #[test]
 fn node_with_ipv6_alone_leaves_ipv4_as_it_is() {
     let net = OneNode::prepared();
-    let text: String = FILE.lines().filter(|line| !line.contains("ipv4")).map(|line| format!("{line}\n")).collect();
+    let text: String = FILE
+        .lines()
+        .filter(|line| !line.contains("ipv4"))
+        .map(|line| format!("{line}\n"))
+        .collect();
     net.write(&text);
 
     net.apply();
@@ -91,11 +112,17 @@ fn node_with_ipv6_alone_leaves_ipv4_as_it_is() {
 #[test]
 fn namespace_of_the_node_itself_is_no_endpoint() {
     let net = OneNode::prepared();
-    net.write(&FILE.replace("name = \"db\"", "name = \"db\"\nnetns = \"/proc/self/ns/net\""));
+    net.write(&FILE.replace(
+        "name = \"db\"",
+        "name = \"db\"\nnetns = \"/proc/self/ns/net\"",
+    ));
 
     let outcome = net.ciliate("apply", 71);
 
-    assert!(outcome.stderr.contains("db"), "should name the endpoint: {outcome:#?}");
+    assert!(
+        outcome.stderr.contains("db"),
+        "should name the endpoint: {outcome:#?}"
+    );
 }
 
 #[test]
@@ -112,14 +139,26 @@ fn node_in_a_namespace_is_found_from_outside_and_without_its_file() {
         let status = agent::json(place, "status");
         let endpoints = status["endpoints"].as_array().expect("a list");
         assert_eq!(endpoints.len(), 3, "{status:#}");
-        assert!(endpoints.iter().all(|endpoint| endpoint["state"] == "ready"), "{status:#}");
+        assert!(
+            endpoints
+                .iter()
+                .all(|endpoint| endpoint["state"] == "ready"),
+            "{status:#}"
+        );
         let flows = agent::json(place, "flows");
-        assert!(!flows.as_array().expect("a list").is_empty(), "the echoes should be seen");
+        assert!(
+            !flows.as_array().expect("a list").is_empty(),
+            "the echoes should be seen"
+        );
     }
     agent::expect(&net.host, "down", 0);
 
     before.expect_same(&net.inventory(), "after down");
-    assert_eq!(node.run("ip -br link show type veth"), "", "nothing should be left inside");
+    assert_eq!(
+        node.run("ip -br link show type veth"),
+        "",
+        "nothing should be left inside"
+    );
 }
 
 #[test]
@@ -128,10 +167,18 @@ fn node_whose_namespace_is_gone_is_removed_all_the_same() {
     let node = Namespace::add("node");
     agent::expect(&node, &format!("apply {}", net.file.display()), 0);
     net.host.run("ip netns del node");
-    wait_until("the namespace is gone", || !net.web.run("ip -br link show").contains("eth0"));
+    wait_until("the namespace is gone", || {
+        !net.web.run("ip -br link show").contains("eth0")
+    });
 
     net.down();
 
-    assert!(!net.inventory().contains("/run/ciliate"), "no state should be left");
-    assert!(!net.inventory().contains("/sys/fs/bpf/ciliate"), "no pin should be left");
+    assert!(
+        !net.inventory().contains("/run/ciliate"),
+        "no state should be left"
+    );
+    assert!(
+        !net.inventory().contains("/sys/fs/bpf/ciliate"),
+        "no pin should be left"
+    );
 }

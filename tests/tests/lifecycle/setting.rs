@@ -18,14 +18,26 @@ fn sysctls_are_set_for_our_link_and_given_back() {
 
     net.apply();
 
-    for (name, value) in [("forwarding", "1"), ("rp_filter", "0"), ("send_redirects", "0")] {
+    for (name, value) in [
+        ("forwarding", "1"),
+        ("rp_filter", "0"),
+        ("send_redirects", "0"),
+    ] {
         let path = format!("net/ipv4/conf/cilium_host/{name}");
         assert_eq!(net.host.sysctl(&path), value, "{path}");
     }
-    assert_eq!(net.host.sysctl("net/ipv4/conf/all/forwarding"), "0", "only our link forwards");
+    assert_eq!(
+        net.host.sysctl("net/ipv4/conf/all/forwarding"),
+        "0",
+        "only our link forwards"
+    );
     assert_eq!(net.host.sysctl(FORWARDING), "1");
     net.down();
-    assert_eq!(net.host.sysctl(FORWARDING), "0", "the original value should be back");
+    assert_eq!(
+        net.host.sysctl(FORWARDING),
+        "0",
+        "the original value should be back"
+    );
     assert_eq!(net.host.sysctl("net/ipv4/conf/default/rp_filter"), "1");
 }
 
@@ -68,7 +80,8 @@ fn strict_reverse_path_filtering_of_the_machine_does_no_harm() {
 fn default_route_from_a_router_advertisement_survives_forwarding() {
     let net = OneNode::prepared();
     let router = Namespace::add("router");
-    net.host.run("ip link add uplink0 type veth peer name port0 netns router");
+    net.host
+        .run("ip link add uplink0 type veth peer name port0 netns router");
     net.host.run("ip link set uplink0 up");
     router.run("ip link set port0 up");
     advertise(&router);
@@ -76,20 +89,42 @@ fn default_route_from_a_router_advertisement_survives_forwarding() {
     wait_until("the default route comes", || route().contains("proto ra"));
 
     let plan = net.ciliate("plan", 2);
-    let place = |word: &str| plan.stdout.find(word).unwrap_or_else(|| panic!("{word}: {}", plan.stdout));
+    let place = |word: &str| {
+        plan.stdout
+            .find(word)
+            .unwrap_or_else(|| panic!("{word}: {}", plan.stdout))
+    };
     assert!(place(ACCEPT_RA) < place(FORWARDING), "{}", plan.stdout);
     net.converge();
 
     assert_eq!(net.host.sysctl(ACCEPT_RA), "2");
-    assert!(route().contains("proto ra"), "the default route should stay: {}", route());
+    assert!(
+        route().contains("proto ra"),
+        "the default route should stay: {}",
+        route()
+    );
     net.host.run("ip -6 route flush proto ra");
     advertise(&router);
-    wait_until("the default route comes again", || route().contains("proto ra"));
+    wait_until("the default route comes again", || {
+        route().contains("proto ra")
+    });
     net.ciliate("plan", 0);
     net.down();
-    assert_eq!(net.host.sysctl(ACCEPT_RA), "1", "the original value should be back");
-    assert_eq!(net.host.sysctl(FORWARDING), "0", "the original value should be back");
-    assert!(route().contains("proto ra"), "the default route should stay: {}", route());
+    assert_eq!(
+        net.host.sysctl(ACCEPT_RA),
+        "1",
+        "the original value should be back"
+    );
+    assert_eq!(
+        net.host.sysctl(FORWARDING),
+        "0",
+        "the original value should be back"
+    );
+    assert!(
+        route().contains("proto ra"),
+        "the default route should stay: {}",
+        route()
+    );
 }
 
 /// Sends one advertisement of a router that lives for half an hour (RFC 4861 §4.2).
@@ -98,7 +133,14 @@ fn advertise(router: &Namespace) {
     let all_nodes = "ff02::1".parse().expect("an address");
     let own: std::net::IpAddr = "fe80::1".parse().expect("an address");
     let message = Transport::icmp(Family::V6, 134, 0, &body);
-    let frame = Frame::to_address(&A, all_nodes, message).source(own).hop_limit(255);
+    let frame = Frame::to_address(&A, all_nodes, message)
+        .source(own)
+        .hop_limit(255);
     let wire = Wire::open(router, "port0");
-    wire.send(&frame.from_mac([2, 0, 0, 0, 0, 0x99]).to_mac([0x33, 0x33, 0, 0, 0, 1]).bytes());
+    wire.send(
+        &frame
+            .from_mac([2, 0, 0, 0, 0, 0x99])
+            .to_mac([0x33, 0x33, 0, 0, 0, 1])
+            .bytes(),
+    );
 }

@@ -15,7 +15,12 @@ fn wrong_command_lines_end_with_64() {
     let net = OneNode::prepared();
     let other = net.machine.write("other.toml", FILE);
 
-    for line in ["", "applause", "apply --no-such-flag", "--log-level loud status"] {
+    for line in [
+        "",
+        "applause",
+        "apply --no-such-flag",
+        "--log-level loud status",
+    ] {
         agent::expect(&net.host, line, 64);
     }
     let two = format!("--config {} plan {}", other.display(), net.file.display());
@@ -26,9 +31,18 @@ fn wrong_command_lines_end_with_64() {
 fn verbs_without_a_node_end_with_69() {
     let net = OneNode::prepared();
 
-    for line in ["status", "flows", "down", "--node edge-1 status", "--json status"] {
+    for line in [
+        "status",
+        "flows",
+        "down",
+        "--node edge-1 status",
+        "--json status",
+    ] {
         let outcome = agent::expect(&net.host, line, 69);
-        assert!(outcome.stderr.contains("ciliate apply"), "should say what to do: {outcome:#?}");
+        assert!(
+            outcome.stderr.contains("ciliate apply"),
+            "should say what to do: {outcome:#?}"
+        );
     }
 }
 
@@ -46,23 +60,38 @@ fn callers_without_privilege_end_with_77() {
         expect_not_privileged(&net, &program, line);
     }
     let mut check = Command::new(&program);
-    let outcome = net.host.execute(check.args(["check", &file]).uid(NOBODY).gid(NOBODY));
-    assert_eq!(outcome.code, Some(0), "check needs no privilege: {outcome:#?}");
+    let outcome = net
+        .host
+        .execute(check.args(["check", &file]).uid(NOBODY).gid(NOBODY));
+    assert_eq!(
+        outcome.code,
+        Some(0),
+        "check needs no privilege: {outcome:#?}"
+    );
 }
 
 #[test]
 fn missing_and_wrong_files_end_with_78() {
     let net = OneNode::prepared();
     let missing = net.machine.folder.join("missing.toml");
-    let wrong = net.machine.write("wrong.toml", "[[node]]\nnmae = \"edge\"\n");
+    let wrong = net
+        .machine
+        .write("wrong.toml", "[[node]]\nnmae = \"edge\"\n");
 
     for verb in ["check", "plan", "apply", "lab up", "lab down"] {
         for file in [&missing, &wrong] {
             agent::expect(&net.host, &format!("{verb} {}", file.display()), 78);
         }
     }
-    agent::expect(&net.host, &format!("--node nobody apply {}", net.file.display()), 78);
-    assert!(!fs::exists("/run/ciliate").expect("look for a folder"), "nothing should be made");
+    agent::expect(
+        &net.host,
+        &format!("--node nobody apply {}", net.file.display()),
+        78,
+    );
+    assert!(
+        !fs::exists("/run/ciliate").expect("look for a folder"),
+        "nothing should be made"
+    );
 }
 
 #[test]
@@ -94,11 +123,21 @@ fn status_in_json_has_the_promised_fields() {
     assert!(status["policy"]["enforcement"].is_string(), "{status:#}");
     assert!(status["drift"]["repairs"].is_u64() && status["drift"].get("last").is_some());
     assert!(status["drops"].is_object(), "{status:#}");
-    let web = &list(&status, "endpoints").iter().find(|one| one["name"] == "web").expect("web is there").clone();
+    let web = &list(&status, "endpoints")
+        .iter()
+        .find(|one| one["name"] == "web")
+        .expect("web is there")
+        .clone();
     assert_eq!(web["state"], "ready");
     assert_eq!(web["ifindex"], net.host.ifindex("lxcweb"));
-    assert_eq!(web["addresses"], serde_json::json!(["10.0.1.10", "fd00:1::10"]));
-    assert!(web["id"].as_u64() >= Some(2) && web["identity"].as_u64() >= Some(256), "{web:#}");
+    assert_eq!(
+        web["addresses"],
+        serde_json::json!(["10.0.1.10", "fd00:1::10"])
+    );
+    assert!(
+        web["id"].as_u64() >= Some(2) && web["identity"].as_u64() >= Some(256),
+        "{web:#}"
+    );
     for map in list(&status, "maps") {
         for field in ["entries", "max_entries", "bytes"] {
             assert!(map[field].is_u64(), "{field} of {map:#}");
@@ -109,7 +148,12 @@ fn status_in_json_has_the_promised_fields() {
         let kind = device["tc"]["kind"].as_str().unwrap_or_default();
         assert!(["tcx", "clsact"].contains(&kind), "{device:#}");
     }
-    assert!(list(&status, "maps").iter().any(|map| map["name"] == "FLOWS4"), "{status:#}");
+    assert!(
+        list(&status, "maps")
+            .iter()
+            .any(|map| map["name"] == "FLOWS4"),
+        "{status:#}"
+    );
 }
 
 #[test]
@@ -118,18 +162,28 @@ fn status_names_what_is_missing() {
 
     net.host.run("tc filter del dev lxcweb ingress");
     let status = net.status();
-    let web = list(&status, "endpoints").iter().find(|one| one["name"] == "web");
+    let web = list(&status, "endpoints")
+        .iter()
+        .find(|one| one["name"] == "web");
     assert_eq!(web.expect("web is there")["state"], "program missing");
 }
 
 fn expect_not_privileged(net: &OneNode, program: &std::path::Path, line: &str) {
     let mut command = Command::new(program);
-    let outcome = net.host.execute(command.args(line.split(' ')).uid(NOBODY).gid(NOBODY));
-    assert_eq!(outcome.code, Some(77), "`{line}` should be refused: {outcome:#?}");
+    let outcome = net
+        .host
+        .execute(command.args(line.split(' ')).uid(NOBODY).gid(NOBODY));
+    assert_eq!(
+        outcome.code,
+        Some(77),
+        "`{line}` should be refused: {outcome:#?}"
+    );
 }
 
 fn list<'a>(status: &'a Value, field: &str) -> &'a [Value] {
-    let list = status[field].as_array().unwrap_or_else(|| panic!("{field} should be a list"));
+    let list = status[field]
+        .as_array()
+        .unwrap_or_else(|| panic!("{field} should be a list"));
     assert!(!list.is_empty(), "{field} should not be empty");
     list
 }

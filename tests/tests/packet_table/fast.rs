@@ -18,7 +18,11 @@ pub(crate) fn rows() -> Vec<Row> {
             ("echo reply", Transport::echo(family, true, 7)),
         ];
         for (name, transport) in transports {
-            rows.push(between(family, name, Frame::new(&A, &B, family, transport)));
+            rows.push(between(
+                family,
+                name,
+                &Frame::new(&A, &B, family, transport),
+            ));
         }
         rows.extend(with_the_stack(family));
         rows.extend(refused(family));
@@ -26,7 +30,7 @@ pub(crate) fn rows() -> Vec<Row> {
     rows
 }
 
-fn between(family: Family, name: &str, frame: Frame) -> Row {
+fn between(family: Family, name: &str, frame: &Frame) -> Row {
     Row::from_container(
         format!("{family:?}: {name} of a known flow"),
         &A,
@@ -36,7 +40,7 @@ fn between(family: Family, name: &str, frame: Frame) -> Row {
         state.flow(frame.tuple(), A.flow_to(&B));
     })
     .routed_to(&B)
-    .then(|state| count(state, &frame))
+    .then(|state| count(state, frame))
 }
 
 fn with_the_stack(family: Family) -> Vec<Row> {

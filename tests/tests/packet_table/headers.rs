@@ -155,6 +155,8 @@ fn ends(family: Family) -> Vec<Row> {
         }),
         invalid("frame without the last byte", last_but_one),
         invalid("frame that ends with the IP header", ip_len),
+        invalid("frame that ends within the IP header", ip_len - 1).on_the_host_only(),
+        invalid("frame that ends with the Ethernet header", 0).on_the_host_only(),
     ]
 }
 

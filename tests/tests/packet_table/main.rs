@@ -1,6 +1,6 @@
 //! The packet tables: what the node knows and which packet comes, what becomes of both.
 //!
-//! Each row runs on the host and in the kernel, by BPF_PROG_TEST_RUN; verdict, bytes, tables and
+//! Each row runs on the host and in the kernel, by `BPF_PROG_TEST_RUN`; verdict, bytes, tables and
 //! counted drops must be as the row says in both. Needs root.
 
 mod admission;
@@ -54,72 +54,72 @@ fn count(state: &mut Snapshot, frame: &Frame) {
 
 #[test]
 fn first_packets_wait_and_answers_enter_the_table() {
-    run(admission::rows());
+    run(&admission::rows());
 }
 
 #[test]
 fn packets_of_known_flows_take_the_fast_path() {
-    run(fast::rows());
+    run(&fast::rows());
 }
 
 #[test]
 fn tcp_flags_move_connections_along() {
-    run(tcp::rows());
+    run(&tcp::rows());
 }
 
 #[test]
 fn packets_that_cannot_be_routed_go_to_the_stack() {
-    run(way::rows());
+    run(&way::rows());
 }
 
 #[test]
 fn arp_is_answered_and_forgeries_are_dropped() {
-    run(arp::rows());
+    run(&arp::rows());
 }
 
 #[test]
 fn neighbour_messages_are_answered_and_forgeries_are_dropped() {
-    run(neighbours::rows());
+    run(&neighbours::rows());
 }
 
 #[test]
 fn endpoints_speak_as_themselves_only() {
-    run(sources::rows());
+    run(&sources::rows());
 }
 
 #[test]
 fn packets_of_and_for_the_stack_pass() {
-    run(stack::rows());
+    run(&stack::rows());
 }
 
 #[test]
 fn icmp_errors_are_believed_only_if_related() {
-    run(errors::rows());
+    run(&errors::rows());
 }
 
 #[test]
 fn ipv6_extension_headers_are_followed() {
-    run(extensions::rows());
+    run(&extensions::rows());
 }
 
 #[test]
 fn fragments_follow_their_first() {
-    run(fragments::rows());
+    run(&fragments::rows());
 }
 
 #[test]
 fn malformed_headers_are_dropped() {
-    run(headers::rows());
+    run(&headers::rows());
 }
 
 #[test]
 fn protocols_have_flows_by_ports_or_by_address() {
-    run(protocols::rows());
+    run(&protocols::rows());
 }
 
 #[test]
 fn nothing_is_forwarded_by_a_node_that_is_not_ready() {
-    run(readiness::rows());
+    run(&readiness::rows());
 }
 
 #[test]
@@ -143,7 +143,7 @@ fn rows_have_names_of_their_own_and_are_many() {
     let all: Vec<&str> = tables.iter().flat_map(|rows| names(rows)).collect();
     let distinct: BTreeSet<&str> = all.iter().copied().collect();
 
-    println!("{} rows", all.len());
+    eprintln!("{} rows", all.len());
     assert_eq!(distinct.len(), all.len(), "each row has a name of its own");
     assert!(
         all.len() >= 70,

@@ -1,4 +1,4 @@
-//! Neighbour discovery (RFC 4861) and what else endpoints say to their link in ICMPv6.
+//! Neighbour discovery (RFC 4861) and what else endpoints say to their link in `ICMPv6`.
 
 use std::net::Ipv6Addr;
 

@@ -23,9 +23,6 @@ use crate::{build, process, workspace};
 
 pub(crate) const LAB_FILE: &str = "config-examples/lab.toml";
 
-/// `plan` ends so when there is something to do.
-const EXIT_CHANGES: i32 = 2;
-
 pub(crate) fn run() -> Result<()> {
     let start = Instant::now();
     setup::run(Group::Demo)?;
@@ -87,10 +84,10 @@ struct Agent {
 
 impl Agent {
     fn speak(&self, lab: &Lab) -> Result<()> {
-        self.begin("What will be done")?;
-        self.plan(&lab.node)?;
-        self.begin("The lab comes up")?;
+        self.begin("The lab comes up: the plan of each node, step by step")?;
         self.run(&["lab", "up"], true)?;
+        self.begin("A second plan has nothing to do")?;
+        self.run(&["--node", &lab.node, "plan"], true)?;
         let (one, other) = lab.first_two()?;
         let before = self.status(&lab.node)?;
 
@@ -144,22 +141,6 @@ impl Agent {
         };
         println!("$ ciliate {}", typed.join(" "));
         process::run(&mut command)
-    }
-
-    fn plan(&self, node: &str) -> Result<()> {
-        println!("$ ciliate --node {node} plan {}", self.file.display());
-        let mut command = privileged(&self.binary);
-        command
-            .args(["--node", node, "plan"])
-            .arg(&self.file)
-            .current_dir(workspace::root());
-        let status = command
-            .status()
-            .with_context(|| format!("run `{}`", process::describe(&command)))?;
-        if !matches!(status.code(), Some(0 | EXIT_CHANGES)) {
-            bail!("run `{}`: {status}", process::describe(&command));
-        }
-        Ok(())
     }
 
     fn status(&self, node: &str) -> Result<lab::Status> {
