@@ -6,8 +6,10 @@
 
 use std::fs;
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use aya_obj::generated::bpf_attach_type;
 
@@ -16,6 +18,10 @@ use super::{Error, sys};
 use crate::host::clsact;
 use crate::host::netlink::Netlink;
 use crate::plan::object::{AttachKind, Hook, Link, Program};
+
+/// How long the kernel may take to detach the program of a removed link: a grace period of RCU
+/// and the work before it.
+const DETACHED_WITHIN: Duration = Duration::from_secs(2);
 
 /// Is what was found on a hook.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,8 +97,8 @@ pub fn set(
         Hook::Ingress => bpf_attach_type::BPF_TCX_INGRESS,
         Hook::Egress => bpf_attach_type::BPF_TCX_EGRESS,
     };
-    let link = sys::create_tcx_link(program.as_fd(), ifindex, direction)
-        .map_err(Error::at("attach", &pin))?;
+    let link =
+        create_link(program.as_fd(), ifindex, direction).map_err(Error::at("attach", &pin))?;
     sys::pin(link.as_fd(), &pin).map_err(Error::at("pin link", &pin))
 }
 
@@ -113,7 +119,27 @@ pub fn unset(
     }
 }
 
-fn open_link(pin: &Path) -> Result<Option<std::os::fd::OwnedFd>, Error> {
+/// Attaches a program. The kernel detaches the program of a link whose pin was removed some time
+/// later, in a work queue; until then it refuses to attach the same one a second time.
+fn create_link(
+    program: BorrowedFd<'_>,
+    ifindex: u32,
+    hook: bpf_attach_type,
+) -> io::Result<OwnedFd> {
+    let deadline = Instant::now() + DETACHED_WITHIN;
+    loop {
+        match sys::create_tcx_link(program, ifindex, hook) {
+            Err(error)
+                if error.kind() == io::ErrorKind::AlreadyExists && Instant::now() < deadline =>
+            {
+                thread::sleep(Duration::from_millis(1));
+            }
+            other => return other,
+        }
+    }
+}
+
+fn open_link(pin: &Path) -> Result<Option<OwnedFd>, Error> {
     match sys::open_pin(pin) {
         Ok(link) => Ok(Some(link)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),

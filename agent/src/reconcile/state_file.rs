@@ -162,11 +162,13 @@ impl StateFile {
     /// # Errors
     /// If the file is there and cannot be removed.
     pub fn remove(self) -> Result<(), FileError> {
-        match fs::remove_file(&self.path) {
-            Err(error) if error.kind() != ErrorKind::NotFound => {
-                return Err(FileError::at("remove state", &self.path)(error));
+        for path in [&self.path, &temporary(&self.path)] {
+            match fs::remove_file(path) {
+                Err(error) if error.kind() != ErrorKind::NotFound => {
+                    return Err(FileError::at("remove state", path)(error));
+                }
+                _ => {}
             }
-            _ => {}
         }
         for directory in self.path.ancestors().skip(1).take(2) {
             // Another node or another file may be there: then the directory stays.
@@ -202,10 +204,15 @@ fn save(path: &Path, content: &Content) -> Result<(), FileError> {
         fs::create_dir_all(directory).map_err(FileError::at("create directory", directory))?;
     }
     let text = serde_json::to_vec_pretty(content).expect("the state is plain data");
-    let temporary = path.with_extension("json.tmp");
+    let temporary = temporary(path);
     // Not forced to a disk: what it tells of ends with the machine.
     fs::write(&temporary, text).map_err(FileError::at("write state", &temporary))?;
     fs::rename(&temporary, path).map_err(FileError::at("replace state", path))
+}
+
+/// Returns where a new content is written first; a killed run leaves it there.
+fn temporary(path: &Path) -> PathBuf {
+    path.with_extension("json.tmp")
 }
 
 #[cfg(test)]
@@ -275,6 +282,19 @@ mod tests {
             !state_dir.exists(),
             "the last node should take the common directory along"
         );
+    }
+
+    #[test]
+    fn half_written_file_of_a_killed_run_is_removed_with_the_other() {
+        let directory = tempfile::tempdir().unwrap();
+        let node = directory.path().join("ciliate/edge-1");
+        let mut file = StateFile::load(&node).unwrap();
+        file.record_sysctl(FORWARDING, "0").unwrap();
+        fs::write(node.join("state.json.tmp"), "{").unwrap();
+
+        file.remove().unwrap();
+
+        assert!(!node.exists(), "nothing should be left");
     }
 
     #[test]

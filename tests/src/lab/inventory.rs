@@ -34,7 +34,9 @@ impl Inventory {
         let mut found = Self::default();
         for (name, place) in places {
             for question in QUESTIONS {
-                found.add(&format!("{name}: {question}"), &place.run(question));
+                for line in place.run(question).lines() {
+                    found.add(&format!("{name}: {question}"), &without_carrier(line));
+                }
             }
             found.add(&format!("{name}: nft"), &ruleset(place));
             for line in place.run("ip -br link show").lines() {
@@ -114,6 +116,15 @@ impl Inventory {
             }
         }
     }
+}
+
+/// Leaves out whether there is a carrier, which the kernel notes some time after a link is up.
+fn without_carrier(line: &str) -> String {
+    let mut words: Vec<&str> = line.split(' ').collect();
+    if let Some(state) = words.iter().position(|word| *word == "state") {
+        words.drain(state..words.len().min(state + 2));
+    }
+    words.join(" ").replace("NO-CARRIER,", "")
 }
 
 /// Returns the nftables ruleset, or nothing where there is no `nft`.

@@ -4,25 +4,32 @@
 //! end the receiver must have seen every number that was sent, each once.
 
 use std::collections::BTreeSet;
+use std::io::{Error, ErrorKind};
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
+
+use nix::sys::socket::setsockopt;
+use nix::sys::socket::sockopt::RcvBufForce;
 
 use super::namespace::Namespace;
 use super::{PATIENCE, wait_until};
 
 const PORT: u16 = 7_000;
 const PAUSE: Duration = Duration::from_micros(500);
+/// Stands for the end of the stream.
+const END: u64 = u64::MAX;
+const QUEUE_LEN: usize = 32 << 20;
 /// Datagrams that show that the stream flows.
 const STARTED: u64 = 20;
 
 /// Is a stream on its way.
 pub struct Stream {
     is_over: Arc<AtomicBool>,
-    sender: JoinHandle<u64>,
-    receiver: JoinHandle<BTreeSet<u64>>,
+    sender: JoinHandle<(u64, Option<Error>)>,
+    receiver: JoinHandle<(BTreeSet<u64>, Option<Error>)>,
 }
 
 impl Stream {
@@ -39,7 +46,7 @@ impl Stream {
         };
         let from = from.inside(|| UdpSocket::bind((any, 0))).expect("bind");
         let is_over = Arc::new(AtomicBool::new(false));
-        let seen = Arc::new(std::sync::atomic::AtomicU64::new(0));
+        let seen = Arc::new(AtomicU64::new(0));
         let sender = thread::spawn({
             let is_over = Arc::clone(&is_over);
             move || send(&from, target, &is_over)
@@ -61,45 +68,51 @@ impl Stream {
     /// Ends the stream; every number must have arrived.
     pub fn expect_complete(self) {
         self.is_over.store(true, Ordering::Relaxed);
-        let sent = self.sender.join().expect("the sender ends");
-        let received = self.receiver.join().expect("the receiver ends");
+        let (sent, error) = self.sender.join().expect("the sender ends");
+        let (received, failure) = self.receiver.join().expect("the receiver ends");
         let missing: Vec<u64> = (0..sent)
             .filter(|number| !received.contains(number))
             .collect();
         assert!(
             missing.is_empty(),
-            "of {sent} datagrams these should not be missing: {missing:?}"
+            "of {sent} datagrams these should not be missing: {missing:?}; sending: {error:?}; receiving: {failure:?}"
         );
     }
 }
 
-/// Sends numbers until it is over, then the mark of the end; returns how many.
-fn send(socket: &UdpSocket, target: SocketAddr, is_over: &AtomicBool) -> u64 {
+/// Sends numbers until it is over, then the mark of the end; returns how many, and the last error.
+fn send(socket: &UdpSocket, target: SocketAddr, is_over: &AtomicBool) -> (u64, Option<Error>) {
     let mut number = 0_u64;
+    let mut last = None;
     while !is_over.load(Ordering::Relaxed) {
         // What cannot be sent is missing at the far side.
-        let _ = socket.send_to(&number.to_be_bytes(), target);
+        last = socket.send_to(&number.to_be_bytes(), target).err().or(last);
         number += 1;
         thread::sleep(PAUSE);
     }
-    let _ = socket.send_to(&u64::MAX.to_be_bytes(), target);
-    number
+    last = socket.send_to(&END.to_be_bytes(), target).err().or(last);
+    (number, last)
 }
 
-/// Receives numbers until the mark of the end.
-fn receive(socket: &UdpSocket, seen: &std::sync::atomic::AtomicU64) -> BTreeSet<u64> {
+/// Receives numbers until the mark of the end, or until none comes; returns the error then.
+fn receive(socket: &UdpSocket, seen: &AtomicU64) -> (BTreeSet<u64>, Option<Error>) {
     socket
         .set_read_timeout(Some(PATIENCE))
         .expect("a socket has a timeout");
+    // A receiver that does not get a processor for a while must not lose what arrived.
+    setsockopt(socket, RcvBufForce, &QUEUE_LEN).expect("enlarge the queue");
     let mut numbers = BTreeSet::new();
     let mut bytes = [0; 8];
-    while socket.recv(&mut bytes).is_ok() {
-        let number = u64::from_be_bytes(bytes);
-        if number == u64::MAX {
-            break;
+    loop {
+        match socket.recv(&mut bytes) {
+            Ok(_) if bytes == END.to_be_bytes() => return (numbers, None),
+            Ok(_) => {
+                numbers.insert(u64::from_be_bytes(bytes));
+                seen.fetch_add(1, Ordering::Relaxed);
+            }
+            // A wait with a timeout is not resumed after the process was stopped (signal(7)).
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return (numbers, Some(error)),
         }
-        numbers.insert(number);
-        seen.fetch_add(1, Ordering::Relaxed);
     }
-    numbers
 }

@@ -1,5 +1,6 @@
 //! Editing the file changes what the edit is about, and nothing else.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::os::fd::AsRawFd;
 use std::path::Path;
@@ -83,7 +84,7 @@ fn endpoint_that_needs_larger_tables_loses_no_packet_of_others() {
     let mut text = FILE.to_owned();
     for number in 0..14 {
         Namespace::add(&format!("more{number}"));
-        text += &format!("\n[[endpoint]]\nname = \"more{number}\"\n");
+        write!(text, "\n[[endpoint]]\nname = \"more{number}\"\n").expect("a text grows");
     }
 
     net.write(&text);

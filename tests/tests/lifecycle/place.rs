@@ -72,12 +72,7 @@ fn endpoint_of_a_process_that_is_gone_is_named() {
 #[test]
 fn node_with_ipv4_alone_leaves_ipv6_as_it_is() {
     let net = OneNode::prepared();
-    let text: String = FILE
-        .lines()
-        .filter(|line| !line.contains("ipv6"))
-        .map(|line| format!("{line}\n"))
-        .collect();
-    net.write(&text);
+    net.write(&without("ipv6"));
 
     net.apply();
 
@@ -92,12 +87,7 @@ fn node_with_ipv4_alone_leaves_ipv6_as_it_is() {
 #[test]
 fn node_with_ipv6_alone_leaves_ipv4_as_it_is() {
     let net = OneNode::prepared();
-    let text: String = FILE
-        .lines()
-        .filter(|line| !line.contains("ipv4"))
-        .map(|line| format!("{line}\n"))
-        .collect();
-    net.write(&text);
+    net.write(&without("ipv4"));
 
     net.apply();
 
@@ -107,6 +97,12 @@ fn node_with_ipv6_alone_leaves_ipv4_as_it_is() {
     ping(&net.web, net.address("host", Family::V6));
     assert_eq!(net.host.sysctl("net/ipv4/conf/all/forwarding"), "0");
     assert!(!net.host.run("ip -4 route show").contains("cilium_host"));
+}
+
+/// Returns the file without the lines of a family.
+fn without(family: &str) -> String {
+    let lines = FILE.lines().filter(|line| !line.contains(family));
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 #[test]

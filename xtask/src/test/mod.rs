@@ -59,7 +59,11 @@ const STAGES: [Stage; 9] = [
     },
 ];
 
-const LATER_STAGES: [Stage; 2] = [
+const LATER_STAGES: [Stage; 3] = [
+    Stage {
+        name: "two hundred labs",
+        run: stage::labs,
+    },
     Stage {
         name: "licences",
         run: stage::licences,

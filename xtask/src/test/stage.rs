@@ -30,6 +30,10 @@ const PRIVILEGED_TESTS: [(&str, &str); 1] = [("agent", "host")];
 /// Tells test programs where the agent's static binary is.
 const BINARY_VARIABLE: &str = "CILIATE_BINARY";
 
+/// The test of labs that come and go, by its program and name, and what tells it how often.
+const LAB_TEST: (&str, &str) = ("coexist", "labs_come_and_go_without_a_trace");
+const LAB_ROUNDS: (&str, &str) = ("CILIATE_LAB_ROUNDS", "200");
+
 fn cargo(arguments: &[&str]) -> Result<()> {
     process::run(builds::cargo().args(arguments))
 }
@@ -96,18 +100,37 @@ pub(super) fn unit(tally: &mut Tally) -> Result<()> {
 
 /// Runs as root, each as cargo would: in its package's folder.
 pub(super) fn privileged(tally: &mut Tally) -> Result<()> {
-    let binary = builds::static_binary()?;
     for test in builds::tests()?.iter().filter(|test| needs_root(test)) {
-        println!("-- {} ({})", test.name, package(test));
-        let variables = [
-            (BINARY_VARIABLE, binary.display().to_string()),
-            ("CARGO_MANIFEST_DIR", test.folder.display().to_string()),
-            ("PATH", env::var("PATH").context("read $PATH")?),
-            ("RUST_BACKTRACE", "1".to_owned()),
-        ];
-        tally.count(privileged_with(&variables, &test.path).current_dir(&test.folder))?;
+        run_as_root(test, &[], &[], tally)?;
     }
     Ok(())
+}
+
+/// Lets a lab come and go two hundred times; the stage above does it less often.
+pub(super) fn labs(tally: &mut Tally) -> Result<()> {
+    let tests = builds::tests()?;
+    let test = tests.iter().find(|test| test.name == LAB_TEST.0);
+    let test = test.with_context(|| format!("find the test {}", LAB_TEST.0))?;
+    run_as_root(test, &[LAB_TEST.1], &[LAB_ROUNDS], tally)
+}
+
+fn run_as_root(
+    test: &Executable,
+    arguments: &[&str],
+    more: &[(&str, &str)],
+    tally: &mut Tally,
+) -> Result<()> {
+    println!("-- {} ({})", test.name, package(test));
+    let binary = builds::static_binary()?;
+    let mut variables = vec![
+        (BINARY_VARIABLE, binary.display().to_string()),
+        ("CARGO_MANIFEST_DIR", test.folder.display().to_string()),
+        ("PATH", env::var("PATH").context("read $PATH")?),
+        ("RUST_BACKTRACE", "1".to_owned()),
+    ];
+    variables.extend(more.iter().map(|(key, value)| (*key, (*value).to_owned())));
+    let mut command = privileged_with(&variables, &test.path);
+    tally.count(command.args(arguments).current_dir(&test.folder))
 }
 
 fn needs_root(test: &Executable) -> bool {
