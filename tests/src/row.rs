@@ -201,7 +201,7 @@ impl Row {
             &self.then,
         );
         if is_too_old {
-            println!("{}: host only: older than this machine's uptime", self.name);
+            eprintln!("{}: host only: older than this machine's uptime", self.name);
         }
         if self.place == Place::Host || is_too_old {
             return complaints;
