@@ -4,6 +4,8 @@
 //! bytes of the wire, everything else is in the machine's order. A change of layout raises
 //! [`SCHEMA`], which is part of the pin path, so that an agent never reads another layout.
 
+use core::fmt;
+
 pub use crate::address::{Addr4, Addr6};
 use crate::packet::{MacPair, proto};
 
@@ -33,51 +35,42 @@ pub const CALLS: u32 = 3;
 /// Echoes of ICMP carry their identifier as both ports and their type as `tag`, so that a
 /// request and the reply to it are the two directions of one connection. Protocols without
 /// ports have 0 there.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(C)]
 pub struct FlowKey<A> {
     src: A,
     dst: A,
-    src_port: u16,
-    dst_port: u16,
-    proto: u8,
-    tag: u8,
-    pad: u16,
+    /// From the lowest bits up: source port, destination port, protocol, tag, 16 bits 0. It is
+    /// written as one word because it is read as words right afterwards, by the hash: a load
+    /// that spans several narrow stores waits until they have left the store buffer.
+    rest: u64,
 }
 
 impl<A: Copy> FlowKey<A> {
     /// Makes a key; ports in the order of the wire.
     #[inline(always)]
     pub const fn new(src: A, dst: A, proto: u8, ports: [u16; 2], tag: u8) -> Self {
-        let [src_port, dst_port] = ports;
+        let ports = ports[0] as u64 | (ports[1] as u64) << 16;
         Self {
             src,
             dst,
-            src_port,
-            dst_port,
-            proto,
-            tag,
-            pad: 0,
+            rest: ports | (proto as u64) << 32 | (tag as u64) << 40,
         }
     }
 
     /// Returns the key of the opposite direction.
     #[inline(always)]
+    #[must_use]
     pub const fn reversed(self) -> Self {
-        let tag = match (self.proto, self.tag) {
+        let tag = match (self.proto(), self.tag()) {
             (proto::ICMP, 8) => 0,
             (proto::ICMP, 0) => 8,
             (proto::ICMP6, 128) => 129,
             (proto::ICMP6, 129) => 128,
             (_, tag) => tag,
         };
-        Self::new(
-            self.dst,
-            self.src,
-            self.proto,
-            [self.dst_port, self.src_port],
-            tag,
-        )
+        let [src_port, dst_port] = self.ports();
+        Self::new(self.dst, self.src, self.proto(), [dst_port, src_port], tag)
     }
 
     #[inline(always)]
@@ -89,35 +82,55 @@ impl<A: Copy> FlowKey<A> {
     pub const fn dst(&self) -> A {
         self.dst
     }
+}
 
+impl<A> FlowKey<A> {
     #[inline(always)]
     pub const fn proto(&self) -> u8 {
-        self.proto
+        (self.rest >> 32) as u8
     }
 
     /// Returns the source port, or the identifier of an echo.
     pub const fn src_port(&self) -> u16 {
-        u16::from_be(self.src_port)
+        u16::from_be(self.ports()[0])
     }
 
     /// Returns the destination port, or the identifier of an echo.
     pub const fn dst_port(&self) -> u16 {
-        u16::from_be(self.dst_port)
+        u16::from_be(self.ports()[1])
     }
 
     /// Returns what the later fragments of a datagram of this flow cannot say themselves.
     #[inline(always)]
     pub const fn fragment_ports(&self) -> FragmentPorts {
         FragmentPorts {
-            ports: [self.src_port, self.dst_port],
-            tag: self.tag,
+            ports: self.ports(),
+            tag: self.tag(),
             pad: [0; 3],
         }
     }
 
     /// Returns the type of an echo, 1 for other messages of ICMP, 0 for everything else.
+    #[inline(always)]
     pub const fn tag(&self) -> u8 {
-        self.tag
+        (self.rest >> 40) as u8
+    }
+
+    #[inline(always)]
+    const fn ports(&self) -> [u16; 2] {
+        [self.rest as u16, (self.rest >> 16) as u16]
+    }
+}
+
+impl<A: fmt::Debug> fmt::Debug for FlowKey<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FlowKey")
+            .field("src", &self.src)
+            .field("dst", &self.dst)
+            .field("ports", &[self.src_port(), self.dst_port()])
+            .field("proto", &self.proto())
+            .field("tag", &self.tag())
+            .finish_non_exhaustive()
     }
 }
 

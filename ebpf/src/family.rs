@@ -60,10 +60,7 @@ pub fn parse<A: Address, P: Packet>(
     quoted: bool,
     header: &mut Header<A>,
 ) -> Option<DropReason> {
-    match A::parse(packet, offset, quoted, header) {
-        Ok(()) => None,
-        Err(reason) => Some(reason),
-    }
+    A::parse(packet, offset, quoted, header).err()
 }
 
 /// Is an address, and thereby the family of a packet.
@@ -93,7 +90,7 @@ pub trait Address: Copy + Eq {
         work: &mut Work<Self>,
     ) -> Option<DropReason>;
 
-    /// Takes one from the hop limit of a packet.
+    /// Takes one from the hop limit of a packet; it must not be 0.
     #[must_use]
     fn age<P: Packet>(packet: &mut P) -> bool;
 

@@ -104,7 +104,7 @@ impl KeyHash for crate::abi::Addr6 {
     }
 }
 
-/// Is the finaliser of MurmurHash3: each bit of the input reaches each bit of the output.
+/// Is the finaliser of `MurmurHash3`: each bit of the input reaches each bit of the output.
 #[inline(always)]
 const fn mix(mut word: u64) -> u64 {
     word ^= word >> 33;

@@ -19,10 +19,7 @@ pub fn identify<A: Address, P: Packet, T: Tables<A>>(
     tables: &T,
     work: &mut Work<A>,
 ) -> Option<DropReason> {
-    match try_identify(packet, tables, work) {
-        Ok(()) => None,
-        Err(reason) => Some(reason),
-    }
+    try_identify(packet, tables, work).err()
 }
 
 #[inline(always)]

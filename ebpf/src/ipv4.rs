@@ -13,10 +13,10 @@ use crate::transport;
 use crate::verdict::DropReason;
 use crate::work::Work;
 
-/// Where the hop limit, and behind it the protocol, stand.
+/// Where the hop limit stands, and behind it the protocol and the header checksum.
 const TTL_OFFSET: usize = ETH_LEN + 8;
-/// Where the header checksum stands.
-const CHECK_OFFSET: usize = ETH_LEN + 10;
+/// One hop, in the word that holds hop limit and protocol.
+const ONE_HOP: u16 = 0x0100_u16.to_be();
 /// The bits of the fragment field that say "more follow" or "not the first".
 const FRAGMENTED: u16 = 0x3fff_u16.to_be();
 const MORE_FRAGMENTS: u16 = 0x2000;
@@ -90,16 +90,15 @@ impl Address for Addr4 {
 
     #[inline(always)]
     fn age<P: Packet>(packet: &mut P) -> bool {
-        let Some(old) = packet.load::<u16>(TTL_OFFSET) else {
+        let Some(word) = packet.load::<u32>(TTL_OFFSET) else {
             return false;
         };
-        let Some(check) = packet.load::<u16>(CHECK_OFFSET) else {
-            return false;
-        };
-        let new = u16::from_be(old).wrapping_sub(0x0100).to_be();
+        let [ttl, protocol, a, b] = word.to_ne_bytes();
+        let check = checksum::update(u16::from_ne_bytes([a, b]), ONE_HOP, 0);
+        let [a, b] = check.to_ne_bytes();
+        let aged = u32::from_ne_bytes([ttl.wrapping_sub(1), protocol, a, b]);
         // The sum over the whole packet stays as it is: the two changes cancel out.
-        packet.store(TTL_OFFSET, new)
-            && packet.store(CHECK_OFFSET, checksum::update(check, old, new))
+        packet.store(TTL_OFFSET, aged)
     }
 
     #[inline(always)]
@@ -129,5 +128,40 @@ const fn part(fragment: u16) -> Part {
         Part::First
     } else {
         Part::Whole
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Address, TTL_OFFSET};
+    use crate::abi::Addr4;
+    use crate::checksum;
+    use crate::model::ModelPacket;
+    use crate::packet::Packet;
+
+    const CHECK_OFFSET: usize = TTL_OFFSET + 2;
+
+    #[test]
+    fn one_hop_less_updates_the_checksum_as_rfc_1624_says() {
+        for ttl in 1..=u8::MAX {
+            for check in [
+                0, 1, 0x00ff, 0x0100, 0x7fff, 0xfeff, 0xff00, 0xfffe, 0xffff_u16,
+            ] {
+                let mut packet = ModelPacket {
+                    bytes: vec![0; 34],
+                    ..ModelPacket::default()
+                };
+                let [old, new] = [ttl, ttl - 1].map(|ttl| u16::from_ne_bytes([ttl, 6]));
+                let check = check.to_be();
+                let written = packet.store(TTL_OFFSET, old) && packet.store(CHECK_OFFSET, check);
+
+                let aged = written && Addr4::age(&mut packet);
+
+                assert!(aged, "the header is there");
+                assert_eq!(packet.load(TTL_OFFSET), Some(new));
+                let expected = checksum::update(check, old, new);
+                assert_eq!(packet.load(CHECK_OFFSET), Some(expected), "hop limit {ttl}");
+            }
+        }
     }
 }

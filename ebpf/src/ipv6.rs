@@ -18,8 +18,10 @@ use crate::work::Work;
 /// Number of extension headers that are followed.
 pub const MAX_EXTENSIONS: u32 = 6;
 
-/// Where the next header, and behind it the hop limit, stand.
-const NEXT_HEADER_OFFSET: usize = ETH_LEN + 6;
+/// Where the hop limit stands.
+const HOP_LIMIT_OFFSET: usize = ETH_LEN + 7;
+/// One hop, in the word that holds next header and hop limit.
+const ONE_HOP: u16 = 0x0001_u16.to_be();
 /// Length of the fixed header, in bytes.
 const FIXED_LEN: usize = 40;
 
@@ -97,12 +99,12 @@ impl Address for Addr6 {
 
     #[inline(always)]
     fn age<P: Packet>(packet: &mut P) -> bool {
-        let Some(old) = packet.load::<u16>(NEXT_HEADER_OFFSET) else {
+        let Some(hop_limit) = packet.load::<u8>(HOP_LIMIT_OFFSET) else {
             return false;
         };
-        let new = u16::from_be(old).wrapping_sub(1).to_be();
-        packet.adjust_sum(checksum::difference(old, new));
-        packet.store(NEXT_HEADER_OFFSET, new)
+        let stored = packet.store(HOP_LIMIT_OFFSET, hop_limit.wrapping_sub(1));
+        packet.adjust_sum(checksum::difference(ONE_HOP, 0));
+        stored
     }
 
     #[inline(always)]

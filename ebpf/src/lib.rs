@@ -24,7 +24,14 @@
 #![expect(
     clippy::inline_always,
     clippy::cast_possible_truncation,
-    reason = "see above; header arithmetic truncates on purpose"
+    clippy::len_without_is_empty,
+    clippy::many_single_char_names,
+    reason = "see above; header arithmetic truncates on purpose, no packet is empty, and the \
+              bytes of an address have no names"
+)]
+#![allow(
+    clippy::doc_markdown,
+    reason = "ICMPv6 and IPv6 are names of protocols, not of items"
 )]
 
 pub mod abi;
@@ -86,13 +93,20 @@ pub fn enter<P: Packet>(packet: &P, hook: Hook) -> Result<Path, DropReason> {
         .load(ETH_PROTOCOL_OFFSET)
         .ok_or(DropReason::InvalidPacket)?;
     let tagged = packet.has_vlan_tag() || protocol == ETH_VLAN || protocol == ETH_QINQ;
-    match hook {
-        Hook::FromContainer | Hook::ToContainer | Hook::ToHost if tagged => Err(DropReason::Vlan),
-        Hook::FromHost if tagged => Ok(Path::Stack),
-        _ if protocol == ETH_IPV4 => Ok(Path::Ipv4),
-        _ if protocol == ETH_IPV6 => Ok(Path::Ipv6),
-        Hook::FromContainer if protocol == ETH_ARP => Ok(Path::Arp),
-        Hook::FromHost => Ok(Path::Stack),
+    let is_from_host = matches!(hook, Hook::FromHost);
+    if tagged {
+        // The node's stack may send what it likes through `cilium_host`; it is not for endpoints.
+        return if is_from_host {
+            Ok(Path::Stack)
+        } else {
+            Err(DropReason::Vlan)
+        };
+    }
+    match protocol {
+        ETH_IPV4 => Ok(Path::Ipv4),
+        ETH_IPV6 => Ok(Path::Ipv6),
+        ETH_ARP if matches!(hook, Hook::FromContainer) => Ok(Path::Arp),
+        _ if is_from_host => Ok(Path::Stack),
         _ => Err(DropReason::UnsupportedL3),
     }
 }
@@ -107,8 +121,8 @@ pub fn fast<A: Address, P: Packet, T: Tables<A>>(
     let plain = A::plain(packet)?;
     let generation = tables.node()?.generation;
     let now_ns = tables.now_ns();
-    let (ifindex, len) = (packet.ifindex(), packet.len());
     let flow = tables.flow(&plain.key)?;
+    let ifindex = packet.ifindex();
     if !flow::is_fresh(flow, generation, now_ns) {
         return None;
     }
@@ -127,7 +141,7 @@ pub fn fast<A: Address, P: Packet, T: Tables<A>>(
         }
     }
     flow.packets += 1;
-    flow.bytes += u64::from(len);
+    flow.bytes += u64::from(packet.len());
     Some(forward::forward::<A, P>(packet, hook, &way))
 }
 

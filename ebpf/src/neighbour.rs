@@ -176,6 +176,9 @@ fn message<P: Packet>(
 }
 
 /// Reads the first option; one of another kind or length counts as none.
+///
+/// verifier (all): "bitwise operator &= on pointer prohibited": what an `Option` holds beside
+/// `None` is undefined, and the compiler looks at it before it looks at the tag.
 #[inline(always)]
 fn option<P: Packet>(packet: &P, header: &Header<Addr6>, kind: u8) -> LinkLayerOption {
     if header.payload_len < MESSAGE_LEN + OPTION_LEN {
@@ -190,13 +193,13 @@ fn option<P: Packet>(packet: &P, header: &Header<Addr6>, kind: u8) -> LinkLayerO
 impl LinkLayerOption {
     /// Tells whether there is such an option.
     #[inline(always)]
-    const fn is_there(&self) -> bool {
+    const fn is_there(self) -> bool {
         self.len == 1
     }
 
     /// Tells whether the option, if it is there, holds the address of this party.
     #[inline(always)]
-    fn is_of(&self, party: &Party) -> bool {
+    fn is_of(self, party: &Party) -> bool {
         !self.is_there() || self.mac == party.mac
     }
 }

@@ -66,9 +66,18 @@ pub mod proto {
 }
 
 /// Holds the two addresses that begin an Ethernet frame: destination, then source.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, Eq)]
 #[repr(C)]
 pub struct MacPair([u32; 3]);
+
+impl PartialEq for MacPair {
+    /// Compares word by word; the compiler's own way is to make wider words first.
+    #[inline(always)]
+    fn eq(&self, other: &Self) -> bool {
+        let ([a, b, c], [d, e, f]) = (self.0, other.0);
+        (a ^ d) | (b ^ e) | (c ^ f) == 0
+    }
+}
 
 impl MacPair {
     /// Joins a destination and a source address.
@@ -99,6 +108,7 @@ impl MacPair {
 
     /// Returns the same pair as the answer to the frame carries it.
     #[inline(always)]
+    #[must_use]
     pub const fn reversed(self) -> Self {
         Self::new(self.source(), self.destination())
     }
@@ -150,8 +160,10 @@ pub struct TcpStart {
 }
 
 /// Is the ports that begin a UDP, SCTP or UDP-Lite header.
+///
+/// Aligned as a whole, so that both are read at once.
 #[derive(Clone, Copy, Debug, Default)]
-#[repr(C)]
+#[repr(C, align(4))]
 pub struct Ports {
     pub src: u16,
     pub dst: u16,
@@ -225,7 +237,7 @@ macro_rules! wire {
 }
 
 wire! {
-    u8: 1, u16: 2, MacPair: 12, Ipv4Header: 20, Ipv6Header: 40, TcpStart: 16,
+    u8: 1, u16: 2, u32: 4, MacPair: 12, Ipv4Header: 20, Ipv6Header: 40, TcpStart: 16,
     Ports: 4, IcmpStart: 8, Arp: 28, Neighbour: 24, LinkLayerOption: 8, Ipv6Fragment: 8,
 }
 

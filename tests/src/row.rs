@@ -201,7 +201,7 @@ impl Row {
             &self.then,
         );
         if is_too_old {
-            eprintln!("{}: host only: older than this machine's uptime", self.name);
+            note(&self.name);
         }
         if self.place == Place::Host || is_too_old {
             return complaints;
@@ -242,6 +242,10 @@ impl Row {
         );
         complaints
     }
+}
+
+fn note(name: &str) {
+    eprintln!("{name}: host only: older than this machine's uptime");
 }
 
 /// Runs rows against one load of the programs, and fails with everything that is not as the rows

@@ -31,8 +31,8 @@ use crate::topology::{Topology, resolve};
 /// Makes the nodes of a file. Returns the exit code.
 ///
 /// # Errors
-/// If the file is wrong, a name is taken, or a node cannot be set up; what was made for the lab is
-/// removed then.
+/// If the file is wrong, a name is taken, or a node cannot be set up. A lab that was not there
+/// before is removed then; one that was is left as far as it came.
 pub fn up(
     common: &Common,
     file: &Path,
@@ -40,9 +40,12 @@ pub fn up(
     out: &mut dyn Write,
 ) -> Result<u8, Failure> {
     let lab = Lab::load(file, only)?;
+    let is_new = lab.members()?.is_empty();
     if let Err(failure) = lab.up(common, file, out) {
-        // The reason why it failed is what counts; what is left is found by `lab down`.
-        drop(lab.down(common));
+        if is_new {
+            // The reason why it failed is what counts; what is left is found by `lab down`.
+            drop(lab.down(common));
+        }
         return Err(failure);
     }
     Ok(exit::OK)
@@ -59,9 +62,8 @@ pub fn down(
     out: &mut dyn Write,
 ) -> Result<u8, Failure> {
     let lab = Lab::load(file, only)?;
-    lab.down(common)?;
-    for node in &lab.nodes {
-        writeln!(out, "node {} is gone", node.node)?;
+    for node in lab.down(common)? {
+        writeln!(out, "node {node} is gone")?;
     }
     Ok(exit::OK)
 }
@@ -106,44 +108,65 @@ impl Lab {
             segment::join(&bridge, &node, &topology.node, topology.address, &peers)?;
             let report = netns::in_netns(&node, || bring_up(common, topology, file))??;
             write!(out, "{}", report.plan)?;
-            writeln!(out, "node {} is up: ip netns exec {0} …", topology.node)?;
+            writeln!(
+                out,
+                "node {} is up: nsenter --net=/run/netns/{0} …",
+                topology.node
+            )?;
         }
         Ok(())
     }
 
-    /// Removes as much as possible, and collects what was not.
-    fn down(&self, common: &Common) -> Result<(), Failure> {
-        let mut failures = Vec::new();
-        let mut collect = |result: Result<(), Failure>| {
-            if let Err(failure) = result {
-                failures.push(failure.to_string());
+    /// Removes as much as possible, and collects what was not; returns the nodes that are gone.
+    fn down(&self, common: &Common) -> Result<Vec<String>, Failure> {
+        let (mut gone, mut failures) = (Vec::new(), Vec::new());
+        let leaving = self.leaving()?;
+        for name in &leaving {
+            match self.take_down_node(common, name) {
+                Ok(true) => gone.push(name.clone()),
+                Ok(false) => {}
+                Err(failure) => failures.push(failure.to_string()),
             }
-        };
-        for topology in &self.nodes {
-            collect(self.take_down_node(common, topology));
         }
-        for name in self.namespaces() {
-            collect(self.delete(name));
+        for name in &leaving {
+            failures.extend(self.delete(name).err().map(|failure| failure.to_string()));
         }
-        if !self.is_partial || !self.has_others() {
-            collect(self.delete(&self.segment()));
+        let segment = self.segment();
+        if self.members()?.iter().all(|name| *name == segment) {
+            failures.extend(
+                self.delete(&segment)
+                    .err()
+                    .map(|failure| failure.to_string()),
+            );
         }
         named::remove_directory();
         if failures.is_empty() {
-            Ok(())
+            Ok(gone)
         } else {
             Err(Failure::Several(failures))
         }
     }
 
-    fn take_down_node(&self, common: &Common, topology: &Topology) -> Result<(), Failure> {
-        let instance = Instance::new(common, &topology.node);
-        if !self.is_ours(&topology.node) || !instance.exists() {
-            return Ok(());
+    /// Lists the namespaces that go: those of the chosen nodes, or everything that this lab ever
+    /// made, so that what an edit took out of the file goes as well.
+    fn leaving(&self) -> Result<BTreeSet<String>, Failure> {
+        if self.is_partial {
+            return Ok(self.namespaces().into_iter().map(str::to_owned).collect());
         }
-        let node = netns::open(&Netns::Name(topology.node.clone()))?;
+        let segment = self.segment();
+        let members = self.members()?.into_iter();
+        Ok(members.filter(|name| *name != segment).collect())
+    }
+
+    /// Removes what is set up in a namespace of this lab; tells whether it was a node's.
+    fn take_down_node(&self, common: &Common, name: &str) -> Result<bool, Failure> {
+        let instance = Instance::new(common, name);
+        if !self.is_ours(name) || !instance.exists() {
+            return Ok(false);
+        }
+        let node = netns::open(&Netns::Name(name.to_owned()))?;
         netns::in_netns(&node, || take_down(&instance))??;
-        Ok(())
+        Ok(true)
     }
 
     /// Makes a namespace, or takes the one that this lab made before.
@@ -167,12 +190,10 @@ impl Lab {
         named::lab_of(name).is_ok_and(|lab| lab.as_deref() == Some(self.id.as_str()))
     }
 
-    /// Tells whether another namespace of this lab is left besides the segment.
-    fn has_others(&self) -> bool {
-        let names = named::list().unwrap_or_default();
-        names
-            .iter()
-            .any(|name| *name != self.segment() && self.is_ours(name))
+    /// Lists the namespaces that this lab made and that are there.
+    fn members(&self) -> Result<Vec<String>, Failure> {
+        let names = named::list()?.into_iter();
+        Ok(names.filter(|name| self.is_ours(name)).collect())
     }
 
     fn segment(&self) -> String {

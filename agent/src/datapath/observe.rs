@@ -45,7 +45,7 @@ pub fn observe(
         if let Link::Host | Link::Lxc(_) = link {
             for hook in [Hook::Ingress, Hook::Egress] {
                 if let Some(found) = attach::find(pins, netlink, link, *ifindex, hook)? {
-                    let value = attachment(&found, &ids);
+                    let value = attachment(found, &ids);
                     state.insert(Key::Attachment(link.clone(), hook), value);
                 }
             }
@@ -98,7 +98,7 @@ fn program_ids(pins: &Pins, versions: &[String]) -> BTreeMap<u32, (Program, Stri
     ids
 }
 
-fn attachment(found: &Attached, ids: &BTreeMap<u32, (Program, String)>) -> Value {
+fn attachment(found: Attached, ids: &BTreeMap<u32, (Program, String)>) -> Value {
     let known = ids.get(&found.program_id);
     Value::Attachment {
         program: known.map_or(found.program, |(program, _)| *program),
@@ -118,7 +118,7 @@ fn take_entries(pins: &Pins, links: &BTreeMap<Link, u32>, state: &mut State) -> 
             Link::Host | Link::Net | Link::Eth0(_) => None,
         })
         .collect();
-    for entry in parties.iter() {
+    for entry in &parties {
         let (ifindex, party) =
             entry.map_err(|error| Error::map("read map", "ENDPOINTS", &error))?;
         if party.is_endpoint() {

@@ -210,12 +210,13 @@ fn link_info_zeroed() -> bpf_link_info {
 
 fn new_fd(command: bpf_cmd, attr: &mut bpf_attr) -> io::Result<OwnedFd> {
     let fd = RawFd::try_from(bpf(command, attr)?).map_err(io::Error::other)?;
-    // SAFETY: the kernel has just made the descriptor for this call; it has CLOEXEC set.
     #[expect(
         unsafe_code,
         reason = "takes ownership of a descriptor that nobody else has"
     )]
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+    // SAFETY: the kernel has just made the descriptor for this call; it has CLOEXEC set.
+    let owned = unsafe { OwnedFd::from_raw_fd(fd) };
+    Ok(owned)
 }
 
 fn bpf(command: bpf_cmd, attr: &mut bpf_attr) -> io::Result<i64> {

@@ -17,6 +17,9 @@ use super::error::{Error, Result};
 /// Is the source that `findmnt` shows for a BPF file system that we mounted.
 pub const SOURCE: &str = "ciliate";
 
+/// Where `ip netns exec` puts a file system of its own.
+const SYS: &str = "/sys";
+
 /// Is what the kernel puts into every new BPF file system (5.10, with `CONFIG_BPF_PRELOAD`).
 const FROM_KERNEL: [&str; 2] = ["maps.debug", "progs.debug"];
 
@@ -51,11 +54,25 @@ pub fn mount_on(path: &Path) -> Result<()> {
     if is_bpffs(path)? {
         return Ok(());
     }
+    if path.starts_with(SYS) && !is_machine_wide() {
+        return Err(Error::TransientMount {
+            path: path.display().to_string(),
+        });
+    }
     fs::create_dir_all(path)
         .map_err(|error| Error::file(format!("create {}", path.display()), &error))?;
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
     mount(Some(SOURCE), path, Some("bpf"), flags, Some("mode=0700"))
         .map_err(|errno| Error::system(format!("mount bpffs on {}", path.display()), errno))
+}
+
+/// Tells whether this process sees the mounts of the first process. `ip netns exec` gives each
+/// command mounts of its own, with a fresh `/sys` that goes with the command; pins there would be
+/// lost, and with them the tail calls of every program that is attached.
+fn is_machine_wide() -> bool {
+    let [own, first] = ["/proc/self/ns/mnt", "/proc/1/ns/mnt"].map(fs::read_link);
+    // Where the first process cannot be asked, nothing speaks against it.
+    !matches!((own, first), (Ok(own), Ok(first)) if own != first)
 }
 
 /// Unmounts the BPF file system on a path if we mounted it and nothing is left in it; returns

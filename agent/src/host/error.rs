@@ -72,6 +72,12 @@ pub enum Error {
         wanted: String,
         found: String,
     },
+    /// A mount here would end with the process that has this mount namespace.
+    #[error(
+        "mount bpffs on {path}: the mount namespace is not the machine's, as under `ip netns exec`: \
+             enter the network namespace with `nsenter --net=…` instead, or mount one there first"
+    )]
+    TransientMount { path: String },
     /// Another process works on the node.
     #[error("lock {path}: held by {holder}")]
     Locked { path: String, holder: String },

@@ -95,10 +95,10 @@ pub fn status(
     links: &BTreeMap<Link, u32>,
     pins: &Pins,
 ) -> Result<Status, datapath::Error> {
-    let datapath = objects.get(&Key::Datapath).and_then(|value| match value {
-        Value::Datapath { digest, .. } => Some(digest.clone()),
-        _ => None,
-    });
+    let datapath = match objects.get(&Key::Datapath) {
+        Some(Value::Datapath { digest, .. }) => Some(digest.clone()),
+        Some(_) | None => None,
+    };
     let drops = if datapath.is_some() {
         table::read_drops(pins)?
     } else {
@@ -214,12 +214,12 @@ fn endpoint(
         (endpoint.id, endpoint.identity) = (*id, *identity);
         let addresses = [ipv4.map(IpAddr::V4), ipv6.map(IpAddr::V6)];
         endpoint.addresses = addresses.into_iter().flatten().collect();
-        endpoint.state = match link {
+        let state = match link {
             LinkRef::Stale(_) => "map entry points to another link",
             LinkRef::Current if !attached => "program missing",
             LinkRef::Current => "ready",
-        }
-        .to_owned();
+        };
+        state.clone_into(&mut endpoint.state);
     }
     endpoint
 }

@@ -154,10 +154,11 @@ impl System {
             (Some(before), Some(after)) => run.host.change(&step.key, before, after)?,
             (Some(before), None) => {
                 run.host.remove(&step.key, before)?;
-                match &step.key {
-                    Key::Sysctl(path) => self.state.forget_sysctl(path)?,
-                    Key::EndpointLink(name) => self.state.set_netns(name, None)?,
-                    _ => {}
+                if let Key::Sysctl(path) = &step.key {
+                    self.state.forget_sysctl(path)?;
+                }
+                if let Key::EndpointLink(name) = &step.key {
+                    self.state.set_netns(name, None)?;
                 }
             }
             (None, None) => {}
@@ -180,11 +181,14 @@ impl System {
 
     /// Returns the present index of the link that an object is about; 0 if there is none.
     fn ifindex(&self, run: &mut Run, key: &Key) -> Result<u32, Cause> {
-        let link = match key {
-            Key::NodeEntry => Link::Host,
-            Key::EndpointEntry(name) => Link::Lxc(name.clone()),
-            Key::Attachment(link, _) => link.clone(),
-            _ => return Ok(0),
+        let link = if let Key::EndpointEntry(name) = key {
+            Link::Lxc(name.clone())
+        } else if let Key::Attachment(link, _) = key {
+            link.clone()
+        } else if *key == Key::NodeEntry {
+            Link::Host
+        } else {
+            return Ok(0);
         };
         let Ok(device) = self.names.device(&link) else {
             return Ok(0);

@@ -1,5 +1,10 @@
 //! A packet as tc programs see it.
 
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "headers are shorter than 4 GiB"
+)]
+
 use core::arch::asm;
 use core::mem::offset_of;
 

@@ -1,5 +1,11 @@
 //! The programs of the tc hooks.
 
+#![expect(
+    clippy::needless_pass_by_value,
+    clippy::cast_possible_truncation,
+    reason = "the signature of a program is given; helpers return tc actions as wide integers"
+)]
+
 use aya_ebpf::bindings::{BPF_F_INGRESS, TC_ACT_SHOT, TC_ACT_UNSPEC};
 use aya_ebpf::helpers::generated::{bpf_redirect, bpf_redirect_peer};
 use aya_ebpf::macros::classifier;
@@ -15,37 +21,37 @@ use crate::maps::{CALL, Maps, count_drop, work4, work6};
 use crate::skb::Skb;
 
 #[classifier]
-pub fn from_container(ctx: TcContext) -> i32 {
+pub(crate) fn from_container(ctx: TcContext) -> i32 {
     enter(&ctx, Hook::FromContainer)
 }
 
 #[classifier]
-pub fn to_container(ctx: TcContext) -> i32 {
+pub(crate) fn to_container(ctx: TcContext) -> i32 {
     enter(&ctx, Hook::ToContainer)
 }
 
 #[classifier]
-pub fn from_host(ctx: TcContext) -> i32 {
+pub(crate) fn from_host(ctx: TcContext) -> i32 {
     enter(&ctx, Hook::FromHost)
 }
 
 #[classifier]
-pub fn to_host(ctx: TcContext) -> i32 {
+pub(crate) fn to_host(ctx: TcContext) -> i32 {
     enter(&ctx, Hook::ToHost)
 }
 
 #[classifier]
-pub fn slow4(ctx: TcContext) -> i32 {
+pub(crate) fn slow4(ctx: TcContext) -> i32 {
     decide(&ctx, work4, datapath::slow)
 }
 
 #[classifier]
-pub fn slow6(ctx: TcContext) -> i32 {
+pub(crate) fn slow6(ctx: TcContext) -> i32 {
     decide(&ctx, work6, datapath::slow)
 }
 
 #[classifier]
-pub fn arp(ctx: TcContext) -> i32 {
+pub(crate) fn arp(ctx: TcContext) -> i32 {
     let mut packet = Skb(ctx.skb.skb);
     let result = if datapath::prepare(&mut packet) {
         datapath::neighbour::arp(&mut packet, &Maps)
@@ -56,29 +62,35 @@ pub fn arp(ctx: TcContext) -> i32 {
 }
 
 /// Takes a packet along the fast path, or to the program that decides about it.
+///
+/// Each way ends here on its own: joined ones would carry their verdicts packed and compare
+/// them again.
 #[inline(always)]
 fn enter(ctx: &TcContext, hook: Hook) -> i32 {
     let mut packet = Skb(ctx.skb.skb);
-    let (settled, call) = match datapath::enter(&packet, hook) {
-        Ok(Path::Ipv4) => (
-            datapath::fast::<Addr4, _, _>(&mut packet, &mut Maps, hook),
-            CALL_SLOW4,
-        ),
-        Ok(Path::Ipv6) => (
-            datapath::fast::<Addr6, _, _>(&mut packet, &mut Maps, hook),
-            CALL_SLOW6,
-        ),
-        Ok(Path::Arp) => (None, CALL_ARP),
-        Ok(Path::Stack) => (Some(Ok(Verdict::Pass)), 0),
-        Err(reason) => (Some(Err(reason)), 0),
-    };
-    if let Some(result) = settled {
-        return act(&packet, result);
+    match datapath::enter(&packet, hook) {
+        Ok(Path::Ipv4) => match datapath::fast::<Addr4, _, _>(&mut packet, &mut Maps, hook) {
+            Some(result) => act(&packet, result),
+            None => call(ctx, hook, CALL_SLOW4),
+        },
+        Ok(Path::Ipv6) => match datapath::fast::<Addr6, _, _>(&mut packet, &mut Maps, hook) {
+            Some(result) => act(&packet, result),
+            None => call(ctx, hook, CALL_SLOW6),
+        },
+        Ok(Path::Arp) => call(ctx, hook, CALL_ARP),
+        Ok(Path::Stack) => act(&packet, Ok(Verdict::Pass)),
+        Err(reason) => act(&packet, Err(reason)),
     }
+}
+
+/// Goes on with another program.
+#[inline(always)]
+fn call(ctx: &TcContext, hook: Hook, index: u32) -> i32 {
+    let packet = Skb(ctx.skb.skb);
     // SAFETY: the context is valid for as long as the program runs.
     unsafe { (*packet.0).cb[0] = hook as u32 };
     // SAFETY: a tail call returns only if the program is not there.
-    unsafe { CALL.tail_call(ctx, call) };
+    unsafe { CALL.tail_call(ctx, index) };
     act(&packet, Err(DropReason::MissedTailCall))
 }
 
@@ -109,16 +121,18 @@ where
 fn act(packet: &Skb, result: Result<Verdict, DropReason>) -> i32 {
     match result {
         Ok(Verdict::Pass) => TC_ACT_UNSPEC,
-        // SAFETY: the helpers only note where the packet goes; the same for all three.
+        // SAFETY: the helper only notes where the packet goes.
         Ok(Verdict::Peer(ifindex)) => unsafe { bpf_redirect_peer(ifindex, 0) as i32 },
+        // SAFETY: as above.
         Ok(Verdict::Egress(ifindex)) => unsafe { bpf_redirect(ifindex, 0) as i32 },
+        // SAFETY: as above.
         Ok(Verdict::Host(ifindex)) => unsafe {
             bpf_redirect(ifindex, u64::from(BPF_F_INGRESS)) as i32
         },
-        Ok(Verdict::Consumed) => TC_ACT_SHOT as i32,
+        Ok(Verdict::Consumed) => TC_ACT_SHOT,
         Err(reason) => {
             count_drop(reason, packet.len());
-            TC_ACT_SHOT as i32
+            TC_ACT_SHOT
         }
     }
 }
