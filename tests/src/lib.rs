@@ -1,4 +1,4 @@
-//! What the tests of packets share.
+//! What the privileged tests share.
 //!
 //! # Layout
 //! - [`isolation`]: a network namespace and a BPF file system of a test's own
@@ -8,6 +8,7 @@
 //! - [`kernel`]: the loaded programs, and packets sent through them
 //! - [`row`]: one row of a packet table, run on the host and in the kernel
 //! - [`random`]: a small generator of repeatable numbers
+//! - [`lab`]: a machine of a test's own, a node on it, captures at the far side
 //! - [`traffic`]: random packets that make flows, and damaged ones
 
 #![expect(clippy::missing_panics_doc, reason = "a test may fail at any step")]
@@ -15,6 +16,7 @@
 pub mod frame;
 pub mod isolation;
 pub mod kernel;
+pub mod lab;
 pub mod party;
 pub mod random;
 pub mod row;

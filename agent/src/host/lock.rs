@@ -57,13 +57,8 @@ impl Lock {
     }
 
     fn attempt(path: &Path) -> Result<Self> {
-        let file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(path)
-            .map_err(|error| Error::file(format!("open {}", path.display()), &error))?;
+        let file =
+            open(path).map_err(|error| Error::file(format!("open {}", path.display()), &error))?;
         match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
             Ok(file) => Ok(Self {
                 file,
@@ -85,6 +80,20 @@ impl Lock {
             Err(Errno::ENOENT) => Ok(false),
             Err(errno) => Err(failed(errno)),
         }
+    }
+}
+
+/// Opens the file to read if it is there, so that taking the lock of a node that is set up writes
+/// nothing; else makes it.
+fn open(path: &Path) -> io::Result<File> {
+    match File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(path),
+        other => other,
     }
 }
 

@@ -197,6 +197,14 @@ impl System {
     }
 }
 
+/// Stands for pins that are no complete set, which only a removal is interested in.
+fn incomplete() -> Value {
+    Value::Datapath {
+        digest: "incomplete".to_owned(),
+        endpoint_slots: 0,
+    }
+}
+
 impl Kernel for System {
     fn observe(&mut self, desired: &State) -> Result<Observed, Cause> {
         self.end_run()?;
@@ -225,6 +233,9 @@ impl Kernel for System {
                 &found.links,
                 &mut netlink,
             )?);
+            if !desired.contains_key(&Key::Datapath) && self.pins.root().exists() {
+                objects.entry(Key::Datapath).or_insert_with(incomplete);
+            }
         }
         if self.owns_bpffs(desired)? {
             objects.insert(

@@ -54,18 +54,25 @@ fn target(before: &State, now: &State, plan: &Plan) -> State {
     let mut target = pairs
         .map(|(key, value)| (key.clone(), value.clone()))
         .collect();
-    pin_programs(&mut target);
+    pin_programs(&mut target, now);
     target
 }
 
 /// Puts the pinned program in the place of one that is not pinned: nothing can bring that back.
-fn pin_programs(target: &mut State) {
-    let Some(Value::Datapath { digest: pinned, .. }) = target.get(&Key::Datapath).cloned() else {
-        return;
+/// Where none is pinned, the present one stays.
+fn pin_programs(target: &mut State, now: &State) {
+    let pinned = match target.get(&Key::Datapath) {
+        Some(Value::Datapath { digest, .. }) => Some(digest.clone()),
+        _ => None,
     };
-    for value in target.values_mut() {
-        if let Value::Attachment { digest, .. } = value {
+    for (key, value) in target {
+        let Value::Attachment { digest, .. } = value else {
+            continue;
+        };
+        if let Some(pinned) = &pinned {
             digest.get_or_insert_with(|| pinned.clone());
+        } else if let (None, Some(present)) = (digest, now.get(key)) {
+            *value = present.clone();
         }
     }
 }

@@ -1,0 +1,171 @@
+//! The system calls of the agent, judged: did it change anything?
+//!
+//! strace(1) writes one file for each thread, so that no line is interrupted by another. A call
+//! that failed changed nothing; of the others, those that can change something must be of the
+//! few that only read: netlink messages `RTM_GET*`, and bpf commands that get, look up or query.
+
+use std::fs;
+use std::path::Path;
+
+use super::agent;
+use super::namespace::{Namespace, Outcome};
+
+/// Calls that change something whatever their arguments are.
+const CHANGING: [&str; 33] = [
+    "mkdir",
+    "mkdirat",
+    "rmdir",
+    "unlink",
+    "unlinkat",
+    "rename",
+    "renameat",
+    "renameat2",
+    "link",
+    "linkat",
+    "symlink",
+    "symlinkat",
+    "mknod",
+    "mknodat",
+    "creat",
+    "truncate",
+    "ftruncate",
+    "fallocate",
+    "chmod",
+    "fchmod",
+    "fchmodat",
+    "chown",
+    "fchown",
+    "fchownat",
+    "utimensat",
+    "setxattr",
+    "fsetxattr",
+    "mount",
+    "umount2",
+    "move_mount",
+    "sethostname",
+    "init_module",
+    "fsync",
+];
+
+/// bpf(2) commands that only read.
+const READING: [&str; 11] = [
+    "BPF_MAP_LOOKUP_ELEM",
+    "BPF_MAP_GET_NEXT_KEY",
+    "BPF_MAP_LOOKUP_BATCH",
+    "BPF_OBJ_GET",
+    "BPF_OBJ_GET_INFO_BY_FD",
+    "BPF_PROG_QUERY",
+    "BPF_PROG_GET_FD_BY_ID",
+    "BPF_MAP_GET_FD_BY_ID",
+    "BPF_LINK_GET_FD_BY_ID",
+    "BPF_PROG_GET_NEXT_ID",
+    "BPF_LINK_GET_NEXT_ID",
+];
+
+/// Runs the agent under strace and returns how it ended, with every call that changed something.
+pub fn changes_of(place: &Namespace, folder: &Path, line: &str) -> (Outcome, Vec<String>) {
+    let folder = folder.join("trace");
+    drop(fs::remove_dir_all(&folder));
+    fs::create_dir(&folder).expect("make a folder for the trace");
+    let to = folder.join("thread");
+    let command = format!(
+        "strace -ff -y -s 256 -v -o {} {} {line}",
+        to.display(),
+        agent::binary().display()
+    );
+    let outcome = place.attempt(&command);
+    let mut calls = 0;
+    let mut changes = Vec::new();
+    for entry in fs::read_dir(&folder).expect("list the traces") {
+        let text = fs::read(entry.expect("list the traces").path()).expect("read a trace");
+        let text = String::from_utf8_lossy(&text);
+        calls += text.lines().count();
+        changes.extend(
+            text.lines()
+                .filter(|line| is_change(line))
+                .map(str::to_owned),
+        );
+    }
+    assert!(
+        calls > 50,
+        "strace should have seen the agent at work: {outcome:#?}"
+    );
+    (outcome, changes)
+}
+
+fn is_change(line: &str) -> bool {
+    let Some((call, arguments)) = line.split_once('(') else {
+        return false;
+    };
+    if arguments
+        .rsplit_once(" = ")
+        .is_some_and(|(_, result)| result.starts_with('-'))
+    {
+        return false;
+    }
+    match call {
+        "open" | "openat" | "openat2" => ["O_WRONLY", "O_RDWR", "O_CREAT", "O_TRUNC"]
+            .iter()
+            .any(|flag| arguments.contains(flag)),
+        "write" | "writev" | "pwrite64" | "pwritev" => !["1<", "2<"]
+            .iter()
+            .any(|output| arguments.starts_with(output)),
+        "sendto" | "sendmsg" | "sendmmsg" => !is_question(arguments),
+        "bpf" => !READING
+            .iter()
+            .any(|command| arguments.starts_with(&format!("{command},"))),
+        "ioctl" => arguments.contains("SIOCS"),
+        _ => CHANGING.contains(&call),
+    }
+}
+
+/// Tells whether all netlink messages of a call ask for something.
+fn is_question(arguments: &str) -> bool {
+    let mut kinds = arguments.split("nlmsg_type=").skip(1).peekable();
+    kinds.peek().is_some() && kinds.all(is_get)
+}
+
+/// Tells whether a kind of message is `RTM_GET*`. Where strace cannot tell the protocol of a
+/// socket it shows a number: of each four in a row from 16 on, the third asks (rtnetlink(7)).
+fn is_get(kind: &str) -> bool {
+    let Some(digits) = kind.strip_prefix("0x") else {
+        return kind.starts_with("RTM_GET");
+    };
+    let end = digits
+        .find(|digit: char| !digit.is_ascii_hexdigit())
+        .unwrap_or(digits.len());
+    u16::from_str_radix(&digits[..end], 16).is_ok_and(|number| number >= 16 && number % 4 == 2)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_change;
+
+    #[test]
+    fn questions_are_no_changes() {
+        for line in [
+            r#"openat(AT_FDCWD, "/run/ciliate/edge-1/lock", O_RDONLY|O_CLOEXEC) = 3</run/x>"#,
+            r#"mkdir("/run/ciliate", 0777) = -1 EEXIST (File exists)"#,
+            r#"write(1<pipe:[5]>, "Nothing", 7) = 7"#,
+            r"sendto(3<NETLINK:[5]>, [{nlmsg_len=40, nlmsg_type=RTM_GETLINK, nlmsg_flags=0}], 40, 0, NULL, 0) = 40",
+            r"sendto(3<socket:[5]>, [{nlmsg_len=40, nlmsg_type=0x1a /* ? */, nlmsg_flags=0}], 40, 0, NULL, 0) = 40",
+            r#"bpf(BPF_OBJ_GET, {pathname="/sys/fs/bpf/x"}, 168) = 4"#,
+        ] {
+            assert!(!is_change(line), "{line}");
+        }
+    }
+
+    #[test]
+    fn whatever_writes_is_a_change() {
+        for line in [
+            r#"openat(AT_FDCWD, "/proc/sys/net/x", O_WRONLY|O_CLOEXEC) = 3</proc/sys/net/x>"#,
+            r#"mkdir("/run/ciliate", 0777) = 0"#,
+            r#"write(5</run/ciliate/x>, "Nothing", 7) = 7"#,
+            r"sendto(3<NETLINK:[5]>, [{nlmsg_len=40, nlmsg_type=RTM_NEWLINK, nlmsg_flags=0}], 40, 0, NULL, 0) = 40",
+            r"sendto(3<socket:[5]>, [{nlmsg_len=40, nlmsg_type=0x19 /* ? */, nlmsg_flags=0}], 40, 0, NULL, 0) = 40",
+            r"bpf(BPF_MAP_UPDATE_ELEM, {map_fd=4}, 168) = 0",
+        ] {
+            assert!(is_change(line), "{line}");
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! The contract of the verbs: exit codes, and the fields of `status --json`.
+
+use std::fs;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+use serde_json::Value;
+use tests::lab::agent;
+use tests::lab::node::{FILE, OneNode};
+
+const NOBODY: u32 = 65_534;
+
+#[test]
+fn wrong_command_lines_end_with_64() {
+    let net = OneNode::prepared();
+    let other = net.machine.write("other.toml", FILE);
+
+    for line in [
+        "",
+        "applause",
+        "apply --no-such-flag",
+        "--log-level loud status",
+    ] {
+        agent::expect(&net.host, line, 64);
+    }
+    let two = format!("--config {} plan {}", other.display(), net.file.display());
+    agent::expect(&net.host, &two, 64);
+}
+
+#[test]
+fn verbs_without_a_node_end_with_69() {
+    let net = OneNode::prepared();
+
+    for line in [
+        "status",
+        "flows",
+        "down",
+        "--node edge-1 status",
+        "--json status",
+    ] {
+        let outcome = agent::expect(&net.host, line, 69);
+        assert!(
+            outcome.stderr.contains("ciliate apply"),
+            "should say what to do: {outcome:#?}"
+        );
+    }
+}
+
+#[test]
+fn callers_without_privilege_end_with_77() {
+    let net = OneNode::new();
+    let program = net.machine.folder.join("ciliate");
+    fs::copy(agent::binary(), &program).expect("copy the binary to where everybody may read");
+    let file = net.file.display().to_string();
+
+    for line in ["plan", "apply", "lab up", "lab down"] {
+        expect_not_privileged(&net, &program, &format!("{line} {file}"));
+    }
+    for line in ["status", "flows", "down"] {
+        expect_not_privileged(&net, &program, line);
+    }
+    let mut check = Command::new(&program);
+    let outcome = net
+        .host
+        .execute(check.args(["check", &file]).uid(NOBODY).gid(NOBODY));
+    assert_eq!(
+        outcome.code,
+        Some(0),
+        "check needs no privilege: {outcome:#?}"
+    );
+}
+
+#[test]
+fn missing_and_wrong_files_end_with_78() {
+    let net = OneNode::prepared();
+    let missing = net.machine.folder.join("missing.toml");
+    let wrong = net
+        .machine
+        .write("wrong.toml", "[[node]]\nnmae = \"edge\"\n");
+
+    for verb in ["check", "plan", "apply", "lab up", "lab down"] {
+        for file in [&missing, &wrong] {
+            agent::expect(&net.host, &format!("{verb} {}", file.display()), 78);
+        }
+    }
+    agent::expect(
+        &net.host,
+        &format!("--node nobody apply {}", net.file.display()),
+        78,
+    );
+    assert!(
+        !fs::exists("/run/ciliate").expect("look for a folder"),
+        "nothing should be made"
+    );
+}
+
+#[test]
+fn plan_ends_with_2_as_long_as_there_is_something_to_do() {
+    let net = OneNode::prepared();
+
+    net.ciliate("plan", 2);
+    net.apply();
+    net.ciliate("plan", 0);
+    net.ciliate("--json plan", 0);
+}
+
+#[test]
+fn status_in_json_has_the_promised_fields() {
+    let net = OneNode::new();
+    net.ping_all();
+
+    let status = net.status();
+
+    assert_eq!(status["schema"], 1);
+    assert_eq!(status["node"], "edge-1");
+    assert_eq!(status["host_routing"]["mode"], "bpf");
+    for mode in ["host_routing", "masquerade"] {
+        for field in ["mode", "reason"] {
+            let text = status[mode][field].as_str().unwrap_or_default();
+            assert!(!text.is_empty(), "{mode} should have a {field}: {status:#}");
+        }
+    }
+    assert!(status["policy"]["enforcement"].is_string(), "{status:#}");
+    assert!(status["drift"]["repairs"].is_u64() && status["drift"].get("last").is_some());
+    assert!(status["drops"].is_object(), "{status:#}");
+    let web = &list(&status, "endpoints")
+        .iter()
+        .find(|one| one["name"] == "web")
+        .expect("web is there")
+        .clone();
+    assert_eq!(web["state"], "ready");
+    assert_eq!(web["ifindex"], net.host.ifindex("lxcweb"));
+    assert_eq!(
+        web["addresses"],
+        serde_json::json!(["10.0.1.10", "fd00:1::10"])
+    );
+    assert!(
+        web["id"].as_u64() >= Some(2) && web["identity"].as_u64() >= Some(256),
+        "{web:#}"
+    );
+    for map in list(&status, "maps") {
+        for field in ["entries", "max_entries", "bytes"] {
+            assert!(map[field].is_u64(), "{field} of {map:#}");
+        }
+    }
+    for device in list(&status, "devices") {
+        assert!(device["xdp"]["mode"].is_string() && device["xdp"]["reason"].is_string());
+        let kind = device["tc"]["kind"].as_str().unwrap_or_default();
+        assert!(["tcx", "clsact"].contains(&kind), "{device:#}");
+    }
+    assert!(
+        list(&status, "maps")
+            .iter()
+            .any(|map| map["name"] == "FLOWS4"),
+        "{status:#}"
+    );
+}
+
+#[test]
+fn status_names_what_is_missing() {
+    let net = OneNode::new();
+
+    net.host.run("tc filter del dev lxcweb ingress");
+    let status = net.status();
+    let web = list(&status, "endpoints")
+        .iter()
+        .find(|one| one["name"] == "web");
+    assert_eq!(web.expect("web is there")["state"], "program missing");
+}
+
+fn expect_not_privileged(net: &OneNode, program: &std::path::Path, line: &str) {
+    let mut command = Command::new(program);
+    let outcome = net
+        .host
+        .execute(command.args(line.split(' ')).uid(NOBODY).gid(NOBODY));
+    assert_eq!(
+        outcome.code,
+        Some(77),
+        "`{line}` should be refused: {outcome:#?}"
+    );
+}
+
+fn list<'a>(status: &'a Value, field: &str) -> &'a [Value] {
+    let list = status[field]
+        .as_array()
+        .unwrap_or_else(|| panic!("{field} should be a list"));
+    assert!(!list.is_empty(), "{field} should not be empty");
+    list
+}
