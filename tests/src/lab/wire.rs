@@ -240,14 +240,13 @@ fn metadata(message: &libc::msghdr) -> libc::tpacket_auxdata {
 }
 
 fn empty_message() -> libc::msghdr {
-    // SAFETY: a structure of integers and pointers, for which zero is a value.
     #[expect(
         unsafe_code,
         reason = "the structure has padding that differs between targets"
     )]
-    unsafe {
-        zeroed()
-    }
+    // SAFETY: a structure of integers and pointers, for which zero is a value.
+    let message = unsafe { zeroed() };
+    message
 }
 
 fn length<T>() -> libc::socklen_t {
