@@ -59,7 +59,15 @@ const STAGES: [Stage; 9] = [
     },
 ];
 
-const LATER_STAGES: [Stage; 2] = [
+const LATER_STAGES: [Stage; 4] = [
+    Stage {
+        name: "long runs",
+        run: stage::long_runs,
+    },
+    Stage {
+        name: "benchmark",
+        run: stage::bench,
+    },
     Stage {
         name: "licences",
         run: stage::licences,

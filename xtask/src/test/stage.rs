@@ -17,7 +17,7 @@ use super::Tally;
 use crate::build::Executable;
 use crate::privilege::privileged_with;
 use crate::setup::{CARGO_DENY, CARGO_FUZZ};
-use crate::{build as builds, demo as demonstration, process, vm, workspace};
+use crate::{bench as benchmark, build as builds, demo as demonstration, process, vm, workspace};
 
 const EXAMPLES: &str = "config-examples";
 const FUZZ_FOLDER: &str = "tests/fuzz";
@@ -26,6 +26,12 @@ const FUZZ_SECS: u32 = 60;
 /// The folder of the package whose tests all need root, and tests elsewhere that do.
 const PRIVILEGED_FOLDER: &str = "tests";
 const PRIVILEGED_TESTS: [(&str, &str); 1] = [("agent", "host")];
+
+/// Tests that can run for long, and the variable and value that make them.
+const LONG_RUNS: [(&str, (&str, &str)); 2] = [
+    ("differential", ("CILIATE_DIFFERENTIAL", "1000000")),
+    ("coexist", ("CILIATE_LAB_ROUNDS", "200")),
+];
 
 /// Tells test programs where the agent's static binary is.
 const BINARY_VARIABLE: &str = "CILIATE_BINARY";
@@ -94,17 +100,30 @@ pub(super) fn unit(tally: &mut Tally) -> Result<()> {
     tally.count(builds::cargo().args(["test", "--doc", "--workspace", "--exclude", "xtask"]))
 }
 
-/// Runs as root, each as cargo would: in its package's folder.
 pub(super) fn privileged(tally: &mut Tally) -> Result<()> {
+    run_privileged(tally, |_| true)
+}
+
+/// Runs chosen tests as root, each as cargo would: in its package's folder. A choice of some runs
+/// them for long.
+fn run_privileged(tally: &mut Tally, is_chosen: impl Fn(&str) -> bool) -> Result<()> {
     let binary = builds::static_binary()?;
-    for test in builds::tests()?.iter().filter(|test| needs_root(test)) {
+    let is_all = is_chosen("");
+    for test in builds::tests()?
+        .iter()
+        .filter(|test| needs_root(test) && is_chosen(&test.name))
+    {
         println!("-- {} ({})", test.name, package(test));
-        let variables = [
+        let mut variables = vec![
             (BINARY_VARIABLE, binary.display().to_string()),
             ("CARGO_MANIFEST_DIR", test.folder.display().to_string()),
             ("PATH", env::var("PATH").context("read $PATH")?),
             ("RUST_BACKTRACE", "1".to_owned()),
         ];
+        if !is_all {
+            let longer = LONG_RUNS.iter().filter(|(name, _)| *name == test.name);
+            variables.extend(longer.map(|(_, (variable, value))| (*variable, (*value).to_owned())));
+        }
         tally.count(privileged_with(&variables, &test.path).current_dir(&test.folder))?;
     }
     Ok(())
@@ -146,6 +165,19 @@ pub(super) fn demo(tally: &mut Tally) -> Result<()> {
 
 pub(super) fn guest(tally: &mut Tally) -> Result<()> {
     *tally += vm::test("6.1")?;
+    Ok(())
+}
+
+/// Runs again, for long, what the privileged tests run for a moment.
+pub(super) fn long_runs(tally: &mut Tally) -> Result<()> {
+    run_privileged(tally, |name| {
+        LONG_RUNS.iter().any(|(test, _)| *test == name)
+    })
+}
+
+pub(super) fn bench(tally: &mut Tally) -> Result<()> {
+    benchmark::measure(true)?;
+    tally.passed += 1;
     Ok(())
 }
 
