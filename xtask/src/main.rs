@@ -52,7 +52,7 @@ enum Verb {
     Demo,
     /// Format, lints, unit, privileged, example and guest tests, each with its time
     Test {
-        /// Also fuzzing for a minute per target and the check of licences
+        /// Also long runs, the benchmark's limit, fuzzing for a minute per target, licences
         #[arg(long)]
         full: bool,
     },

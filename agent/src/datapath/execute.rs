@@ -3,17 +3,17 @@
 //! Every operation may be repeated: what is so already, or gone already, is success. The caller
 //! gives the present indices of links.
 
-use aya::maps::MapError;
 use datapath::abi::{Addr4, Addr6, Node, PENDING_PER_SLOT, Party};
 
+use super::entry::{gone, insert};
 use super::load::{self, Sizes};
 use super::pin::Pins;
-use super::{Error, attach, observe, table};
+use super::{Error, attach, entry, observe, table};
 use crate::host::link;
 use crate::host::netlink::Netlink;
 use crate::host::observe::NO_MAC;
 use crate::host::{HOST_LINK, NET_LINK};
-use crate::plan::object::{Key, LinkRef, Value};
+use crate::plan::object::{Key, Value};
 
 /// Carries out changes to the BPF objects of a node.
 pub struct Executor {
@@ -49,6 +49,9 @@ impl Executor {
         value: &Value,
         ifindex: u32,
     ) -> Result<(), Error> {
+        if ifindex == 0 && is_about_a_link(key) {
+            return Err(Error::LinkGone(format!("{key:?}")));
+        }
         match (key, value) {
             (
                 Key::Datapath,
@@ -68,10 +71,7 @@ impl Executor {
             }
             (Key::NodeEntry, Value::NodeEntry { .. }) => self.set_node(value, ifindex),
             (Key::EndpointEntry(_), Value::EndpointEntry { .. }) => {
-                if let Some(before) = before {
-                    self.remove_endpoint(before, ifindex)?;
-                }
-                self.set_endpoint(value, ifindex)
+                entry::set(&self.pins, before, value, ifindex)
             }
             (
                 Key::Attachment(_, hook),
@@ -107,7 +107,7 @@ impl Executor {
             (Key::Datapath, _) => load::unload(&self.pins),
             (Key::NodeEntry, _) => self.write_node(&mut |node| node.host_ifindex = 0),
             (Key::Generation, _) => self.write_node(&mut |node| node.generation = 0),
-            (Key::EndpointEntry(_), before) => self.remove_endpoint(before, ifindex),
+            (Key::EndpointEntry(_), before) => entry::remove(&self.pins, before),
             (Key::Attachment(_, hook), Value::Attachment { kind, .. }) => {
                 attach::unset(&self.pins, &mut self.netlink, (ifindex, *hook), *kind)
             }
@@ -165,71 +165,6 @@ impl Executor {
         Ok(())
     }
 
-    fn set_endpoint(&mut self, value: &Value, ifindex: u32) -> Result<(), Error> {
-        let Value::EndpointEntry {
-            id,
-            identity,
-            ipv4,
-            ipv6,
-            mac,
-            lxc_mac,
-            mtu,
-            ..
-        } = value
-        else {
-            return Err(Error::NotOurs(format!("{value:?}")));
-        };
-        let ipv4 = ipv4.map(|address| Addr4::new(address.octets()));
-        let ipv6 = ipv6.map(|address| Addr6::new(address.octets()));
-        let mtu = u16::try_from(*mtu).unwrap_or(u16::MAX);
-        let macs = (mac.0, lxc_mac.0);
-        let party = Party::endpoint(ifindex, (*id, *identity), (ipv4, ipv6), macs, mtu);
-        insert(
-            "ENDPOINTS",
-            table::endpoints(&self.pins)?.insert(ifindex, party, 0),
-        )?;
-        if let Some(address) = ipv4 {
-            insert(
-                "LOCAL4",
-                table::local4(&self.pins)?.insert(address, ifindex, 0),
-            )?;
-        }
-        if let Some(address) = ipv6 {
-            insert(
-                "LOCAL6",
-                table::local6(&self.pins)?.insert(address, ifindex, 0),
-            )?;
-        }
-        Ok(())
-    }
-
-    /// Removes an endpoint's entries; an address that leads elsewhere by now stays.
-    fn remove_endpoint(&mut self, before: &Value, ifindex: u32) -> Result<(), Error> {
-        let Value::EndpointEntry { link, .. } = before else {
-            return Err(Error::NotOurs(format!("{before:?}")));
-        };
-        let ifindex = match link {
-            LinkRef::Current => ifindex,
-            LinkRef::Stale(old) => *old,
-        };
-        let mut parties = table::endpoints(&self.pins)?;
-        let Ok(party) = parties.get(&ifindex, 0) else {
-            return Ok(());
-        };
-        let (mut local4, mut local6) = (table::local4(&self.pins)?, table::local6(&self.pins)?);
-        if let Some(address) = party.ipv4()
-            && local4.get(&address, 0).ok() == Some(ifindex)
-        {
-            gone("LOCAL4", local4.remove(&address))?;
-        }
-        if let Some(address) = party.ipv6()
-            && local6.get(&address, 0).ok() == Some(ifindex)
-        {
-            gone("LOCAL6", local6.remove(&address))?;
-        }
-        gone("ENDPOINTS", parties.remove(&ifindex))
-    }
-
     /// Makes every flow be decided again; programs that nothing uses any more go.
     fn advance_generation(&mut self, fingerprint: u64) -> Result<(), Error> {
         self.write_node(&mut |node| {
@@ -252,19 +187,10 @@ impl Executor {
     }
 }
 
-fn insert(map: &str, result: Result<(), MapError>) -> Result<(), Error> {
-    result.map_err(|error| Error::map("write map", map, &error))
-}
-
-/// Takes "not there" as success.
-fn gone(map: &str, result: Result<(), MapError>) -> Result<(), Error> {
-    match result {
-        Ok(()) | Err(MapError::KeyNotFound) => Ok(()),
-        Err(MapError::SyscallError(error))
-            if error.io_error.kind() == std::io::ErrorKind::NotFound =>
-        {
-            Ok(())
-        }
-        Err(error) => Err(Error::map("remove from map", map, &error)),
-    }
+/// Tells whether an object cannot be without its link.
+fn is_about_a_link(key: &Key) -> bool {
+    matches!(
+        key,
+        Key::NodeEntry | Key::EndpointEntry(_) | Key::Attachment(..)
+    )
 }

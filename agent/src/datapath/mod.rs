@@ -5,9 +5,11 @@
 //! - [`load`], [`sys`]: maps created, programs verified and pinned
 //! - [`table`]: typed access to the maps
 //! - [`attach`]: programs on hooks
+//! - `entry`: the entries of endpoints
 //! - [`observe`], [`execute`]: the BPF part of a node's state, read and changed
 
 pub mod attach;
+mod entry;
 pub mod execute;
 pub mod load;
 pub mod object;
@@ -44,6 +46,8 @@ pub enum Error {
     Object(String),
     #[error("{0}: not an object of the datapath")]
     NotOurs(String),
+    #[error("{0}: its link is gone")]
+    LinkGone(String),
     #[error(transparent)]
     Host(#[from] crate::host::error::Error),
 }

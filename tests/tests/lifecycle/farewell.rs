@@ -8,6 +8,7 @@ use tests::lab::machine::{BPFFS, Machine};
 use tests::lab::namespace::Namespace;
 use tests::lab::node::OneNode;
 use tests::lab::program::Counter;
+use tests::lab::wait_until;
 
 #[test]
 fn down_leaves_nothing() {
@@ -114,6 +115,10 @@ fn endpoint_whose_namespace_is_gone_is_named_and_goes_with_down() {
         outcome.stderr.contains("ip netns add api"),
         "should advise: {outcome:#?}"
     );
+    // The kernel takes a namespace apart some time after its name went.
+    wait_until("its link goes with it", || {
+        !net.host.run("ip -br link show").contains("lxcapi")
+    });
     Namespace::add("api");
     net.converge();
     net.host.run("ip netns del api");

@@ -59,10 +59,14 @@ const STAGES: [Stage; 9] = [
     },
 ];
 
-const LATER_STAGES: [Stage; 3] = [
+const LATER_STAGES: [Stage; 4] = [
     Stage {
-        name: "two hundred labs",
-        run: stage::labs,
+        name: "long runs",
+        run: stage::long_runs,
+    },
+    Stage {
+        name: "benchmark",
+        run: stage::bench,
     },
     Stage {
         name: "licences",

@@ -17,7 +17,7 @@ use super::Tally;
 use crate::build::Executable;
 use crate::privilege::privileged_with;
 use crate::setup::{CARGO_DENY, CARGO_FUZZ};
-use crate::{build as builds, demo as demonstration, process, vm, workspace};
+use crate::{bench as benchmark, build as builds, demo as demonstration, process, vm, workspace};
 
 const EXAMPLES: &str = "config-examples";
 const FUZZ_FOLDER: &str = "tests/fuzz";
@@ -27,12 +27,14 @@ const FUZZ_SECS: u32 = 60;
 const PRIVILEGED_FOLDER: &str = "tests";
 const PRIVILEGED_TESTS: [(&str, &str); 1] = [("agent", "host")];
 
+/// Tests that can run for long, and the variable and value that make them.
+const LONG_RUNS: [(&str, (&str, &str)); 2] = [
+    ("differential", ("CILIATE_DIFFERENTIAL", "1000000")),
+    ("coexist", ("CILIATE_LAB_ROUNDS", "200")),
+];
+
 /// Tells test programs where the agent's static binary is.
 const BINARY_VARIABLE: &str = "CILIATE_BINARY";
-
-/// The test of labs that come and go, by its program and name, and what tells it how often.
-const LAB_TEST: (&str, &str) = ("coexist", "labs_come_and_go_without_a_trace");
-const LAB_ROUNDS: (&str, &str) = ("CILIATE_LAB_ROUNDS", "200");
 
 fn cargo(arguments: &[&str]) -> Result<()> {
     process::run(builds::cargo().args(arguments))
@@ -98,39 +100,33 @@ pub(super) fn unit(tally: &mut Tally) -> Result<()> {
     tally.count(builds::cargo().args(["test", "--doc", "--workspace", "--exclude", "xtask"]))
 }
 
-/// Runs as root, each as cargo would: in its package's folder.
 pub(super) fn privileged(tally: &mut Tally) -> Result<()> {
-    for test in builds::tests()?.iter().filter(|test| needs_root(test)) {
-        run_as_root(test, &[], &[], tally)?;
+    run_privileged(tally, |_| true)
+}
+
+/// Runs chosen tests as root, each as cargo would: in its package's folder. A choice of some runs
+/// them for long.
+fn run_privileged(tally: &mut Tally, is_chosen: impl Fn(&str) -> bool) -> Result<()> {
+    let binary = builds::static_binary()?;
+    let is_all = is_chosen("");
+    for test in builds::tests()?
+        .iter()
+        .filter(|test| needs_root(test) && is_chosen(&test.name))
+    {
+        println!("-- {} ({})", test.name, package(test));
+        let mut variables = vec![
+            (BINARY_VARIABLE, binary.display().to_string()),
+            ("CARGO_MANIFEST_DIR", test.folder.display().to_string()),
+            ("PATH", env::var("PATH").context("read $PATH")?),
+            ("RUST_BACKTRACE", "1".to_owned()),
+        ];
+        if !is_all {
+            let longer = LONG_RUNS.iter().filter(|(name, _)| *name == test.name);
+            variables.extend(longer.map(|(_, (variable, value))| (*variable, (*value).to_owned())));
+        }
+        tally.count(privileged_with(&variables, &test.path).current_dir(&test.folder))?;
     }
     Ok(())
-}
-
-/// Lets a lab come and go two hundred times; the stage above does it less often.
-pub(super) fn labs(tally: &mut Tally) -> Result<()> {
-    let tests = builds::tests()?;
-    let test = tests.iter().find(|test| test.name == LAB_TEST.0);
-    let test = test.with_context(|| format!("find the test {}", LAB_TEST.0))?;
-    run_as_root(test, &[LAB_TEST.1], &[LAB_ROUNDS], tally)
-}
-
-fn run_as_root(
-    test: &Executable,
-    arguments: &[&str],
-    more: &[(&str, &str)],
-    tally: &mut Tally,
-) -> Result<()> {
-    println!("-- {} ({})", test.name, package(test));
-    let binary = builds::static_binary()?;
-    let mut variables = vec![
-        (BINARY_VARIABLE, binary.display().to_string()),
-        ("CARGO_MANIFEST_DIR", test.folder.display().to_string()),
-        ("PATH", env::var("PATH").context("read $PATH")?),
-        ("RUST_BACKTRACE", "1".to_owned()),
-    ];
-    variables.extend(more.iter().map(|(key, value)| (*key, (*value).to_owned())));
-    let mut command = privileged_with(&variables, &test.path);
-    tally.count(command.args(arguments).current_dir(&test.folder))
 }
 
 fn needs_root(test: &Executable) -> bool {
@@ -169,6 +165,19 @@ pub(super) fn demo(tally: &mut Tally) -> Result<()> {
 
 pub(super) fn guest(tally: &mut Tally) -> Result<()> {
     *tally += vm::test("6.1")?;
+    Ok(())
+}
+
+/// Runs again, for long, what the privileged tests run for a moment.
+pub(super) fn long_runs(tally: &mut Tally) -> Result<()> {
+    run_privileged(tally, |name| {
+        LONG_RUNS.iter().any(|(test, _)| *test == name)
+    })
+}
+
+pub(super) fn bench(tally: &mut Tally) -> Result<()> {
+    benchmark::measure(true)?;
+    tally.passed += 1;
     Ok(())
 }
 

@@ -20,7 +20,13 @@ pub(super) const MODULES: [&str; 6] = [
 ];
 
 /// Test files of package `tests` that need no other program.
-pub(super) const TESTS: [&str; 1] = ["packet_table"];
+pub(super) const TESTS: [&str; 2] = ["packet_table", "verifier"];
+
+/// Port of the transfer.
+const PORT: u16 = 5201;
+
+/// An address that no endpoint has (RFC 5737).
+const FOREIGN: &str = "192.0.2.66";
 
 /// One shell command in the guest.
 pub(super) struct Command {
@@ -57,15 +63,30 @@ pub(super) fn test_commands() -> Vec<Command> {
 pub(super) fn lab_commands(lab: &Lab) -> Result<Vec<Command>> {
     let (one, other) = lab.first_two()?;
     let node = &lab.node;
+    let inside = |netns: &str| format!("nsenter --net=/run/netns/{netns}");
+    let (sender, receiver) = (inside(&one.netns), inside(&other.netns));
+    let address = |family: &str| {
+        let show = format!("{receiver} ip -{family} -o address show dev eth0 scope global");
+        format!("$({show} | sed -e 's/.*inet6* //' -e 's/[/ ].*//')")
+    };
     let ping = |from: &str, family: &str| {
         let program = if family == "6" { "ping6" } else { "ping" };
-        let show = format!(
-            "nsenter --net=/run/netns/{} ip -{family} -o address show dev eth0 scope global",
-            other.netns
-        );
-        let address = format!("$({show} | sed -e 's/.*inet6* //' -e 's/[/ ].*//')");
-        format!("nsenter --net=/run/netns/{from} {program} -c 3 -W 5 {address}")
+        format!("{} {program} -c 3 -W 5 {}", inside(from), address(family))
     };
+    // busybox's nc ends as soon as either side has nothing to say; the sleeps keep both talking.
+    let transfer = format!(
+        "dd if=/dev/urandom of=/tmp/sent bs=1M count=4 2>/dev/null; \
+         sleep 5 | {receiver} nc -l -p {PORT} > /tmp/got & \
+         sleep 1; (cat /tmp/sent; sleep 2) | {sender} nc {} {PORT}; wait; \
+         cmp /tmp/sent /tmp/got",
+        address("4")
+    );
+    let spoof = format!(
+        "{sender} ip address add {FOREIGN}/32 dev eth0; \
+         ! {sender} ping -c 1 -W 1 -I {FOREIGN} {} && \
+         {sender} ip address del {FOREIGN}/32 dev eth0",
+        address("4")
+    );
     let status = format!("ciliate --node {node} status");
     Ok(vec![
         Command::new("lab up", "ciliate lab up /lab.toml"),
@@ -73,7 +94,13 @@ pub(super) fn lab_commands(lab: &Lab) -> Result<Vec<Command>> {
         Command::new("endpoint to endpoint, IPv6", &ping(&one.netns, "6")),
         Command::new("host to endpoint, IPv4", &ping(node, "4")),
         Command::new("host to endpoint, IPv6", &ping(node, "6")),
+        Command::new("TCP transfer", &transfer),
+        Command::new("a foreign source gets no answer", &spoof),
         Command::new("status", &status),
+        Command::new(
+            "the foreign source is counted",
+            &format!("{status} | grep -q 'Invalid source ip'"),
+        ),
         Command::new(
             "host routing is bpf",
             &format!(

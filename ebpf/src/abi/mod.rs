@@ -1,0 +1,64 @@
+//! Every map key and value: the only contract between kernel and agent.
+//!
+//! All types are `repr(C)` with explicit padding and a fixed size; addresses and ports hold the
+//! bytes of the wire, everything else is in the machine's order. A change of layout raises
+//! [`SCHEMA`], which is part of the pin path, so that an agent never reads another layout.
+//!
+//! # Layout
+//! - `key`: what identifies a flow or a fragmented datagram
+//! - `flow`: decisions, and connections that wait for their other side
+//! - `node`: the node and the parties on it
+
+mod flow;
+mod key;
+mod node;
+
+pub use crate::address::{Addr4, Addr6};
+pub use flow::{Action, Flow, Pending, Stage};
+pub use key::{FlowKey, FragmentKey, FragmentPorts};
+pub use node::{Node, Party};
+
+/// Number of this layout; stands in the pin path as `v<SCHEMA>`.
+pub const SCHEMA: u32 = 1;
+
+/// Number of pending flows that each endpoint may have at once: a power of two.
+pub const PENDING_PER_SLOT: u32 = 256;
+
+/// Number of entries of the `DROPS` map: one for each possible reason.
+pub const DROP_SLOTS: u32 = 256;
+
+/// Slot of flows that the node's own stack began.
+pub const SLOT_HOST: u16 = 0;
+
+/// Index of the IPv4 slow path in the map of tail calls.
+pub const CALL_SLOW4: u32 = 0;
+/// Index of the IPv6 slow path in the map of tail calls.
+pub const CALL_SLOW6: u32 = 1;
+/// Index of the ARP program in the map of tail calls.
+pub const CALL_ARP: u32 = 2;
+/// Number of entries of the map of tail calls.
+pub const CALLS: u32 = 3;
+
+/// Counts what was dropped for one reason, on one processor.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct DropCount {
+    pub packets: u64,
+    pub bytes: u64,
+}
+
+macro_rules! layout {
+    ($($type:ty: $len:literal),+ $(,)?) => {$(
+        const _: () = assert!(size_of::<$type>() == $len);
+        // SAFETY: `repr(C)` with explicit padding only; all fields are integers or arrays.
+        #[cfg(not(target_arch = "bpf"))]
+        #[expect(unsafe_code, reason = "aya copies these types to and from the kernel")]
+        unsafe impl aya::Pod for $type {}
+    )+};
+}
+
+layout! {
+    Addr4: 4, Addr6: 16, FlowKey<Addr4>: 16, FlowKey<Addr6>: 40, Flow: 96, Pending<Addr4>: 64,
+    Pending<Addr6>: 88, Party: 48, Node: 64, FragmentKey<Addr4>: 16, FragmentKey<Addr6>: 40,
+    FragmentPorts: 8, DropCount: 16,
+}

@@ -1,0 +1,158 @@
+//! Values that describe the node and the parties on it.
+
+use super::SLOT_HOST;
+use crate::address::{Addr4, Addr6};
+
+/// Describes one party to a connection: an endpoint, or the node's own stack behind
+/// `cilium_host`. The key is the index of the host-side link.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Party {
+    pub ifindex: u32,
+    pub identity: u32,
+    pub ipv6: Addr6,
+    pub ipv4: Addr4,
+    /// Number of the slice of the tables of pending flows; for an endpoint also its number.
+    pub slot: u16,
+    /// Largest packet that it takes, in bytes.
+    pub mtu: u16,
+    /// Address of its own link.
+    pub mac: [u8; 6],
+    /// Address of the link that faces it.
+    pub gateway_mac: [u8; 6],
+    kind: u8,
+    families: u8,
+    pad: [u8; 2],
+}
+
+const FAMILY4: u8 = 1;
+const FAMILY6: u8 = 2;
+
+impl Party {
+    /// Describes the node's stack: `mac` is the address of `cilium_host`, `gateway_mac` that of
+    /// `cilium_net`.
+    pub fn host(ifindex: u32, mac: [u8; 6], gateway_mac: [u8; 6], mtu: u16) -> Self {
+        Self {
+            ifindex,
+            identity: 1,
+            slot: SLOT_HOST,
+            mtu,
+            mac,
+            gateway_mac,
+            ..Self::default()
+        }
+    }
+
+    /// Describes an endpoint; `mac` is its own address, `gateway_mac` that of its `lxc` link.
+    pub fn endpoint(
+        ifindex: u32,
+        (slot, identity): (u16, u32),
+        (ipv4, ipv6): (Option<Addr4>, Option<Addr6>),
+        (mac, gateway_mac): ([u8; 6], [u8; 6]),
+        mtu: u16,
+    ) -> Self {
+        let families =
+            if ipv4.is_some() { FAMILY4 } else { 0 } | if ipv6.is_some() { FAMILY6 } else { 0 };
+        Self {
+            ifindex,
+            identity,
+            ipv6: ipv6.unwrap_or_default(),
+            ipv4: ipv4.unwrap_or_default(),
+            slot,
+            mtu,
+            mac,
+            gateway_mac,
+            kind: 1,
+            families,
+            pad: [0; 2],
+        }
+    }
+
+    #[inline(always)]
+    pub const fn is_endpoint(&self) -> bool {
+        self.kind == 1
+    }
+
+    /// Tells whether the party has this IPv4 address.
+    #[inline(always)]
+    pub fn has_ipv4(&self, address: Addr4) -> bool {
+        self.families & FAMILY4 != 0 && self.ipv4 == address
+    }
+
+    /// Tells whether the party has this IPv6 address.
+    #[inline(always)]
+    pub fn has_ipv6(&self, address: Addr6) -> bool {
+        self.families & FAMILY6 != 0 && self.ipv6 == address
+    }
+
+    /// Returns its IPv4 address, if it has one.
+    pub fn ipv4(&self) -> Option<Addr4> {
+        (self.families & FAMILY4 != 0).then_some(self.ipv4)
+    }
+
+    /// Returns its IPv6 address, if it has one.
+    pub fn ipv6(&self) -> Option<Addr6> {
+        (self.families & FAMILY6 != 0).then_some(self.ipv6)
+    }
+}
+
+/// Describes the node; the only entry of its map.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Node {
+    /// A flow that was decided under another number is decided again.
+    pub generation: u32,
+    /// Index of `cilium_host`; 0 while the node is not set up.
+    pub host_ifindex: u32,
+    /// Number of entries of the tables of pending flows, less one.
+    pub pending_mask: u32,
+    families: u8,
+    /// Length of the node's prefix for endpoints.
+    pub prefix4_len: u8,
+    pub prefix6_len: u8,
+    pad: u8,
+    pub prefix4: Addr4,
+    pub router4: Addr4,
+    pub prefix6: Addr6,
+    pub router6: Addr6,
+    /// Digest of the configuration that the generation stands for; the kernel ignores it.
+    pub fingerprint: u64,
+}
+
+impl Node {
+    /// Sets prefix and router address of IPv4.
+    pub fn set_ipv4(&mut self, prefix: (Addr4, u8), router: Addr4) {
+        self.families |= FAMILY4;
+        (self.prefix4, self.prefix4_len) = prefix;
+        self.router4 = router;
+    }
+
+    /// Sets prefix and router address of IPv6.
+    pub fn set_ipv6(&mut self, prefix: (Addr6, u8), router: Addr6) {
+        self.families |= FAMILY6;
+        (self.prefix6, self.prefix6_len) = prefix;
+        self.router6 = router;
+    }
+
+    /// Returns the prefix and its length of IPv4, if the node has one.
+    pub fn ipv4(&self) -> Option<(Addr4, u8)> {
+        self.has_ipv4().then_some((self.prefix4, self.prefix4_len))
+    }
+
+    /// Returns the prefix and its length of IPv6, if the node has one.
+    pub fn ipv6(&self) -> Option<(Addr6, u8)> {
+        self.has_ipv6().then_some((self.prefix6, self.prefix6_len))
+    }
+
+    /// Tells whether endpoints of this node have IPv4 addresses.
+    #[inline(always)]
+    pub const fn has_ipv4(&self) -> bool {
+        self.families & FAMILY4 != 0
+    }
+
+    /// Tells whether endpoints of this node have IPv6 addresses.
+    #[inline(always)]
+    pub const fn has_ipv6(&self) -> bool {
+        self.families & FAMILY6 != 0
+    }
+}
