@@ -9,7 +9,9 @@ use std::collections::{BTreeMap, HashSet};
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::panic::resume_unwind;
 use std::path::Path;
+use std::thread::{self, ScopedJoinHandle};
 
 use aya::maps::{Map, MapData, ProgramArray};
 use aya::programs::SchedClassifier;
@@ -207,14 +209,27 @@ fn verify(
     tables: &BTreeMap<String, Table>,
 ) -> Result<BTreeMap<String, OwnedFd>, Error> {
     relocate(object, tables)?;
+    let instructions = instructions(object)?;
+    // The verifier takes a processor for milliseconds; the two slow paths may have one each.
+    let verdicts: Vec<_> = thread::scope(|scope| {
+        let threads: Vec<_> = instructions
+            .iter()
+            .map(|(name, instructions)| {
+                scope.spawn(|| (*name, sys::load_classifier(name, instructions)))
+            })
+            .collect();
+        let verdicts = threads.into_iter().map(ScopedJoinHandle::join);
+        verdicts
+            .map(|joined| joined.unwrap_or_else(|panic| resume_unwind(panic)))
+            .collect()
+    });
     let mut programs = BTreeMap::new();
-    for (name, instructions) in instructions(object)? {
-        let loaded =
-            sys::load_classifier(name, instructions).map_err(|(error, log)| Error::Program {
-                name: name.to_owned(),
-                error,
-                log,
-            })?;
+    for (name, loaded) in verdicts {
+        let loaded = loaded.map_err(|(error, log)| Error::Program {
+            name: name.to_owned(),
+            error,
+            log,
+        })?;
         programs.insert(name.to_owned(), loaded);
     }
     Ok(programs)
