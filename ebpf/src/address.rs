@@ -26,7 +26,7 @@ impl Addr4 {
     /// Tells whether the address is a multicast or the limited broadcast address.
     #[inline(always)]
     pub const fn is_multicast(self) -> bool {
-        self.octets()[0] >= 224
+        matches!(self.octets(), [224..=239, ..] | [255, 255, 255, 255])
     }
 }
 
@@ -109,6 +109,7 @@ mod tests {
         assert!(Addr4::new([224, 0, 0, 1]).is_multicast());
         assert!(Addr4::new([255, 255, 255, 255]).is_multicast());
         assert!(!Addr4::new([223, 255, 255, 255]).is_multicast());
+        assert!(!Addr4::new([240, 0, 0, 1]).is_multicast());
         assert!(Addr6::new([0xff; 16]).is_multicast());
         let mut link_local = [0; 16];
         (link_local[0], link_local[1]) = (0xfe, 0xbf);

@@ -72,13 +72,15 @@ fn standing<A: Copy + Eq + KeyHash, T: Tables<A>>(tables: &mut T, work: &mut Wor
     let reply = work.key.reversed();
     // What an earlier packet left behind says nothing about this one.
     work.pending.packets = 0;
-    let own = live_stage(tables, &work.key, zone, work.moment.now_ns);
+    let own = live_stage(tables, &work.key, (zone, target), work.moment.now_ns);
     if matches!(own, Some(stage) if opens_anew(stage, tcp_flags)) {
         tables.remove_flow(&reply);
         tables.remove_flow(&work.key);
         return Standing::New;
     }
-    if let Some(stage) = own.or_else(|| live_stage(tables, &reply, target, work.moment.now_ns)) {
+    if let Some(stage) =
+        own.or_else(|| live_stage(tables, &reply, (target, zone), work.moment.now_ns))
+    {
         return Standing::known(after_answer(tables, &reply, stage), tcp_flags);
     }
     let key = work.key;
@@ -99,16 +101,17 @@ fn standing<A: Copy + Eq + KeyHash, T: Tables<A>>(tables: &mut T, work: &mut Wor
     Standing::New
 }
 
-/// Returns the stage of the connection of a flow that came from this zone, if it stands.
+/// Returns the stage of the connection of a flow between these two links, if it stands.
 #[inline(always)]
 fn live_stage<A: Copy, T: Tables<A>>(
     tables: &mut T,
     key: &FlowKey<A>,
-    zone: u32,
+    (zone, target): (u32, u32),
     now_ns: u64,
 ) -> Option<Stage> {
     let flow = tables.flow(key)?;
-    (flow.zone == zone && is_live(flow, key, now_ns)).then(|| flow.stage())
+    let is_same = flow.zone == zone && flow.target == target;
+    (is_same && is_live(flow, key, now_ns)).then(|| flow.stage())
 }
 
 /// Returns the stage of a connection on a packet of one side; `reply` is the other side's flow.

@@ -7,11 +7,12 @@ use crate::abi::{FlowKey, Node, Party};
 use crate::address::Addr4;
 use crate::checksum;
 use crate::family::{Address, Header, Part, Plain};
+use crate::hook::Hook;
 use crate::packet::{ETH_LEN, Ipv4Header, Packet, proto};
 use crate::tables::Tables;
 use crate::transport;
 use crate::verdict::DropReason;
-use crate::work::Work;
+use crate::work::{Answer, Work};
 
 /// Where the hop limit stands, and behind it the protocol and the header checksum.
 const TTL_OFFSET: usize = ETH_LEN + 8;
@@ -21,6 +22,8 @@ const ONE_HOP: u16 = 0x0100_u16.to_be();
 const FRAGMENTED: u16 = 0x3fff_u16.to_be();
 const MORE_FRAGMENTS: u16 = 0x2000;
 const FRAGMENT_OFFSET: u16 = 0x1fff;
+/// Type of an ICMP redirect (RFC 792).
+const REDIRECT: u8 = 5;
 /// Length of a header without options, in bytes.
 const PLAIN_LEN: usize = 20;
 
@@ -80,11 +83,20 @@ impl Address for Addr4 {
 
     #[inline(always)]
     fn neighbour<P: Packet, T: Tables<Self>>(
-        _packet: &mut P,
+        packet: &mut P,
         _tables: &T,
-        _work: &mut Work<Self>,
+        work: &mut Work<Self>,
     ) -> Option<DropReason> {
-        // ARP is not IP and has a program of its own.
+        // ARP is not IP and has a program of its own. What is left are redirects: the router is
+        // the only way there is, which the node's stack does not know.
+        let is_from_stack = !matches!(work.hook(), Some(Hook::FromContainer));
+        let is_icmp = work.header.protocol == proto::ICMP && work.header.part != Part::Later;
+        let is_redirect = is_icmp && packet.read(work.header.transport) == Some(REDIRECT);
+        work.answer = if is_from_stack && is_redirect {
+            Answer::Consumed
+        } else {
+            Answer::None
+        };
         None
     }
 

@@ -21,6 +21,7 @@ use crate::work::Work;
 pub struct ModelPacket {
     pub bytes: Vec<u8>,
     pub ifindex: u32,
+    pub ingress_ifindex: u32,
     pub gso_size: u32,
     pub has_vlan_tag: bool,
 }
@@ -36,6 +37,10 @@ impl Packet for ModelPacket {
 
     fn ifindex(&self) -> u32 {
         self.ifindex
+    }
+
+    fn ingress_ifindex(&self) -> u32 {
+        self.ingress_ifindex
     }
 
     fn has_vlan_tag(&self) -> bool {
@@ -125,7 +130,7 @@ impl<A: Copy + Ord + Hash + Default> Tables<A> for ModelTables<A> {
     }
 
     fn set_pending(&mut self, index: u32, pending: &Pending<A>) {
-        let version = self.pending.get(&index).map_or(0, |old| old.version) + 1;
+        let version = self.pending.get(&index).map_or(0, |old| old.version) + 2;
         self.pending.insert(
             index,
             Pending {

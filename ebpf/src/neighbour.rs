@@ -90,6 +90,18 @@ pub fn icmp6<P: Packet, T: Tables<Addr6>>(
         return None;
     }
     let kind: u8 = packet.read(work.header.transport)?;
+    let is_from_endpoint = matches!(work.hook(), Some(Hook::FromContainer));
+    if is_from_endpoint
+        && let Some(party) = tables.party(packet.ifindex())
+        && let Err(reason) = speaks_as_itself(packet, party)
+    {
+        return Some(reason);
+    }
+    if kind == REDIRECT && !is_from_endpoint {
+        // The router is the only way there is; the node's stack does not know that.
+        work.answer = Answer::Consumed;
+        return None;
+    }
     if matches!(
         kind,
         ROUTER_SOLICITATION | MLD_REPORT | MLD_DONE | MLD2_REPORT
@@ -97,7 +109,7 @@ pub fn icmp6<P: Packet, T: Tables<Addr6>>(
         work.answer = Answer::Consumed;
         return None;
     }
-    if !matches!(work.hook(), Some(Hook::FromContainer)) {
+    if !is_from_endpoint {
         return None;
     }
     let answered = match kind {

@@ -23,6 +23,9 @@ pub trait Packet {
     fn gso_size(&self) -> u32;
     /// Returns the index of the link at whose hook the packet is.
     fn ifindex(&self) -> u32;
+    /// Returns the index of the link that the packet came into this namespace by; 0 if the
+    /// namespace's own stack made it.
+    fn ingress_ifindex(&self) -> u32;
     /// Tells whether a VLAN tag was taken out of the packet and lies beside it.
     fn has_vlan_tag(&self) -> bool;
     /// Makes the first `len` bytes accessible to `load` and `store`.

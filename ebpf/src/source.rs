@@ -10,7 +10,7 @@ use crate::work::Moment;
 
 /// Is the sender of a packet: the index of its link, and whether the packet comes from the
 /// node's stack although an endpoint sent it. The stack forwards such a packet only because the
-/// pipeline handed it over, so its flow must be known.
+/// pipeline handed it over through `cilium_host`, so it came from there, and its flow is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sender {
     pub ifindex: u32,
@@ -46,16 +46,18 @@ pub fn sender<A: Address, P: Packet, T: Tables<A>>(
                 through_stack: false,
             })
         }
-        Hook::FromHost | Hook::ToContainer => Ok(match tables.local(src) {
-            Some(ifindex) => Sender {
+        Hook::FromHost | Hook::ToContainer => match tables.local(src) {
+            // Whoever else uses an endpoint's address is outside, and lies.
+            Some(_) if packet.ingress_ifindex() != moment.host => Err(DropReason::InvalidSourceIp),
+            Some(ifindex) => Ok(Sender {
                 ifindex,
                 through_stack: true,
-            },
-            None => Sender {
+            }),
+            None => Ok(Sender {
                 ifindex: moment.host,
                 through_stack: false,
-            },
-        }),
+            }),
+        },
         Hook::ToHost => {
             let ifindex = tables.local(src).ok_or(DropReason::InvalidSourceIp)?;
             Ok(Sender {

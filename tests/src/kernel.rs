@@ -47,6 +47,7 @@ const PACKET_MAX: usize = 4_096;
 
 /// Length of `struct __sk_buff`, and where the fields that we set stand.
 const CONTEXT_LEN: usize = 192;
+const INGRESS_IFINDEX_AT: usize = 36;
 const IFINDEX_AT: usize = 40;
 const GSO_SEGS_AT: usize = 164;
 const GSO_SIZE_AT: usize = 176;
@@ -166,6 +167,7 @@ impl Kernel {
         let mut set = |at: usize, value: u32| {
             context[at..at + 4].copy_from_slice(&value.to_ne_bytes());
         };
+        set(INGRESS_IFINDEX_AT, packet.ingress_ifindex);
         set(IFINDEX_AT, packet.ifindex);
         if packet.gso_size != 0 {
             let len = u32::try_from(packet.bytes.len()).expect("fits");

@@ -47,6 +47,8 @@ impl Row {
             packet: ModelPacket {
                 bytes: bytes.clone(),
                 ifindex: link,
+                // What the stack sends for endpoints, the pipeline handed to it.
+                ingress_ifindex: party::HOST.link,
                 ..ModelPacket::default()
             },
             place: Place::Both,
@@ -55,6 +57,13 @@ impl Row {
             leaves: bytes,
             then: Snapshot::default(),
         }
+    }
+
+    /// The packet came into the node by this link.
+    #[must_use]
+    pub fn came_by(mut self, link: u32) -> Self {
+        self.packet.ingress_ifindex = link;
+        self
     }
 
     /// Begins a row: an endpoint sends a packet.

@@ -61,6 +61,9 @@ impl Traffic {
         let mut packet = ModelPacket {
             bytes,
             ifindex,
+            ingress_ifindex: self
+                .random
+                .pick(&[HOST.link, HOST.link, HOST.link, EMPTY_LINK, 0]),
             ..ModelPacket::default()
         };
         if packet.bytes.len() > 300 && self.random.one_in(2) {

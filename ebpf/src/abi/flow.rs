@@ -121,7 +121,7 @@ impl Flow {
 pub struct Pending<A> {
     /// Not 0 while a processor writes the entry.
     pub lock: u32,
-    /// Grows with each write.
+    /// Grows by one before and after each write: odd while a processor writes.
     pub version: u32,
     /// The opener's flow.
     pub key: FlowKey<A>,

@@ -115,9 +115,10 @@ macro_rules! tables {
             fn flow(&mut self, key: &FlowKey<$address>) -> Option<&mut Flow> {
                 let flow = $flows.get_ptr_mut(key)?;
                 // SAFETY: the pointer comes from the lookup. Another processor may write the
-                // entry meanwhile: each field is one aligned word at the most, counters may
-                // lose a count, and an entry that is recycled is caught by its generation, age
-                // and zone.
+                // entry meanwhile: each field is one aligned word at the most, and counters may
+                // lose a count. The kernel may even give the element to another flow while it
+                // is read; that leads one packet to an endpoint that did not ask for it, which
+                // answers as to any stray packet.
                 Some(unsafe { &mut *flow })
             }
 
@@ -139,11 +140,12 @@ macro_rules! tables {
                     return false;
                 };
                 // SAFETY: the pointer comes from the lookup; the atomic operations are
-                // barriers, so that a copy between two equal versions is of one piece.
+                // barriers, and the version is odd while somebody writes, so that a copy
+                // between two equal even versions is of one piece.
                 unsafe {
                     let version = load(&raw mut (*entry).version);
                     *copy = *entry;
-                    copy.lock == 0 && load(&raw mut (*entry).version) == version
+                    version & 1 == 0 && load(&raw mut (*entry).version) == version
                 }
             }
 
@@ -168,6 +170,7 @@ macro_rules! tables {
                     (*entry).seen_ns = pending.seen_ns;
                     (*entry).packets = pending.packets;
                     (*entry).bytes = pending.bytes;
+                    bump(&raw mut (*entry).version);
                     atomic_xchg::<u32, { AtomicOrdering::SeqCst }>(&raw mut (*entry).lock, 0);
                 }
             }

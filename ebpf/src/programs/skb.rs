@@ -80,6 +80,12 @@ impl Packet for Skb {
     }
 
     #[inline(always)]
+    fn ingress_ifindex(&self) -> u32 {
+        // SAFETY: see `len`.
+        unsafe { (*self.0).ingress_ifindex }
+    }
+
+    #[inline(always)]
     fn has_vlan_tag(&self) -> bool {
         // SAFETY: see `len`.
         unsafe { (*self.0).vlan_present != 0 }

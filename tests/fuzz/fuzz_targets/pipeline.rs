@@ -34,6 +34,7 @@ fuzz_target!(|input: &[u8]| {
         let mut packet = ModelPacket {
             bytes: FRAMES[usize::from(frame) % FRAMES.len()].clone(),
             ifindex: 99 + u32::from(link % 18),
+            ingress_ifindex: 99 + u32::from(gso % 18),
             gso_size: u32::from(gso) * 16,
             has_vlan_tag: link >= 252,
         };

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use datapath::verdict::DropReason;
 use tests::frame::{ACK, Frame, SYN, Transport};
-use tests::party::{A, B, Family, HOST};
+use tests::party::{A, B, EMPTY_LINK, Family, HOST};
 use tests::row::Row;
 use tests::snapshot::Waiting;
 
@@ -100,6 +100,20 @@ fn handed_over(family: Family) -> Vec<Row> {
         )
         .given(|state| connect(state, &frame, &A, &B))
         .delivered_to(&B),
+        Row::from_host(
+            name("packet from outside in the name of an endpoint with a flow"),
+            bytes.clone(),
+        )
+        .came_by(EMPTY_LINK)
+        .given(|state| connect(state, &frame, &A, &B))
+        .dropped(DropReason::InvalidSourceIp),
+        Row::from_host(
+            name("packet of the host's own in the name of an endpoint with a flow"),
+            bytes.clone(),
+        )
+        .came_by(0)
+        .given(|state| connect(state, &frame, &A, &B))
+        .dropped(DropReason::InvalidSourceIp),
         Row::from_host(
             name("endpoint's packet with a pending flow from the stack"),
             bytes.clone(),
