@@ -4,7 +4,7 @@
 //! first packet ──► PENDING (slice of the sender) ──► reply, or 4th packet ──► FLOWS, both halves
 //! ```
 //!
-//! A flood or a scan therefore evicts only pending flows of the flooder. A packet that finds
+//! A flood or a scan of single packets therefore evicts only pending flows of the flooder. A packet that finds
 //! neither its flow nor its own pending entry looks for its twin first: an evicted half comes
 //! back from the other one. A packet that passes several hooks is entered at the first of them only.
 

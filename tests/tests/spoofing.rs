@@ -7,6 +7,7 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 
 use datapath::verdict::DropReason;
 use tests::frame::{Frame, SYN, Transport, UDP};
+use tests::lab::namespace::Namespace;
 use tests::lab::node::{OneNode, ping};
 use tests::lab::program;
 use tests::lab::wire::Wire;
@@ -338,6 +339,42 @@ fn tuple_of_anothers_flow_does_not_pass() {
         stage.expect_drop("the packet", &lie.bytes(), DropReason::InvalidSourceIp);
         let lie = lie.from_mac(api.mac);
         stage.expect_drop("the packet", &lie.bytes(), DropReason::InvalidSourceMac);
+    }
+}
+
+#[test]
+fn packet_from_outside_in_the_name_of_an_endpoint_does_not_pass() {
+    let stage = Stage::new();
+    let host = &stage.net.host;
+    let outside = Namespace::add("outside");
+    host.run("ip link add out0 type veth peer name out1 netns outside");
+    host.run("ip link set out0 up");
+    outside.run("ip link set out1 up");
+    host.set_sysctl("net/ipv4/conf/out0/forwarding", "1");
+    host.set_sysctl("net/ipv4/conf/all/rp_filter", "0");
+    host.set_sysctl("net/ipv4/conf/out0/rp_filter", "0");
+    let mouth = Wire::open(&outside, "out1");
+
+    for family in Family::BOTH {
+        let (at_db, at_api) = (
+            bound(&stage.net, "db", family),
+            bound(&stage.net, "api", family),
+        );
+        exchange(&at_api, &at_db);
+        let ports = [&at_api, &at_db].map(|socket| socket.local_addr().expect("bound").port());
+        let transport = Transport::udp(ports[0], ports[1], 20);
+        let lie = Frame::new(&stage.net.who("api"), &stage.db, family, transport)
+            .from_mac(outside.mac("out1"))
+            .to_mac(host.mac("out0"));
+        let before = stage.net.drops(DropReason::InvalidSourceIp);
+
+        stage.at_db.forget();
+        mouth.send(&lie.bytes());
+
+        stage
+            .net
+            .expect_drops(DropReason::InvalidSourceIp, before, 1);
+        stage.expect_only_truth("the packet from outside");
     }
 }
 
