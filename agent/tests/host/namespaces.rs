@@ -1,10 +1,11 @@
 //! Namespaces with names, the sysctls of a namespace, and the BPF file system.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use ciliate::host::{Netlink, bpffs, link, named, netns, sysctl};
-use ciliate::plan::object::Netns;
+use ciliate::host::{Executor, Names, Netlink, bpffs, link, named, netns, sysctl};
+use ciliate::plan::object::{Key, Netns, Value};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 
@@ -130,6 +131,45 @@ fn sysctl_is_written_and_verified() {
             Some("0"),
             "another one should be untouched"
         );
+    });
+}
+
+#[test]
+fn forwarding_of_other_devices_comes_back_with_that_of_all() {
+    isolated(|| {
+        let [all, default, lo] =
+            ["all", "default", "lo"].map(|device| format!("net/ipv6/conf/{device}/forwarding"));
+        let value = |path: &String| sysctl::read(path).unwrap().unwrap();
+        for (path, value) in [(&all, "0"), (&default, "1"), (&lo, "1")] {
+            sysctl::write(path, value).unwrap();
+        }
+        let (key, ours) = (
+            Key::Sysctl(all.clone()),
+            Value::Sysctl { value: "1".into() },
+        );
+        let mut executor = Executor::new("edge", Names::default(), BTreeMap::new()).unwrap();
+
+        executor.add(&key, &ours).unwrap();
+        executor.remove(&key, &ours).unwrap();
+
+        assert_eq!([&all, &default, &lo].map(value), ["0", "1", "1"]);
+    });
+}
+
+#[test]
+fn forwarding_that_somebody_switched_off_meanwhile_stays_off() {
+    isolated(|| {
+        let [all, lo] = ["all", "lo"].map(|device| format!("net/ipv6/conf/{device}/forwarding"));
+        sysctl::write(&all, "0").unwrap();
+        sysctl::write(&lo, "1").unwrap();
+        let (key, ours) = (Key::Sysctl(all), Value::Sysctl { value: "1".into() });
+        let mut executor = Executor::new("edge", Names::default(), BTreeMap::new()).unwrap();
+
+        executor.add(&key, &ours).unwrap();
+        sysctl::write(&lo, "0").unwrap();
+        executor.remove(&key, &ours).unwrap();
+
+        assert_eq!(sysctl::read(&lo).unwrap().as_deref(), Some("0"));
     });
 }
 
