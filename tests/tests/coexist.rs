@@ -245,6 +245,21 @@ fn lab_that_is_up_already_stays_up() {
 }
 
 #[test]
+fn lab_stays_up_when_nobody_reads_what_is_said_about_it() {
+    let machine = furnished();
+    let before = inventory(&machine);
+    let file = machine.write("lab.toml", LAB).display().to_string();
+    let mut command = std::process::Command::new("sh");
+    command.args(["-c", "exec \"$0\" lab up \"$1\" > /dev/full"]);
+
+    machine.own.execute(command.arg(agent::binary()).arg(&file));
+
+    ping(&Namespace::named("web"), [10, 0, 1, 3].into());
+    agent::expect(&machine.own, &format!("lab down {file}"), 0);
+    before.expect_same(&inventory(&machine), "after `lab down`");
+}
+
+#[test]
 fn one_node_of_a_lab_can_come_and_go_alone() {
     let machine = furnished();
     let before = inventory(&machine);

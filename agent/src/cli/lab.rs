@@ -41,13 +41,18 @@ pub fn up(
 ) -> Result<u8, Failure> {
     let lab = Lab::load(file, only)?;
     let is_new = lab.members()?.is_empty();
-    if let Err(failure) = lab.up(common, file, out) {
+    // Printed when all is done: a reader who went away must not undo it.
+    let mut text = String::new();
+    if let Err(failure) = lab.up(common, file, &mut text) {
         if is_new {
             // The reason why it failed is what counts; what is left is found by `lab down`.
             drop(lab.down(common));
+        } else {
+            drop(write!(out, "{text}"));
         }
         return Err(failure);
     }
+    write!(out, "{text}")?;
     Ok(exit::OK)
 }
 
@@ -91,7 +96,8 @@ impl Lab {
         })
     }
 
-    fn up(&self, common: &Common, file: &Path, out: &mut dyn Write) -> Result<(), Failure> {
+    /// Makes everything; what there is to say about it is added to `text`.
+    fn up(&self, common: &Common, file: &Path, text: &mut String) -> Result<(), Failure> {
         let segment = self.segment();
         for name in [segment.as_str()].into_iter().chain(self.namespaces()) {
             self.create(name)?;
@@ -107,12 +113,10 @@ impl Lab {
                 .collect();
             segment::join(&bridge, &node, &topology.node, topology.address, &peers)?;
             let report = netns::in_netns(&node, || bring_up(common, topology, file))??;
-            write!(out, "{}", report.plan)?;
-            writeln!(
-                out,
-                "node {} is up: nsenter --net=/run/netns/{0} …",
-                topology.node
-            )?;
+            text.push_str(&format!(
+                "{}node {} is up: nsenter --net=/run/netns/{1} …\n",
+                report.plan, topology.node
+            ));
         }
         Ok(())
     }
