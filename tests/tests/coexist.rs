@@ -260,6 +260,37 @@ fn lab_stays_up_when_nobody_reads_what_is_said_about_it() {
 }
 
 #[test]
+fn node_of_a_lab_whose_namespace_was_deleted_by_hand_goes_with_the_lab() {
+    let machine = furnished();
+    let before = inventory(&machine);
+    let file = machine.write("lab.toml", LAB).display().to_string();
+    agent::expect(&machine.own, &format!("lab up {file}"), 0);
+    machine.own.run("ip netns del edge-1");
+
+    let outcome = agent::expect(&machine.own, &format!("lab down {file}"), 0);
+
+    assert!(
+        outcome.stdout.contains("node edge-1 is gone"),
+        "should name it: {outcome:#?}"
+    );
+    before.expect_same(&inventory(&machine), "after `lab down`");
+    assert!(
+        !PathBuf::from("/run/ciliate").exists(),
+        "no state should be left"
+    );
+}
+
+#[test]
+fn lab_that_is_not_up_is_said_to_be_so() {
+    let machine = furnished();
+    let file = machine.write("lab.toml", LAB).display().to_string();
+
+    let outcome = agent::expect(&machine.own, &format!("lab down {file}"), 0);
+
+    assert_eq!(outcome.stdout, format!("no lab of {file} is up here\n"));
+}
+
+#[test]
 fn one_node_of_a_lab_can_come_and_go_alone() {
     let machine = furnished();
     let before = inventory(&machine);

@@ -14,7 +14,7 @@
 
 use std::collections::BTreeSet;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
@@ -22,7 +22,7 @@ use super::apply::{bring_up, take_down};
 use super::args::Common;
 use super::exit;
 use super::failure::Failure;
-use super::instance::{self, Instance};
+use super::instance::{self, Instance, Whereabouts};
 use crate::config::{Config, Report, Source};
 use crate::host::{named, netns, segment};
 use crate::plan::object::Netns;
@@ -67,8 +67,19 @@ pub fn down(
     out: &mut dyn Write,
 ) -> Result<u8, Failure> {
     let lab = Lab::load(file, only)?;
-    for node in lab.down(common)? {
+    let was_up = !lab.members()?.is_empty();
+    let gone = lab.down(common)?;
+    for node in &gone {
         writeln!(out, "node {node} is gone")?;
+    }
+    match only {
+        Some(node) if gone.is_empty() => {
+            writeln!(out, "no node {node} of {} is up here", file.display())?;
+        }
+        None if gone.is_empty() && !was_up => {
+            writeln!(out, "no lab of {} is up here", file.display())?;
+        }
+        _ => {}
     }
     Ok(exit::OK)
 }
@@ -77,6 +88,8 @@ pub fn down(
 struct Lab {
     /// Marks the namespaces; the same for the same file.
     id: String,
+    /// The file, by its canonical path.
+    file: PathBuf,
     nodes: Vec<Topology>,
     /// Whether nodes of the file are left out.
     is_partial: bool,
@@ -86,11 +99,12 @@ impl Lab {
     fn load(file: &Path, only: Option<&str>) -> Result<Self, Failure> {
         let (config, source) = instance::load(file)?;
         let nodes = topologies(&config, &source, only)?;
-        let path = file.canonicalize()?;
-        let digest = hex::encode(Sha256::digest(path.as_os_str().as_encoded_bytes()));
+        let file = file.canonicalize()?;
+        let digest = hex::encode(Sha256::digest(file.as_os_str().as_encoded_bytes()));
         let is_partial = nodes.len() < config.nodes.len();
         Ok(Self {
             id: digest[..8].to_owned(),
+            file,
             nodes,
             is_partial,
         })
@@ -125,7 +139,8 @@ impl Lab {
     fn down(&self, common: &Common) -> Result<Vec<String>, Failure> {
         let (mut gone, mut failures) = (Vec::new(), Vec::new());
         let leaving = self.leaving()?;
-        for name in &leaving {
+        let nodes = self.nodes.iter().map(|topology| &topology.node);
+        for name in leaving.iter().chain(nodes).collect::<BTreeSet<_>>() {
             match self.take_down_node(common, name) {
                 Ok(true) => gone.push(name.clone()),
                 Ok(false) => {}
@@ -162,15 +177,32 @@ impl Lab {
         Ok(members.filter(|name| *name != segment).collect())
     }
 
-    /// Removes what is set up in a namespace of this lab; tells whether it was a node's.
+    /// Removes what is set up in a namespace of this lab, or was in one that somebody deleted;
+    /// tells whether it was a node's.
     fn take_down_node(&self, common: &Common, name: &str) -> Result<bool, Failure> {
         let instance = Instance::new(common, name);
-        if !self.is_ours(name) || !instance.exists() {
+        if !instance.exists() {
             return Ok(false);
         }
-        let node = netns::open(&Netns::Name(name.to_owned()))?;
-        netns::in_netns(&node, || take_down(&instance))??;
-        Ok(true)
+        if self.is_ours(name) {
+            let node = netns::open(&Netns::Name(name.to_owned()))?;
+            netns::in_netns(&node, || take_down(&instance))??;
+            return Ok(true);
+        }
+        let is_lost = self.has_applied(&instance)? && instance.whereabouts()? == Whereabouts::Gone;
+        if is_lost {
+            // Links went with their namespace; what is left is pins and state.
+            netns::in_new_netns(|| take_down(&instance))??;
+        }
+        Ok(is_lost)
+    }
+
+    /// Tells whether a node was made what this file says. Its state remembers that when no
+    /// namespace is left to carry the mark.
+    fn has_applied(&self, instance: &Instance) -> Result<bool, Failure> {
+        let mut system = instance.system()?;
+        let applied = system.state().config().map(Path::canonicalize);
+        Ok(applied.is_some_and(|applied| applied.is_ok_and(|applied| applied == self.file)))
     }
 
     /// Makes a namespace, or takes the one that this lab made before.
