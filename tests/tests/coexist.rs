@@ -266,6 +266,7 @@ fn node_of_a_lab_whose_namespace_was_deleted_by_hand_goes_with_the_lab() {
     let file = machine.write("lab.toml", LAB).display().to_string();
     agent::expect(&machine.own, &format!("lab up {file}"), 0);
     machine.own.run("ip netns del edge-1");
+    std::fs::write("/run/netns/edge-1", "").expect("leave a dead name");
 
     let outcome = agent::expect(&machine.own, &format!("lab down {file}"), 0);
 

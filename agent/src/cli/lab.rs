@@ -147,7 +147,9 @@ impl Lab {
                 Err(failure) => failures.push(failure.to_string()),
             }
         }
-        for name in &leaving {
+        let named = self.namespaces().into_iter();
+        let dead = named.filter(|name| named::is_dead(name));
+        for name in leaving.iter().map(String::as_str).chain(dead) {
             failures.extend(self.delete(name).err().map(|failure| failure.to_string()));
         }
         let segment = self.segment();
@@ -213,9 +215,9 @@ impl Lab {
         }
     }
 
-    /// Deletes a namespace if this lab made it.
+    /// Deletes a namespace if this lab made it, or a name that has none.
     fn delete(&self, name: &str) -> Result<(), Failure> {
-        if self.is_ours(name) {
+        if self.is_ours(name) || named::is_dead(name) {
             Ok(named::delete(name, &self.id)?)
         } else {
             Ok(())

@@ -39,6 +39,54 @@ fn creating_and_deleting_leaves_nothing() {
 }
 
 #[test]
+fn namespace_below_another_mount_of_all_names_is_deleted() {
+    isolated(|| {
+        // A machine whose /run is not shared, after somebody's `ip netns add`.
+        unshare(CloneFlags::CLONE_NEWNS).unwrap();
+        let (nothing, run) = (None::<&str>, "/run/netns");
+        mount(
+            nothing,
+            "/",
+            nothing,
+            MsFlags::MS_REC | MsFlags::MS_PRIVATE,
+            nothing,
+        )
+        .unwrap();
+        mount(nothing, "/run", Some("tmpfs"), MsFlags::empty(), nothing).unwrap();
+        let endpoint = Endpoint::new();
+        mount(
+            Some(run),
+            run,
+            nothing,
+            MsFlags::MS_BIND | MsFlags::MS_REC,
+            nothing,
+        )
+        .unwrap();
+        mount(
+            nothing,
+            run,
+            nothing,
+            MsFlags::MS_REC | MsFlags::MS_SHARED,
+            nothing,
+        )
+        .unwrap();
+        let theirs = Endpoint::new();
+
+        named::delete(&endpoint.name, LAB).unwrap();
+
+        let path = Netns::Name(endpoint.name.clone()).path();
+        assert!(!path.exists(), "the file should be gone");
+        let mounts = fs::read_to_string("/proc/thread-self/mountinfo").unwrap();
+        assert!(!mounts.contains(&endpoint.name), "no mount should be left");
+        assert!(named::lab_of(&theirs.name).is_ok(), "others should stay");
+        assert!(
+            mounts.contains(run),
+            "the mount on the directory should stay"
+        );
+    });
+}
+
+#[test]
 fn taken_name_is_refused() {
     isolated(|| {
         let endpoint = Endpoint::new();
