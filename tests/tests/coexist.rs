@@ -292,6 +292,30 @@ fn lab_that_is_not_up_is_said_to_be_so() {
 }
 
 #[test]
+fn nodes_of_a_lab_may_have_any_names() {
+    let machine = furnished();
+    let before = inventory(&machine);
+    for (one, other) in [
+        ("machine-room-west-1", "machine-room-west-2"),
+        ("br0", "lo"),
+    ] {
+        let text = LAB.replace("edge-1", one).replace("edge-2", other);
+        let file = machine.write("lab.toml", &text).display().to_string();
+
+        agent::expect(&machine.own, &format!("lab up {file}"), 0);
+        agent::expect(&machine.own, &format!("lab up {file}"), 0);
+
+        for node in [one, other] {
+            ping(&Namespace::named(node), [192, 0, 2, 10].into());
+            ping(&Namespace::named(node), [192, 0, 2, 11].into());
+        }
+        agent::expect(&machine.own, &format!("lab down {file}"), 0);
+    }
+    std::fs::remove_file(machine.folder.join("lab.toml")).expect("remove the file");
+    before.expect_same(&inventory(&machine), "after the labs");
+}
+
+#[test]
 fn one_node_of_a_lab_can_come_and_go_alone() {
     let machine = furnished();
     let before = inventory(&machine);
