@@ -295,3 +295,25 @@ fn bpffs_of_somebody_else_stays_mounted() {
         assert!(bpffs::is_bpffs(scratch.path()).unwrap());
     });
 }
+
+#[test]
+fn mount_on_a_relative_path_goes_with_the_folder_that_was_made_for_it() {
+    isolated(|| {
+        unshare(CloneFlags::CLONE_NEWNS).unwrap();
+        let (nothing, private) = (None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE);
+        mount(nothing, "/", nothing, private, nothing).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        // The thread has a working directory of its own since it has mounts of its own.
+        std::env::set_current_dir(folder.path()).unwrap();
+
+        bpffs::mount_on(Path::new("made")).unwrap();
+        fs::create_dir("found").unwrap();
+        bpffs::mount_on(Path::new("found")).unwrap();
+
+        for (path, stays) in [("made", false), ("found", true)] {
+            assert!(bpffs::is_ours(Path::new(path)).unwrap());
+            assert!(bpffs::unmount_if_empty(Path::new(path)).unwrap());
+            assert_eq!(folder.path().join(path).exists(), stays, "{path}");
+        }
+    });
+}
