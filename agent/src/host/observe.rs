@@ -23,13 +23,11 @@ use super::mark::{Mark, Owner};
 use super::netlink::Netlink;
 use super::route::{self, Route};
 use super::{HOST_LINK, NET_LINK, sysctl};
+use crate::plan::UNFINISHED_MTU;
 use crate::plan::object::{Key, Link, Mac, State, Value};
 
 /// Stands for the MAC address of a link that is missing.
 pub const NO_MAC: Mac = Mac([0; 6]);
-
-/// Stands for the MTU of a pair that is not finished.
-const UNFINISHED_MTU: u32 = 0;
 
 /// Holds what was read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

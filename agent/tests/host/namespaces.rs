@@ -299,9 +299,7 @@ fn bpffs_of_somebody_else_stays_mounted() {
 #[test]
 fn mount_on_a_relative_path_goes_with_the_folder_that_was_made_for_it() {
     isolated(|| {
-        unshare(CloneFlags::CLONE_NEWNS).unwrap();
-        let (nothing, private) = (None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE);
-        mount(nothing, "/", nothing, private, nothing).unwrap();
+        unshare_mounts();
         let folder = tempfile::tempdir().unwrap();
         // The thread has a working directory of its own since it has mounts of its own.
         std::env::set_current_dir(folder.path()).unwrap();
