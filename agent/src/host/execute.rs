@@ -18,7 +18,7 @@ use nix::errno::Errno;
 
 use super::error::{Error, Result, gone_is_done};
 use super::link;
-use super::mark::Mark;
+use super::mark::{Mark, Owner};
 use super::names::Names;
 use super::netlink::Netlink;
 use super::netns;
@@ -161,7 +161,8 @@ impl Executor {
             (Key::Bpffs, Value::Bpffs { path }) => bpffs::unmount_if_empty(path).map(drop),
             (Key::HostLink, Value::HostLink { .. }) => self
                 .remove_link(HOST_LINK)
-                .and_then(|()| self.remove_link(NET_LINK)),
+                .and_then(|()| self.remove_link(NET_LINK))
+                .and_then(|()| self.remove_renamed_host_links()),
             (Key::EndpointLink(_), Value::EndpointLink { link, .. }) => {
                 self.inside = None;
                 self.remove_link(link)
@@ -286,6 +287,17 @@ impl Executor {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Condemns what is marked as the node's own pair under other names.
+    fn remove_renamed_host_links(&mut self) -> Result<()> {
+        for found in link::dump(&mut self.netlink)? {
+            if self.mark.owner(found.alias.as_deref(), found.group) == Owner::Node {
+                self.condemned = true;
+                link::set_group(&mut self.netlink, &found, self.mark.condemned_group())?;
+            }
+        }
+        Ok(())
     }
 
     /// Returns a sysctl to its value from before us, unless somebody else changed it since; and

@@ -122,8 +122,10 @@ impl Observer<'_> {
         };
         let (host, net) = (find(HOST_LINK), find(NET_LINK));
         let wanted = self.desired.get(&Key::HostLink).map(mtu_of);
+        // Somebody may have renamed both; they still are in the way, and ours to remove.
+        let is_renamed = || links.iter().any(|link| self.owner(link) == Owner::Node);
         let mtu = match (host, net) {
-            (None, None) => return,
+            (None, None) if !is_renamed() => return,
             (Some(host), Some(net)) if self.is_finished(host) && self.is_finished(net) => {
                 unwanted_first([host.mtu, net.mtu], wanted)
             }
