@@ -386,6 +386,36 @@ fn process_as_namespace_prints_as_nsenter() {
 }
 
 #[test]
+fn process_as_namespace_of_a_new_link_prints_as_ip_takes_it() {
+    let topology = lab::changed(lab::with_endpoints(&["web"]), "web", |web| {
+        web.netns = Netns::Pid(4711);
+    });
+
+    let plan = plan_to(&topology, &settled(&lab::with_endpoints(&[])));
+
+    let link = |step: &&Step| matches!(step.key, Key::EndpointLink(..));
+    let command = plan.command(plan.steps.iter().find(link).unwrap());
+    assert!(command.contains(" netns 4711 "), "{command}");
+}
+
+#[test]
+fn pair_that_is_not_finished_is_said_to_be_so() {
+    let mut observed = settled(&lab());
+    let web = observed
+        .objects
+        .get_mut(&Key::EndpointLink("web".to_owned()));
+    if let Some(Value::EndpointLink { mtu, .. }) = web {
+        *mtu = 0;
+    }
+
+    let plan = plan_to(&lab(), &observed);
+
+    let link = |step: &&Step| matches!(step.key, Key::EndpointLink(..));
+    let step = plan.steps.iter().find(link).unwrap();
+    assert_eq!(step.reason, "its creation or removal was interrupted");
+}
+
+#[test]
 fn json_counts_and_names_every_step() {
     let plan = plan_to(&lab::relabelled(), &settled(&lab()));
 

@@ -245,6 +245,77 @@ fn lab_that_is_up_already_stays_up() {
 }
 
 #[test]
+fn lab_stays_up_when_nobody_reads_what_is_said_about_it() {
+    let machine = furnished();
+    let before = inventory(&machine);
+    let file = machine.write("lab.toml", LAB).display().to_string();
+    let mut command = std::process::Command::new("sh");
+    command.args(["-c", "exec \"$0\" lab up \"$1\" > /dev/full"]);
+
+    machine.own.execute(command.arg(agent::binary()).arg(&file));
+
+    ping(&Namespace::named("web"), [10, 0, 1, 3].into());
+    agent::expect(&machine.own, &format!("lab down {file}"), 0);
+    before.expect_same(&inventory(&machine), "after `lab down`");
+}
+
+#[test]
+fn node_of_a_lab_whose_namespace_was_deleted_by_hand_goes_with_the_lab() {
+    let machine = furnished();
+    let before = inventory(&machine);
+    let file = machine.write("lab.toml", LAB).display().to_string();
+    agent::expect(&machine.own, &format!("lab up {file}"), 0);
+    machine.own.run("ip netns del edge-1");
+    std::fs::write("/run/netns/edge-1", "").expect("leave a dead name");
+
+    let outcome = agent::expect(&machine.own, &format!("lab down {file}"), 0);
+
+    assert!(
+        outcome.stdout.contains("node edge-1 is gone"),
+        "should name it: {outcome:#?}"
+    );
+    before.expect_same(&inventory(&machine), "after `lab down`");
+    assert!(
+        !PathBuf::from("/run/ciliate").exists(),
+        "no state should be left"
+    );
+}
+
+#[test]
+fn lab_that_is_not_up_is_said_to_be_so() {
+    let machine = furnished();
+    let file = machine.write("lab.toml", LAB).display().to_string();
+
+    let outcome = agent::expect(&machine.own, &format!("lab down {file}"), 0);
+
+    assert_eq!(outcome.stdout, format!("no lab of {file} is up here\n"));
+}
+
+#[test]
+fn nodes_of_a_lab_may_have_any_names() {
+    let machine = furnished();
+    let before = inventory(&machine);
+    for (one, other) in [
+        ("machine-room-west-1", "machine-room-west-2"),
+        ("br0", "lo"),
+    ] {
+        let text = LAB.replace("edge-1", one).replace("edge-2", other);
+        let file = machine.write("lab.toml", &text).display().to_string();
+
+        agent::expect(&machine.own, &format!("lab up {file}"), 0);
+        agent::expect(&machine.own, &format!("lab up {file}"), 0);
+
+        for node in [one, other] {
+            ping(&Namespace::named(node), [192, 0, 2, 10].into());
+            ping(&Namespace::named(node), [192, 0, 2, 11].into());
+        }
+        agent::expect(&machine.own, &format!("lab down {file}"), 0);
+    }
+    std::fs::remove_file(machine.folder.join("lab.toml")).expect("remove the file");
+    before.expect_same(&inventory(&machine), "after the labs");
+}
+
+#[test]
 fn one_node_of_a_lab_can_come_and_go_alone() {
     let machine = furnished();
     let before = inventory(&machine);

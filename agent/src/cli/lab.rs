@@ -14,7 +14,7 @@
 
 use std::collections::BTreeSet;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
@@ -22,7 +22,7 @@ use super::apply::{bring_up, take_down};
 use super::args::Common;
 use super::exit;
 use super::failure::Failure;
-use super::instance::{self, Instance};
+use super::instance::{self, Instance, Whereabouts};
 use crate::config::{Config, Report, Source};
 use crate::host::{named, netns, segment};
 use crate::plan::object::Netns;
@@ -41,13 +41,18 @@ pub fn up(
 ) -> Result<u8, Failure> {
     let lab = Lab::load(file, only)?;
     let is_new = lab.members()?.is_empty();
-    if let Err(failure) = lab.up(common, file, out) {
+    // Printed when all is done: a reader who went away must not undo it.
+    let mut text = String::new();
+    if let Err(failure) = lab.up(common, file, &mut text) {
         if is_new {
             // The reason why it failed is what counts; what is left is found by `lab down`.
             drop(lab.down(common));
+        } else {
+            drop(write!(out, "{text}"));
         }
         return Err(failure);
     }
+    write!(out, "{text}")?;
     Ok(exit::OK)
 }
 
@@ -62,8 +67,19 @@ pub fn down(
     out: &mut dyn Write,
 ) -> Result<u8, Failure> {
     let lab = Lab::load(file, only)?;
-    for node in lab.down(common)? {
+    let was_up = !lab.members()?.is_empty();
+    let gone = lab.down(common)?;
+    for node in &gone {
         writeln!(out, "node {node} is gone")?;
+    }
+    match only {
+        Some(node) if gone.is_empty() => {
+            writeln!(out, "no node {node} of {} is up here", file.display())?;
+        }
+        None if gone.is_empty() && !was_up => {
+            writeln!(out, "no lab of {} is up here", file.display())?;
+        }
+        _ => {}
     }
     Ok(exit::OK)
 }
@@ -72,6 +88,8 @@ pub fn down(
 struct Lab {
     /// Marks the namespaces; the same for the same file.
     id: String,
+    /// The file, by its canonical path.
+    file: PathBuf,
     nodes: Vec<Topology>,
     /// Whether nodes of the file are left out.
     is_partial: bool,
@@ -81,17 +99,19 @@ impl Lab {
     fn load(file: &Path, only: Option<&str>) -> Result<Self, Failure> {
         let (config, source) = instance::load(file)?;
         let nodes = topologies(&config, &source, only)?;
-        let path = file.canonicalize()?;
-        let digest = hex::encode(Sha256::digest(path.as_os_str().as_encoded_bytes()));
+        let file = file.canonicalize()?;
+        let digest = hex::encode(Sha256::digest(file.as_os_str().as_encoded_bytes()));
         let is_partial = nodes.len() < config.nodes.len();
         Ok(Self {
             id: digest[..8].to_owned(),
+            file,
             nodes,
             is_partial,
         })
     }
 
-    fn up(&self, common: &Common, file: &Path, out: &mut dyn Write) -> Result<(), Failure> {
+    /// Makes everything; what there is to say about it is added to `text`.
+    fn up(&self, common: &Common, file: &Path, text: &mut String) -> Result<(), Failure> {
         let segment = self.segment();
         for name in [segment.as_str()].into_iter().chain(self.namespaces()) {
             self.create(name)?;
@@ -107,12 +127,10 @@ impl Lab {
                 .collect();
             segment::join(&bridge, &node, &topology.node, topology.address, &peers)?;
             let report = netns::in_netns(&node, || bring_up(common, topology, file))??;
-            write!(out, "{}", report.plan)?;
-            writeln!(
-                out,
-                "node {} is up: nsenter --net=/run/netns/{0} …",
-                topology.node
-            )?;
+            text.push_str(&format!(
+                "{}node {} is up: nsenter --net=/run/netns/{1} …\n",
+                report.plan, topology.node
+            ));
         }
         Ok(())
     }
@@ -121,14 +139,17 @@ impl Lab {
     fn down(&self, common: &Common) -> Result<Vec<String>, Failure> {
         let (mut gone, mut failures) = (Vec::new(), Vec::new());
         let leaving = self.leaving()?;
-        for name in &leaving {
+        let nodes = self.nodes.iter().map(|topology| &topology.node);
+        for name in leaving.iter().chain(nodes).collect::<BTreeSet<_>>() {
             match self.take_down_node(common, name) {
                 Ok(true) => gone.push(name.clone()),
                 Ok(false) => {}
                 Err(failure) => failures.push(failure.to_string()),
             }
         }
-        for name in &leaving {
+        let named = self.namespaces().into_iter();
+        let dead = named.filter(|name| named::is_dead(name));
+        for name in leaving.iter().map(String::as_str).chain(dead) {
             failures.extend(self.delete(name).err().map(|failure| failure.to_string()));
         }
         let segment = self.segment();
@@ -158,15 +179,32 @@ impl Lab {
         Ok(members.filter(|name| *name != segment).collect())
     }
 
-    /// Removes what is set up in a namespace of this lab; tells whether it was a node's.
+    /// Removes what is set up in a namespace of this lab, or was in one that somebody deleted;
+    /// tells whether it was a node's.
     fn take_down_node(&self, common: &Common, name: &str) -> Result<bool, Failure> {
         let instance = Instance::new(common, name);
-        if !self.is_ours(name) || !instance.exists() {
+        if !instance.exists() {
             return Ok(false);
         }
-        let node = netns::open(&Netns::Name(name.to_owned()))?;
-        netns::in_netns(&node, || take_down(&instance))??;
-        Ok(true)
+        if self.is_ours(name) {
+            let node = netns::open(&Netns::Name(name.to_owned()))?;
+            netns::in_netns(&node, || take_down(&instance))??;
+            return Ok(true);
+        }
+        let is_lost = self.has_applied(&instance)? && instance.whereabouts()? == Whereabouts::Gone;
+        if is_lost {
+            // Links went with their namespace; what is left is pins and state.
+            netns::in_new_netns(|| take_down(&instance))??;
+        }
+        Ok(is_lost)
+    }
+
+    /// Tells whether a node was made what this file says. Its state remembers that when no
+    /// namespace is left to carry the mark.
+    fn has_applied(&self, instance: &Instance) -> Result<bool, Failure> {
+        let mut system = instance.system()?;
+        let applied = system.state().config().map(Path::canonicalize);
+        Ok(applied.is_some_and(|applied| applied.is_ok_and(|applied| applied == self.file)))
     }
 
     /// Makes a namespace, or takes the one that this lab made before.
@@ -177,9 +215,9 @@ impl Lab {
         }
     }
 
-    /// Deletes a namespace if this lab made it.
+    /// Deletes a namespace if this lab made it, or a name that has none.
     fn delete(&self, name: &str) -> Result<(), Failure> {
-        if self.is_ours(name) {
+        if self.is_ours(name) || named::is_dead(name) {
             Ok(named::delete(name, &self.id)?)
         } else {
             Ok(())

@@ -2,7 +2,7 @@
 //!
 //! Most machines have one at `/sys/fs/bpf`. Where it is missing, we mount one with the source
 //! `ciliate`, by which it is told from others; only such a one is ever unmounted, and only
-//! when nothing is left in it.
+//! when nothing is left in it. Where the mount point was missing, too, the source says so.
 
 use std::fs;
 use std::io;
@@ -16,6 +16,9 @@ use super::error::{Error, Result};
 
 /// Is the source that `findmnt` shows for a BPF file system that we mounted.
 pub const SOURCE: &str = "ciliate";
+
+/// Is that source where we made the mount point, too: it goes with the mount.
+const SOURCE_ON_OUR_FOLDER: &str = "ciliate-folder";
 
 /// Where `ip netns exec` puts a file system of its own.
 const SYS: &str = "/sys";
@@ -40,10 +43,21 @@ pub fn is_bpffs(path: &Path) -> Result<bool> {
 /// # Errors
 /// When `/proc` is not mounted.
 pub fn is_ours(path: &Path) -> Result<bool> {
+    Ok(our_source(path)?.is_some())
+}
+
+/// Returns the source of the mount on a path, if we made it.
+fn our_source(path: &Path) -> Result<Option<&'static str>> {
+    // The table has absolute paths without symbolic links.
+    let Ok(path) = path.canonicalize() else {
+        return Ok(None);
+    };
     let what = "read /proc/thread-self/mountinfo";
     let table = fs::read_to_string("/proc/thread-self/mountinfo")
         .map_err(|error| Error::file(what, &error))?;
-    Ok(topmost_source(&table, path).is_some_and(|source| source == SOURCE))
+    let found = topmost_source(&table, &path);
+    let mut ours = [SOURCE, SOURCE_ON_OUR_FOLDER].into_iter();
+    Ok(ours.find(|source| found == Some(*source)))
 }
 
 /// Mounts a BPF file system on a path; "already so" is success.
@@ -59,10 +73,15 @@ pub fn mount_on(path: &Path) -> Result<()> {
             path: path.display().to_string(),
         });
     }
+    let source = if path.exists() {
+        SOURCE
+    } else {
+        SOURCE_ON_OUR_FOLDER
+    };
     fs::create_dir_all(path)
         .map_err(|error| Error::file(format!("create {}", path.display()), &error))?;
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
-    mount(Some(SOURCE), path, Some("bpf"), flags, Some("mode=0700"))
+    mount(Some(source), path, Some("bpf"), flags, Some("mode=0700"))
         .map_err(|errno| Error::system(format!("mount bpffs on {}", path.display()), errno))
 }
 
@@ -81,9 +100,9 @@ fn is_machine_wide() -> bool {
 /// # Errors
 /// When the kernel refuses.
 pub fn unmount_if_empty(path: &Path) -> Result<bool> {
-    if !is_ours(path)? {
+    let Some(source) = our_source(path)? else {
         return Ok(false);
-    }
+    };
     let failed = |error: io::Error| Error::file(format!("list {}", path.display()), &error);
     for entry in fs::read_dir(path).map_err(failed)? {
         let name = entry.map_err(failed)?.file_name();
@@ -93,6 +112,10 @@ pub fn unmount_if_empty(path: &Path) -> Result<bool> {
     }
     umount2(path, MntFlags::empty())
         .map_err(|errno| Error::system(format!("unmount {}", path.display()), errno))?;
+    if source == SOURCE_ON_OUR_FOLDER {
+        // What somebody put there before the mount keeps it.
+        drop(fs::remove_dir(path));
+    }
     Ok(true)
 }
 

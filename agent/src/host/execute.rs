@@ -18,7 +18,7 @@ use nix::errno::Errno;
 
 use super::error::{Error, Result, gone_is_done};
 use super::link;
-use super::mark::Mark;
+use super::mark::{Mark, Owner};
 use super::names::Names;
 use super::netlink::Netlink;
 use super::netns;
@@ -37,6 +37,9 @@ pub struct Executor {
     names: Names,
     /// Values of our sysctls from before us, to which a removal returns.
     pub originals: BTreeMap<String, String>,
+    /// For a sysctl of ours that the kernel copies to others: the values of those others from
+    /// before us that its removal would not bring back.
+    pub bystanders: BTreeMap<String, BTreeMap<String, String>>,
 }
 
 /// Is a link that was found: how to reach it, and what errors call it.
@@ -59,12 +62,13 @@ impl Executor {
             mark: Mark::new(node),
             names,
             originals,
+            bystanders: BTreeMap::new(),
         })
     }
 
     /// Records the present value of a sysctl that is about to become ours; returns whether
-    /// there is a new record. The caller saves [`Self::originals`] then, before the change, so
-    /// that a kill between the two loses nothing.
+    /// there is a new record. The caller saves [`Self::bystanders`] and [`Self::originals`]
+    /// then, before the change, so that a kill between the two loses nothing.
     ///
     /// # Errors
     /// When the sysctl cannot be read.
@@ -78,6 +82,14 @@ impl Executor {
         let Some(value) = sysctl::read(path)? else {
             return Ok(false);
         };
+        let mut bystanders = BTreeMap::new();
+        for other in sysctl::overwritten_by(path)? {
+            // Those that are equal get their value back with the sysctl itself.
+            if let Some(found) = sysctl::read(&other)?.filter(|found| *found != value) {
+                bystanders.insert(other, found);
+            }
+        }
+        self.bystanders.insert(path.clone(), bystanders);
         self.originals.insert(path.clone(), value);
         Ok(true)
     }
@@ -149,12 +161,19 @@ impl Executor {
             (Key::Bpffs, Value::Bpffs { path }) => bpffs::unmount_if_empty(path).map(drop),
             (Key::HostLink, Value::HostLink { .. }) => self
                 .remove_link(HOST_LINK)
-                .and_then(|()| self.remove_link(NET_LINK)),
+                .and_then(|()| self.remove_link(NET_LINK))
+                .and_then(|()| self.remove_renamed_host_links()),
             (Key::EndpointLink(_), Value::EndpointLink { link, .. }) => {
                 self.inside = None;
                 self.remove_link(link)
             }
-            (Key::Sysctl(path), Value::Sysctl { value }) => self.restore_sysctl(path, value),
+            (Key::Sysctl(path), Value::Sysctl { value }) => {
+                self.restore_sysctl(path, value).map(|()| {
+                    // An undo that adds it again records it again.
+                    self.originals.remove(path);
+                    self.bystanders.remove(path);
+                })
+            }
             (Key::Address(link, prefix), Value::Address) => self
                 .locate(link)
                 .and_then(|at| address::del(at.netlink, at.index, &at.device, *prefix)),
@@ -270,12 +289,35 @@ impl Executor {
         }
     }
 
-    /// Returns a sysctl to its value from before us, unless somebody else changed it since.
-    fn restore_sysctl(&self, path: &str, ours: &str) -> Result<()> {
-        match (sysctl::read(path)?, self.originals.get(path)) {
-            (Some(present), Some(original)) if present == ours => sysctl::write(path, original),
-            _ => Ok(()),
+    /// Condemns what is marked as the node's own pair under other names.
+    fn remove_renamed_host_links(&mut self) -> Result<()> {
+        for found in link::dump(&mut self.netlink)? {
+            if self.mark.owner(found.alias.as_deref(), found.group) == Owner::Node {
+                self.condemned = true;
+                link::set_group(&mut self.netlink, &found, self.mark.condemned_group())?;
+            }
         }
+        Ok(())
+    }
+
+    /// Returns a sysctl to its value from before us, unless somebody else changed it since; and
+    /// those that it overwrote.
+    fn restore_sysctl(&self, path: &str, ours: &str) -> Result<()> {
+        let mut overwritten = Vec::new();
+        for (other, original) in self.bystanders.get(path).into_iter().flatten() {
+            // A device that went takes its values along.
+            if sysctl::read(other)?.is_some_and(|found| found == ours) {
+                overwritten.push((other, original));
+            }
+        }
+        match (sysctl::read(path)?, self.originals.get(path)) {
+            (Some(present), Some(original)) if present == ours => sysctl::write(path, original)?,
+            _ => return Ok(()),
+        }
+        for (other, original) in overwritten {
+            gone_is_done(sysctl::write(other, original))?;
+        }
+        Ok(())
     }
 
     fn locate(&mut self, link: &Link) -> Result<Located<'_>> {

@@ -63,10 +63,55 @@ pub fn delete(name: &str, lab: &str) -> Result<()> {
             Some(found) => return Err(foreign(name, &format!("made by the lab {found}"))),
             None => return Err(foreign(name, "not made by a lab; it is left alone")),
         }
-        umount2(&path, MntFlags::MNT_DETACH)
-            .map_err(|errno| Error::system(format!("unmount network namespace {name}"), errno))?;
+        detach_all(&path)?;
     }
     match fs::remove_file(&path) {
+        Err(error) if error.raw_os_error() == Some(Errno::EBUSY as i32) => remove_covered(&path),
+        other => removed(&path, other),
+    }
+}
+
+/// Tells whether a name has no namespace: an empty file that nothing is mounted on.
+pub fn is_dead(name: &str) -> bool {
+    let metadata = fs::symlink_metadata(path_of(name));
+    !is_namespace(name) && metadata.is_ok_and(|file| file.is_file() && file.len() == 0)
+}
+
+/// Unmounts everything that can be reached on a path, last mount first.
+fn detach_all(path: &Path) -> Result<()> {
+    loop {
+        match umount2(path, MntFlags::MNT_DETACH) {
+            Ok(()) => {}
+            // Nothing (more) is mounted there.
+            Err(Errno::EINVAL | Errno::ENOENT) => return Ok(()),
+            Err(errno) => {
+                return Err(Error::system(format!("unmount {}", path.display()), errno));
+            }
+        }
+    }
+}
+
+/// Removes a name with a mount below another mount.
+///
+/// Where `/run` is not shared, the first `ip netns add` binds the directory of names over
+/// itself, with all that is mounted in it. The older mount of a name is out of reach then, and
+/// keeps its file busy. From mounts of its own, which it uncovers first, a thread can remove the
+/// file all the same; the kernel (3.18) then detaches it in all others.
+fn remove_covered(path: &Path) -> Result<()> {
+    on_thread(|| {
+        unshare(CloneFlags::CLONE_NEWNS)
+            .map_err(|errno| Error::system("unshare mount namespace", errno))?;
+        let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
+        mount(NOTHING, "/", NOTHING, private, NOTHING)
+            .map_err(|errno| Error::system("keep mounts to this thread", errno))?;
+        detach_all(Path::new(DIRECTORY))?;
+        detach_all(path)?;
+        removed(path, fs::remove_file(path))
+    })
+}
+
+fn removed(path: &Path, result: io::Result<()>) -> Result<()> {
+    match result {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             Err(Error::file(format!("remove {}", path.display()), &error))
         }

@@ -23,13 +23,11 @@ use super::mark::{Mark, Owner};
 use super::netlink::Netlink;
 use super::route::{self, Route};
 use super::{HOST_LINK, NET_LINK, sysctl};
+use crate::plan::UNFINISHED_MTU;
 use crate::plan::object::{Key, Link, Mac, State, Value};
 
 /// Stands for the MAC address of a link that is missing.
 pub const NO_MAC: Mac = Mac([0; 6]);
-
-/// Stands for the MTU of a pair that is not finished.
-const UNFINISHED_MTU: u32 = 0;
 
 /// Holds what was read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -124,8 +122,10 @@ impl Observer<'_> {
         };
         let (host, net) = (find(HOST_LINK), find(NET_LINK));
         let wanted = self.desired.get(&Key::HostLink).map(mtu_of);
+        // Somebody may have renamed both; they still are in the way, and ours to remove.
+        let is_renamed = || links.iter().any(|link| self.owner(link) == Owner::Node);
         let mtu = match (host, net) {
-            (None, None) => return,
+            (None, None) if !is_renamed() => return,
             (Some(host), Some(net)) if self.is_finished(host) && self.is_finished(net) => {
                 unwanted_first([host.mtu, net.mtu], wanted)
             }

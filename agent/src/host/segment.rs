@@ -7,12 +7,14 @@ use std::net::IpAddr;
 use std::os::fd::{AsFd, AsRawFd};
 
 use ipnet::IpNet;
+use nix::errno::Errno;
 use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::packet_route::link::{InfoData, InfoVeth};
 use rtnetlink::{LinkBridge, LinkUnspec, LinkVeth};
+use sha2::{Digest as _, Sha256};
 
-use super::error::Result;
+use super::error::{Error, Result};
 use super::netns::{in_netns, netlink_in};
 use super::route::{self, Route};
 use super::{ENDPOINT_LINK, Netlink, address, link};
@@ -21,6 +23,15 @@ const BRIDGE: &str = "br0";
 
 /// Most bytes that a link's name has.
 const NAME_MAX: usize = 15;
+
+/// Names that a namespace has already, or that the kernel means something else by.
+const TAKEN: [&str; 4] = [BRIDGE, "lo", "all", "default"];
+
+/// What the name of a port begins with whose node's name cannot serve.
+const PREFIX: &str = "node";
+
+/// Bytes of a digest in such a name.
+const DIGEST_LEN: usize = 5;
 
 /// Makes the bridge in the calling thread's namespace; "already so" is success.
 ///
@@ -39,7 +50,7 @@ pub fn make_bridge() -> Result<()> {
 /// Joins a node to the segment: its `eth0` gets `address`, and a route to each peer.
 ///
 /// # Errors
-/// When the kernel refuses.
+/// When the kernel refuses, or a link that does not lead to the node has the port's name.
 pub fn join(
     segment: impl AsFd,
     node: impl AsFd,
@@ -47,8 +58,9 @@ pub fn join(
     address: Option<IpAddr>,
     peers: &[IpAddr],
 ) -> Result<()> {
-    let port = &name[..name.len().min(NAME_MAX)];
+    let port = &port_name(name);
     let node = node.as_fd();
+    let mut inside = netlink_in(node)?;
     in_netns(&segment, || -> Result<()> {
         let mut netlink = Netlink::open()?;
         let peer = LinkUnspec::new_with_name(ENDPOINT_LINK)
@@ -62,6 +74,7 @@ pub fn join(
             pair,
             format_args!("add link {port} type veth"),
         )?;
+        check_port(&mut netlink, &mut inside, port, name)?;
         let bridge = link::index(&mut netlink, BRIDGE)?;
         let join = LinkUnspec::new_with_name(port)
             .controller(bridge)
@@ -93,6 +106,38 @@ pub fn join(
     Ok(())
 }
 
+/// Returns the name of a node's port.
+fn port_name(node: &str) -> String {
+    if node.len() <= NAME_MAX && !TAKEN.contains(&node) {
+        return node.to_owned();
+    }
+    let digest = Sha256::digest(node);
+    format!("{PREFIX}{}", hex::encode(&digest[..DIGEST_LEN]))
+}
+
+/// Checks that a port, which may have been there before, leads to the `eth0` of its node.
+fn check_port(segment: &mut Netlink, inside: &mut Netlink, port: &str, node: &str) -> Result<()> {
+    let (found, eth0) = (link::get(segment, port)?, link::get(inside, ENDPOINT_LINK)?);
+    match (found, eth0) {
+        (Some(found), Some(eth0))
+            if found.peer == Some(eth0.index)
+                && eth0.peer == Some(found.index)
+                && found.netnsid.is_some()
+                && eth0.netnsid.is_some() =>
+        {
+            Ok(())
+        }
+        (None, Some(_)) => Err(Error::system(
+            format!("add link {ENDPOINT_LINK} in the namespace of node {node}"),
+            Errno::EEXIST,
+        )),
+        _ => Err(Error::system(
+            format!("add link {port} to the segment for node {node}"),
+            Errno::EEXIST,
+        )),
+    }
+}
+
 fn create(
     netlink: &mut Netlink,
     message: rtnetlink::packet_route::link::LinkMessage,
@@ -105,5 +150,28 @@ fn create(
     ) {
         Err(error) if error.is_exists() => Ok(()),
         other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn port_is_called_like_its_node_where_that_fits() {
+        assert_eq!(port_name("edge-1"), "edge-1");
+    }
+
+    #[test]
+    fn long_names_with_the_same_beginning_have_ports_of_their_own() {
+        let [one, other] = ["machine-room-west-1", "machine-room-west-2"].map(port_name);
+
+        assert_ne!(one, other);
+        assert!(one.len() <= NAME_MAX && other.len() <= NAME_MAX);
+    }
+
+    #[test]
+    fn node_called_like_the_bridge_has_a_port_with_another_name() {
+        assert_ne!(port_name(BRIDGE), BRIDGE);
     }
 }

@@ -10,6 +10,10 @@ use std::path::{Component, Path, PathBuf};
 use nix::errno::Errno;
 
 use super::error::{Error, Result};
+use crate::plan::desired::IPV6_FORWARDING;
+
+/// Where IPv6 has a directory for each device.
+const IPV6_CONF: &str = "net/ipv6/conf";
 
 /// Reads a sysctl by its path below `/proc/sys`; `None` if there is none, because the kernel
 /// lacks it or its link is gone.
@@ -43,6 +47,33 @@ pub fn write(path: &str, value: &str) -> Result<()> {
             found: found.unwrap_or_else(|| "nothing".into()),
         }),
     }
+}
+
+/// Lists the paths that the kernel overwrites when it writes one: `net/ipv6/conf/all/forwarding`
+/// is copied to `default` and to every device, unlike the others below `all`.
+///
+/// # Errors
+/// When the directory exists but cannot be read.
+pub fn overwritten_by(path: &str) -> Result<Vec<String>> {
+    if path != IPV6_FORWARDING {
+        return Ok(Vec::new());
+    }
+    let failed = |error: io::Error| Error::file(format!("list sysctl {IPV6_CONF}"), &error);
+    let entries = match fs::read_dir(file(IPV6_CONF)?) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        other => other.map_err(failed)?,
+    };
+    let mut paths = Vec::new();
+    for entry in entries {
+        let device = entry.map_err(failed)?.file_name();
+        paths.push(format!(
+            "{IPV6_CONF}/{}/forwarding",
+            device.to_string_lossy()
+        ));
+    }
+    paths.retain(|other| other != path);
+    paths.sort();
+    Ok(paths)
 }
 
 /// Returns the file of a sysctl, refusing paths that lead elsewhere.

@@ -114,7 +114,7 @@ impl Plan {
         match (netns, link) {
             (Some(Netns::Pid(pid)), _) => format!("nsenter -t {pid} -n ip"),
             (Some(netns), _) => format!("ip -n {netns}"),
-            (None, Link::Eth0(name)) => format!("ip -n (that of {name})"),
+            (None, Link::Eth0(name)) => format!("ip -n <netns of {name}>"),
             (None, Link::Host | Link::Net | Link::Lxc(_)) => "ip".to_owned(),
         }
     }
@@ -177,9 +177,12 @@ fn of_own_object(action: Action, key: &Key, value: &Value) -> String {
             },
             Action::Add,
         ) => {
-            let netns = netns
-                .as_ref()
-                .map_or_else(|| "?".to_owned(), Netns::to_string);
+            let netns = match netns {
+                // `ip` takes a process by its bare number.
+                Some(Netns::Pid(pid)) => pid.to_string(),
+                Some(netns) => netns.to_string(),
+                None => "?".to_owned(),
+            };
             format!(
                 "ip link add {link} address {lxc_mac} mtu {mtu} type veth \
                  peer name eth0 netns {netns} address {mac}"

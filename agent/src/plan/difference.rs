@@ -7,6 +7,9 @@ use std::fmt::Display;
 
 use super::object::{LinkRef, Value};
 
+/// Stands for the MTU of a pair that is not finished; no link has it.
+pub const UNFINISHED_MTU: u32 = 0;
+
 /// Lists what differs between the two sides.
 pub(super) fn differences(before: &Value, after: &Value) -> Vec<String> {
     let mut found = Differences::default();
@@ -30,7 +33,11 @@ pub(super) fn differences(before: &Value, after: &Value) -> Vec<String> {
         }
         (Value::HostLink { mtu, .. }, Value::HostLink { mtu: after, .. })
         | (Value::EndpointLink { mtu, .. }, Value::EndpointLink { mtu: after, .. }) => {
-            found.note("its MTU is", mtu, after);
+            if *mtu == UNFINISHED_MTU {
+                found.say("its creation or removal was interrupted");
+            } else {
+                found.note("its MTU is", mtu, after);
+            }
         }
         (Value::NodeEntry { .. }, Value::NodeEntry { .. }) => {
             found.of_node_entry(before, after);

@@ -25,4 +25,5 @@ pub mod step;
 
 pub use desired::desired;
 pub use diff::{plan, restore, resume};
+pub use difference::UNFINISHED_MTU;
 pub use step::{Action, Place, Plan, Step};

@@ -11,7 +11,8 @@ use super::object::{Key, Link, Value};
 pub(super) fn of_addition(key: &Key) -> Option<String> {
     is_ipv6_forwarding(key).then(|| {
         "the node becomes an IPv6 router; devices that learn their default route from router \
-         advertisements keep it: accept_ra becomes 2 first"
+         advertisements keep it: accept_ra becomes 2 first; the kernel \
+         overwrites the setting of every device"
             .to_owned()
     })
 }
@@ -45,7 +46,10 @@ pub(super) fn of_change(key: &Key, before: &Value, after: &Value) -> Option<Stri
 /// Says what a removal may cost.
 pub(super) fn of_removal(key: &Key, why: &Why) -> Option<String> {
     if is_ipv6_forwarding(key) {
-        return Some("the node may stop forwarding IPv6, for all of its devices".into());
+        return Some(
+            "the node may stop forwarding IPv6, for all of its devices but those that did before"
+                .into(),
+        );
     }
     match (key, why) {
         (Key::EndpointLink(name), _) => Some(format!("cuts the connections of {name}")),

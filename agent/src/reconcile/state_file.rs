@@ -34,6 +34,10 @@ struct Content {
     config: Option<PathBuf>,
     /// Original values of the sysctls that are ours, by path below `/proc/sys`.
     sysctls: BTreeMap<String, String>,
+    /// By path of a sysctl that is ours: original values of those that the kernel overwrites
+    /// with it.
+    #[serde(default)]
+    bystanders: BTreeMap<String, BTreeMap<String, String>>,
     /// Where the links of endpoints were put, by name of the endpoint.
     #[serde(default)]
     netns: BTreeMap<String, Netns>,
@@ -48,6 +52,7 @@ impl Default for Content {
             schema: SCHEMA,
             config: None,
             sysctls: BTreeMap::new(),
+            bystanders: BTreeMap::new(),
             netns: BTreeMap::new(),
             namespace: None,
         }
@@ -114,6 +119,34 @@ impl StateFile {
         })
     }
 
+    /// Returns the original values that the kernel overwrites with sysctls that are ours.
+    pub fn bystanders(&self) -> &BTreeMap<String, BTreeMap<String, String>> {
+        &self.content.bystanders
+    }
+
+    /// Records the values that the kernel overwrites when a sysctl is written.
+    ///
+    /// Call it before [`Self::record_sysctl`], so that none of them is missing when the sysctl
+    /// counts as ours.
+    ///
+    /// # Errors
+    /// If the file cannot be written; the sysctl must then stay as it is.
+    pub fn record_bystanders(
+        &mut self,
+        path: &str,
+        originals: &BTreeMap<String, String>,
+    ) -> Result<(), FileError> {
+        self.update(|content| {
+            if originals.is_empty() {
+                content.bystanders.remove(path);
+            } else {
+                content
+                    .bystanders
+                    .insert(path.to_owned(), originals.clone());
+            }
+        })
+    }
+
     /// Forgets a sysctl, after its original value is back or its link is gone.
     ///
     /// # Errors
@@ -121,6 +154,7 @@ impl StateFile {
     pub fn forget_sysctl(&mut self, path: &str) -> Result<(), FileError> {
         self.update(|content| {
             content.sysctls.remove(path);
+            content.bystanders.remove(path);
         })
     }
 
@@ -238,6 +272,21 @@ mod tests {
             !node.join("state.json.tmp").exists(),
             "no temporary file should stay"
         );
+    }
+
+    #[test]
+    fn bystanders_are_found_by_the_next_run_and_forgotten_with_their_sysctl() {
+        let directory = tempfile::tempdir().unwrap();
+        let others = BTreeMap::from([("net/ipv6/conf/d0/forwarding".into(), "1".into())]);
+
+        let mut file = StateFile::load(directory.path()).unwrap();
+        file.record_bystanders(FORWARDING, &others).unwrap();
+        file.record_sysctl(FORWARDING, "0").unwrap();
+
+        let mut next = StateFile::load(directory.path()).unwrap();
+        assert_eq!(next.bystanders().get(FORWARDING), Some(&others));
+        next.forget_sysctl(FORWARDING).unwrap();
+        assert!(next.bystanders().is_empty(), "should be forgotten");
     }
 
     #[test]

@@ -122,8 +122,10 @@ impl System {
             return Ok(run);
         }
         let originals = self.state.sysctls().clone();
+        let mut host = host::Executor::new(&self.node, self.names.clone(), originals)?;
+        host.bystanders = self.state.bystanders().clone();
         Ok(Run {
-            host: host::Executor::new(&self.node, self.names.clone(), originals)?,
+            host,
             datapath: datapath::execute::Executor::new(self.pins.clone(), memory::map_budget())?,
             netlink: Netlink::open()?,
         })
@@ -143,6 +145,9 @@ impl System {
         if let (Key::Sysctl(path), Some(_)) = (&step.key, &step.after)
             && run.host.remember(&step.key)?
         {
+            if let Some(bystanders) = run.host.bystanders.get(path) {
+                self.state.record_bystanders(path, bystanders)?;
+            }
             self.state.record_sysctl(path, &run.host.originals[path])?;
         }
         if let (Key::EndpointLink(name), Some(Value::EndpointLink { netns, .. })) =

@@ -1,10 +1,11 @@
 //! Namespaces with names, the sysctls of a namespace, and the BPF file system.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use ciliate::host::{Netlink, bpffs, link, named, netns, sysctl};
-use ciliate::plan::object::Netns;
+use ciliate::host::{Executor, Names, Netlink, bpffs, link, named, netns, sysctl};
+use ciliate::plan::object::{Key, Netns, Value};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 
@@ -34,6 +35,54 @@ fn creating_and_deleting_leaves_nothing() {
         assert!(!path.exists(), "the file should be gone");
         let mounts = fs::read_to_string("/proc/thread-self/mountinfo").unwrap();
         assert!(!mounts.contains(&endpoint.name), "no mount should be left");
+    });
+}
+
+#[test]
+fn namespace_below_another_mount_of_all_names_is_deleted() {
+    isolated(|| {
+        // A machine whose /run is not shared, after somebody's `ip netns add`.
+        unshare(CloneFlags::CLONE_NEWNS).unwrap();
+        let (nothing, run) = (None::<&str>, "/run/netns");
+        mount(
+            nothing,
+            "/",
+            nothing,
+            MsFlags::MS_REC | MsFlags::MS_PRIVATE,
+            nothing,
+        )
+        .unwrap();
+        mount(nothing, "/run", Some("tmpfs"), MsFlags::empty(), nothing).unwrap();
+        let endpoint = Endpoint::new();
+        mount(
+            Some(run),
+            run,
+            nothing,
+            MsFlags::MS_BIND | MsFlags::MS_REC,
+            nothing,
+        )
+        .unwrap();
+        mount(
+            nothing,
+            run,
+            nothing,
+            MsFlags::MS_REC | MsFlags::MS_SHARED,
+            nothing,
+        )
+        .unwrap();
+        let theirs = Endpoint::new();
+
+        named::delete(&endpoint.name, LAB).unwrap();
+
+        let path = Netns::Name(endpoint.name.clone()).path();
+        assert!(!path.exists(), "the file should be gone");
+        let mounts = fs::read_to_string("/proc/thread-self/mountinfo").unwrap();
+        assert!(!mounts.contains(&endpoint.name), "no mount should be left");
+        assert!(named::lab_of(&theirs.name).is_ok(), "others should stay");
+        assert!(
+            mounts.contains(run),
+            "the mount on the directory should stay"
+        );
     });
 }
 
@@ -134,6 +183,45 @@ fn sysctl_is_written_and_verified() {
 }
 
 #[test]
+fn forwarding_of_other_devices_comes_back_with_that_of_all() {
+    isolated(|| {
+        let [all, default, lo] =
+            ["all", "default", "lo"].map(|device| format!("net/ipv6/conf/{device}/forwarding"));
+        let value = |path: &String| sysctl::read(path).unwrap().unwrap();
+        for (path, value) in [(&all, "0"), (&default, "1"), (&lo, "1")] {
+            sysctl::write(path, value).unwrap();
+        }
+        let (key, ours) = (
+            Key::Sysctl(all.clone()),
+            Value::Sysctl { value: "1".into() },
+        );
+        let mut executor = Executor::new("edge", Names::default(), BTreeMap::new()).unwrap();
+
+        executor.add(&key, &ours).unwrap();
+        executor.remove(&key, &ours).unwrap();
+
+        assert_eq!([&all, &default, &lo].map(value), ["0", "1", "1"]);
+    });
+}
+
+#[test]
+fn forwarding_that_somebody_switched_off_meanwhile_stays_off() {
+    isolated(|| {
+        let [all, lo] = ["all", "lo"].map(|device| format!("net/ipv6/conf/{device}/forwarding"));
+        sysctl::write(&all, "0").unwrap();
+        sysctl::write(&lo, "1").unwrap();
+        let (key, ours) = (Key::Sysctl(all), Value::Sysctl { value: "1".into() });
+        let mut executor = Executor::new("edge", Names::default(), BTreeMap::new()).unwrap();
+
+        executor.add(&key, &ours).unwrap();
+        sysctl::write(&lo, "0").unwrap();
+        executor.remove(&key, &ours).unwrap();
+
+        assert_eq!(sysctl::read(&lo).unwrap().as_deref(), Some("0"));
+    });
+}
+
+#[test]
 fn sysctl_that_does_not_keep_its_value_is_an_error() {
     isolated(|| {
         // Writing flushes the routes and stores nothing; reading is refused.
@@ -205,5 +293,25 @@ fn bpffs_of_somebody_else_stays_mounted() {
         assert!(!bpffs::unmount_if_empty(scratch.path()).unwrap());
 
         assert!(bpffs::is_bpffs(scratch.path()).unwrap());
+    });
+}
+
+#[test]
+fn mount_on_a_relative_path_goes_with_the_folder_that_was_made_for_it() {
+    isolated(|| {
+        unshare_mounts();
+        let folder = tempfile::tempdir().unwrap();
+        // The thread has a working directory of its own since it has mounts of its own.
+        std::env::set_current_dir(folder.path()).unwrap();
+
+        bpffs::mount_on(Path::new("made")).unwrap();
+        fs::create_dir("found").unwrap();
+        bpffs::mount_on(Path::new("found")).unwrap();
+
+        for (path, stays) in [("made", false), ("found", true)] {
+            assert!(bpffs::is_ours(Path::new(path)).unwrap());
+            assert!(bpffs::unmount_if_empty(Path::new(path)).unwrap());
+            assert_eq!(folder.path().join(path).exists(), stays, "{path}");
+        }
     });
 }

@@ -137,3 +137,24 @@ fn traffic_goes_on_after_the_agent_has_ended() {
 
     net.ping_all();
 }
+
+#[test]
+fn host_pair_that_somebody_renamed_is_replaced_and_goes() {
+    let net = OneNode::new();
+    let rename = || {
+        for (from, to) in [("cilium_host", "theirs0"), ("cilium_net", "theirs1")] {
+            net.host.run(&format!("ip link set {from} down"));
+            net.host.run(&format!("ip link set {from} name {to}"));
+        }
+    };
+    let links = || net.host.run("ip -o link");
+    rename();
+
+    net.apply();
+
+    assert!(!links().contains("theirs"), "{}", links());
+    assert!(links().contains("cilium_host"), "{}", links());
+    rename();
+    net.down();
+    assert!(!links().contains("theirs"), "{}", links());
+}
