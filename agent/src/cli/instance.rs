@@ -6,12 +6,30 @@ use std::path::{Path, PathBuf};
 use super::args::{Common, DEFAULT_FILE, File};
 use super::failure::Failure;
 use super::machine;
-use crate::config::{self, Config, Report, Source};
+use crate::config::{self, Config, Report, Source, name};
 use crate::host::lock::Lock;
 use crate::host::{named, netns};
 use crate::plan::object::Netns;
 use crate::reconcile::{Journal, StateFile, System};
 use crate::topology::{Topology, resolve};
+
+/// Files that make a folder the one of a node; a run that is killed leaves at least the last.
+const TRACES: [&str; 3] = ["state.json", "journal", "lock"];
+
+/// Refuses a node on the command line that no file could have: its name becomes a folder.
+///
+/// # Errors
+/// If it is none.
+pub fn check_node(common: &Common) -> Result<(), Failure> {
+    match &common.node {
+        Some(node) if !name::is_valid(node) => Err(Failure::Usage(format!(
+            "--node {node:?} is not a name: names are made of a-z, 0-9, `-` and `.`, begin and end \
+             with a letter or a digit, and have at most {} characters",
+            name::NAME_MAX
+        ))),
+        _ => Ok(()),
+    }
+}
 
 /// Returns the file that a verb reads.
 ///
@@ -93,7 +111,8 @@ impl Instance {
 
     /// Tells whether something of the node is here.
     pub fn exists(&self) -> bool {
-        self.directory.exists() || self.bpffs.join("ciliate").join(&self.node).exists()
+        let is_file = |name| self.directory.join(name).is_file();
+        TRACES.into_iter().any(is_file) || self.bpffs.join("ciliate").join(&self.node).is_dir()
     }
 
     /// Returns the mount point of the BPF file system.
@@ -188,7 +207,7 @@ pub enum Whereabouts {
     Gone,
 }
 
-/// Lists the nodes that were set up here.
+/// Lists the nodes that were set up here; what else lies beside their folders is not ours.
 fn nodes(common: &Common) -> Vec<String> {
     let pins = common.bpffs.join("ciliate");
     let mut names: Vec<String> = [common.state_dir.as_path(), &pins]
@@ -196,8 +215,54 @@ fn nodes(common: &Common) -> Vec<String> {
         .filter_map(|folder| fs::read_dir(folder).ok())
         .flatten()
         .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .filter(|name| name::is_valid(name) && Instance::new(common, name).exists())
         .collect();
     names.sort();
     names.dedup();
     names
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::cli::args::Command;
+
+    fn common(line: &[&str]) -> Common {
+        let words = ["ciliate"].iter().chain(line).chain(&["status"]);
+        Command::try_parse_from(words).expect("parse").common
+    }
+
+    #[test]
+    fn node_that_could_lead_out_of_the_folder_is_refused() {
+        for bad in ["/run/victim", "/", "", "..", ".", "a/b", "Edge"] {
+            let verdict = check_node(&common(&["--node", bad]));
+            assert!(matches!(verdict, Err(Failure::Usage(_))), "{bad:?}");
+        }
+        assert!(check_node(&common(&["--node", "edge-1"])).is_ok());
+        assert!(check_node(&common(&[])).is_ok());
+    }
+
+    #[test]
+    fn only_folders_with_something_of_ours_are_nodes() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (states, bpffs) = (folder.path().join("run"), folder.path().join("bpf"));
+        for node in [
+            "run/edge-1",
+            "run/other",
+            "run/Not-ours",
+            "bpf/ciliate/edge-2",
+        ] {
+            fs::create_dir_all(folder.path().join(node)).expect("make a folder");
+        }
+        for file in ["edge-1/lock", "Not-ours/lock", "stray"] {
+            fs::write(states.join(file), "").expect("write");
+        }
+        let mut common = common(&[]);
+        (common.state_dir, common.bpffs) = (states, bpffs);
+
+        assert_eq!(nodes(&common), ["edge-1", "edge-2"]);
+        assert!(!Instance::new(&common, "other").exists());
+    }
 }

@@ -31,6 +31,7 @@ use failure::Failure;
 /// Why it could not be done.
 pub fn run(command: &Command, out: &mut dyn Write, err: &mut dyn Write) -> Result<u8, Failure> {
     let common = &command.common;
+    instance::check_node(common)?;
     let file = |file| instance::file(common, file);
     match &command.verb {
         Verb::Check(given) => Ok(check::check(

@@ -28,6 +28,22 @@ fn wrong_command_lines_end_with_64() {
 }
 
 #[test]
+fn node_that_is_no_name_is_refused_and_its_folder_stays() {
+    let net = OneNode::prepared();
+    fs::create_dir_all("/run/victim/maps").expect("make a folder");
+    fs::write("/run/victim/lock", "").expect("write a file");
+    let before = net.inventory();
+
+    for node in ["/run/victim", "../victim", "/"] {
+        for verb in ["down", "status", "flows", "check", "plan", "apply"] {
+            agent::expect(&net.host, &format!("--node {node} {verb}"), 64);
+        }
+    }
+
+    before.expect_same(&net.inventory(), "after the refusals");
+}
+
+#[test]
 fn verbs_without_a_node_end_with_69() {
     let net = OneNode::prepared();
 
