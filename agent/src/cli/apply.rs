@@ -70,7 +70,8 @@ pub fn down(common: &Common, timings: bool, out: &mut dyn Write) -> Result<u8, F
     let report = match instance.whereabouts()? {
         // Links went with their namespace; what is left is pins and state.
         Whereabouts::Gone => netns::in_new_netns(|| take_down(&instance))??,
-        Whereabouts::Here | Whereabouts::Elsewhere(_) => instance.enter(|| take_down(&instance))?,
+        Whereabouts::Elsewhere(namespace) => netns::in_netns(&namespace, || take_down(&instance))??,
+        Whereabouts::Here => take_down(&instance)?,
     };
     print_report(&report, common.json, timings, out)?;
     Ok(exit::OK)
@@ -116,6 +117,7 @@ fn converge(instance: &Instance, topology: &Topology, file: &Path) -> Result<Rep
 /// If the kernel refuses.
 pub fn take_down(instance: &Instance) -> Result<Report, Failure> {
     let lock = instance.lock()?;
+    instance.expect_not_elsewhere()?;
     let mut system = instance.system()?;
     let mut journal: Journal = instance.journal();
     let report = reconcile::apply(&mut system, &State::new(), &mut journal)?;

@@ -14,6 +14,8 @@ pub enum Failure {
     Usage(String),
     #[error("{0}; set it up with `ciliate apply`")]
     NotSetUp(String),
+    #[error("node {0} is set up in another network namespace; remove it there first")]
+    Elsewhere(String),
     #[error("{0} needs root: run it as root or through sudo")]
     NotPrivileged(&'static str),
     #[error(transparent)]
@@ -45,6 +47,7 @@ impl Failure {
             Self::File(_) => exit::BAD_FILE,
             Self::Apply(_)
             | Self::State(_)
+            | Self::Elsewhere(_)
             | Self::Host(_)
             | Self::Datapath(_)
             | Self::Kernel(_)

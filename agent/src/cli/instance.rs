@@ -1,6 +1,7 @@
 //! One node that a verb works on: its name, its topology, its folders.
 
 use std::fs;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use super::args::{Common, DEFAULT_FILE, File};
@@ -8,8 +9,7 @@ use super::failure::Failure;
 use super::machine;
 use crate::config::{self, Config, Report, Source, name};
 use crate::host::lock::Lock;
-use crate::host::{named, netns};
-use crate::plan::object::Netns;
+use crate::host::netns;
 use crate::reconcile::{Journal, StateFile, System};
 use crate::topology::{Topology, resolve};
 
@@ -130,10 +130,7 @@ impl Instance {
         work: impl FnOnce() -> Result<T, Failure> + Send,
     ) -> Result<T, Failure> {
         match self.whereabouts()? {
-            Whereabouts::Elsewhere(name) => {
-                let namespace = netns::open(&Netns::Name(name))?;
-                netns::in_netns(&namespace, work)?
-            }
+            Whereabouts::Elsewhere(namespace) => netns::in_netns(&namespace, work)?,
             Whereabouts::Here | Whereabouts::Gone => work(),
         }
     }
@@ -148,14 +145,19 @@ impl Instance {
         let Some(namespace) = state.namespace().filter(|namespace| *namespace != own) else {
             return Ok(Whereabouts::Here);
         };
-        for name in named::list()? {
-            let found = netns::open(&Netns::Name(name.clone())).and_then(netns::identity);
-            // A name whose namespace is not mounted on it is none.
-            if found.is_ok_and(|found| found == namespace) {
-                return Ok(Whereabouts::Elsewhere(name));
-            }
+        let found = netns::find(namespace)?;
+        Ok(found.map_or(Whereabouts::Gone, Whereabouts::Elsewhere))
+    }
+
+    /// Refuses to work in this namespace on a node that is alive in another one.
+    ///
+    /// # Errors
+    /// If it is, and whatever [`Self::whereabouts`] says.
+    pub fn expect_not_elsewhere(&self) -> Result<(), Failure> {
+        match self.whereabouts()? {
+            Whereabouts::Elsewhere(_) => Err(Failure::Elsewhere(self.node.clone())),
+            Whereabouts::Here | Whereabouts::Gone => Ok(()),
         }
-        Ok(Whereabouts::Gone)
     }
 
     /// Prepares to read and change the node, in the namespace of this thread.
@@ -197,13 +199,13 @@ impl Instance {
 }
 
 /// Tells which network namespace a node was set up in.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Whereabouts {
     /// In the caller's, or in none yet.
     Here,
-    /// In the one with this name below `/run/netns`.
-    Elsewhere(String),
-    /// In one that has no name (any more).
+    /// In this one, which lives as long as somebody holds it.
+    Elsewhere(OwnedFd),
+    /// In one that nobody holds any more: its links went with it.
     Gone,
 }
 
