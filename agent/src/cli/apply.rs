@@ -83,19 +83,29 @@ pub fn down(common: &Common, timings: bool, out: &mut dyn Write) -> Result<u8, F
 /// If a step fails; what was done is undone then.
 pub fn bring_up(common: &Common, topology: &Topology, file: &Path) -> Result<Report, Failure> {
     let instance = Instance::new(common, &topology.node);
+    let file = std::path::absolute(file)?;
     let is_new = !instance.exists();
     let lock = instance.lock()?;
-    let result = converge(&instance, topology, file);
-    if result.is_err() && is_new && !instance.is_half_done() {
-        // A node that did not come to be leaves nothing behind.
-        drop(lock.remove());
-        drop(instance.system().map(|system| system.into_state().remove()));
-        instance.remove_folders();
-    }
-    result
+    let (mut system, report) = match converge(&instance, topology) {
+        Ok(converged) => converged,
+        Err(failure) => {
+            // A run that was undone leaves no journal, one whose outcome is not known does.
+            if is_new && !instance.is_half_done() {
+                // A node that did not come to be leaves nothing behind.
+                drop(lock.remove());
+                drop(instance.system().map(|system| system.into_state().remove()));
+                instance.remove_folders();
+            }
+            return Err(failure);
+        }
+    };
+    system.state().set_config(&file)?;
+    Ok(report)
 }
 
-fn converge(instance: &Instance, topology: &Topology, file: &Path) -> Result<Report, Failure> {
+fn converge(instance: &Instance, topology: &Topology) -> Result<(System, Report), Failure> {
+    // Else the state would forget where the links of the node are.
+    instance.expect_not_elsewhere()?;
     let mut system = instance.system()?;
     let desired = desired(&system, topology, instance.bpffs())?;
     system
@@ -106,9 +116,7 @@ fn converge(instance: &Instance, topology: &Topology, file: &Path) -> Result<Rep
     system.state().add_netns(places.collect())?;
     let mut journal = instance.journal();
     let report = reconcile::apply(&mut system, &desired, &mut journal)?;
-    let file = std::path::absolute(file)?;
-    system.state().set_config(&file)?;
-    Ok(report)
+    Ok((system, report))
 }
 
 /// Removes everything of a node, in the network namespace of this thread.
