@@ -106,7 +106,7 @@ pub fn bring_up(common: &Common, topology: &Topology, file: &Path) -> Result<Rep
 fn converge(instance: &Instance, topology: &Topology) -> Result<(System, Report), Failure> {
     // Else the state would forget where the links of the node are.
     instance.expect_not_elsewhere()?;
-    let mut system = instance.system()?;
+    let mut system = instance.system_to_change()?;
     let desired = desired(&system, topology, instance.bpffs())?;
     system
         .state()
@@ -126,7 +126,7 @@ fn converge(instance: &Instance, topology: &Topology) -> Result<(System, Report)
 pub fn take_down(instance: &Instance) -> Result<Report, Failure> {
     let lock = instance.lock()?;
     instance.expect_not_elsewhere()?;
-    let mut system = instance.system()?;
+    let mut system = instance.system_to_change()?;
     let mut journal: Journal = instance.journal();
     let report = reconcile::apply(&mut system, &State::new(), &mut journal)?;
     lock.remove()?;

@@ -160,12 +160,23 @@ impl Instance {
         }
     }
 
-    /// Prepares to read and change the node, in the namespace of this thread.
+    /// Prepares to read the node, in the namespace of this thread.
     ///
     /// # Errors
     /// If its state file cannot be read.
     pub fn system(&self) -> Result<System, Failure> {
         let state = StateFile::load(&self.directory)?;
+        state.warn_of_damage();
+        Ok(System::new(&self.node, &self.bpffs, state))
+    }
+
+    /// Prepares to change the node, in the namespace of this thread.
+    ///
+    /// # Errors
+    /// If its state file cannot be read, or not be set aside.
+    pub fn system_to_change(&self) -> Result<System, Failure> {
+        let mut state = StateFile::load(&self.directory)?;
+        state.set_aside_if_damaged()?;
         Ok(System::new(&self.node, &self.bpffs, state))
     }
 
