@@ -50,15 +50,17 @@ pub fn apply(
     let topology = instance::topology(file, common.node.as_deref())?;
     let instance = Instance::new(common, &topology.node);
     let report = instance.enter(|| bring_up(common, &topology, file))?;
-    print_report(&report, common.json, timings, out)?;
-    if !common.json && !report.plan.is_empty() {
-        writeln!(
+    let printed = print_report(&report, common.json, timings, out).and_then(|()| {
+        if common.json || report.plan.is_empty() {
+            return Ok(());
+        }
+        let node = &topology.node;
+        Ok(writeln!(
             out,
-            "Node {} is set up; undo with `ciliate down`.",
-            topology.node
-        )?;
-    }
-    Ok(exit::OK)
+            "Node {node} is set up; undo with `ciliate down`."
+        )?)
+    });
+    Ok(done(printed))
 }
 
 /// Removes everything of the node that was set up here.
@@ -73,8 +75,15 @@ pub fn down(common: &Common, timings: bool, out: &mut dyn Write) -> Result<u8, F
         Whereabouts::Elsewhere(namespace) => netns::in_netns(&namespace, || take_down(&instance))??,
         Whereabouts::Here => take_down(&instance)?,
     };
-    print_report(&report, common.json, timings, out)?;
-    Ok(exit::OK)
+    Ok(done(print_report(&report, common.json, timings, out)))
+}
+
+/// Returns the exit code of a run that succeeded, whether or not it could be told.
+fn done(printed: Result<(), Failure>) -> u8 {
+    if let Err(failure) = printed {
+        log::warn!("the run succeeded, but: {failure}");
+    }
+    exit::OK
 }
 
 /// Makes a node what its topology says, in the network namespace of this thread.

@@ -5,6 +5,7 @@
 //!
 //! # Layout
 //! - [`args`], [`exit`], [`failure`]: command line, exit codes, why a verb fails
+//! - [`output`]: where a verb writes
 //! - [`instance`], [`machine`]: the node that a verb works on, the machine that it runs on
 //! - [`check`], [`init`], [`apply`], [`status`], [`flows`], [`lab`]: the verbs
 
@@ -18,6 +19,7 @@ pub mod init;
 pub mod instance;
 pub mod lab;
 pub mod machine;
+pub mod output;
 pub mod status;
 
 use std::io::Write;

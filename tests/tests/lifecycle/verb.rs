@@ -121,6 +121,25 @@ fn plan_ends_with_2_as_long_as_there_is_something_to_do() {
 }
 
 #[test]
+fn output_that_nobody_takes_changes_no_exit_code() {
+    let net = OneNode::prepared();
+    let binary = agent::binary();
+    let run = |verb: &str, sink: &str| {
+        let script = format!(
+            "set -o pipefail; {} {verb} {} {sink}",
+            binary.display(),
+            net.file.display()
+        );
+        net.host.execute(Command::new("bash").args(["-c", &script]))
+    };
+
+    let plan = run("plan", "| true");
+    assert_eq!((plan.code, plan.stderr.as_str()), (Some(2), ""));
+    assert_eq!(run("apply", "> /dev/full").code, Some(0));
+    net.ciliate("plan", 0);
+}
+
+#[test]
 fn status_in_json_has_the_promised_fields() {
     let net = OneNode::new();
     net.ping_all();
