@@ -68,7 +68,13 @@ pub fn apply(
 /// # Errors
 /// If there is none, or the kernel refuses.
 pub fn down(common: &Common, timings: bool, out: &mut dyn Write) -> Result<u8, Failure> {
-    let instance = Instance::find(common)?;
+    let instance = Instance::find(common).map_err(|failure| {
+        if let Failure::NotSetUp(what) = failure {
+            Failure::NothingToRemove(what)
+        } else {
+            failure
+        }
+    })?;
     let report = match instance.whereabouts()? {
         // Links went with their namespace; what is left is pins and state.
         Whereabouts::Gone => netns::in_new_netns(|| take_down(&instance))??,
@@ -92,7 +98,10 @@ fn done(printed: Result<(), Failure>) -> u8 {
 /// If a step fails; what was done is undone then.
 pub fn bring_up(common: &Common, topology: &Topology, file: &Path) -> Result<Report, Failure> {
     let instance = Instance::new(common, &topology.node);
-    let file = std::path::absolute(file)?;
+    let file = std::path::absolute(file).map_err(|source| Failure::Path {
+        path: file.to_owned(),
+        source,
+    })?;
     let is_new = !instance.exists();
     let lock = instance.lock()?;
     let (mut system, report) = match converge(&instance, topology) {

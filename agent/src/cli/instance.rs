@@ -37,7 +37,7 @@ pub fn check_node(common: &Common) -> Result<(), Failure> {
 /// If the command line names two different ones.
 pub fn file(common: &Common, file: &File) -> Result<PathBuf, Failure> {
     match (&common.config, &file.file) {
-        (Some(one), Some(other)) if one != other => Err(Failure::Usage(format!(
+        (Some(one), Some(other)) if !is_same(one, other) => Err(Failure::Usage(format!(
             "two different files: --config {} and {}",
             one.display(),
             other.display()
@@ -45,6 +45,12 @@ pub fn file(common: &Common, file: &File) -> Result<PathBuf, Failure> {
         (Some(file), _) | (None, Some(file)) => Ok(file.clone()),
         (None, None) => Ok(PathBuf::from(DEFAULT_FILE)),
     }
+}
+
+/// Tells whether two paths lead to the same file; of one that is missing, the path counts.
+fn is_same(one: &Path, other: &Path) -> bool {
+    let found = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    one == other || found(one) == found(other)
 }
 
 /// Loads a file and validates all of its nodes.
@@ -255,6 +261,17 @@ mod tests {
         }
         assert!(check_node(&common(&["--node", "edge-1"])).is_ok());
         assert!(check_node(&common(&[])).is_ok());
+    }
+
+    #[test]
+    fn one_file_may_be_named_twice() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let [one, other] = ["a.toml", "./a.toml"].map(|name| folder.path().join(name));
+        fs::write(&one, "").expect("write");
+
+        assert!(is_same(&one, &other));
+        assert!(is_same(Path::new("missing"), Path::new("missing")));
+        assert!(!is_same(&one, Path::new("missing")));
     }
 
     #[test]

@@ -47,19 +47,18 @@ fn node_that_is_no_name_is_refused_and_its_folder_stays() {
 fn verbs_without_a_node_end_with_69() {
     let net = OneNode::prepared();
 
-    for line in [
-        "status",
-        "flows",
-        "down",
-        "--node edge-1 status",
-        "--json status",
-    ] {
+    for line in ["status", "flows", "--node edge-1 status", "--json status"] {
         let outcome = agent::expect(&net.host, line, 69);
         assert!(
             outcome.stderr.contains("ciliate apply"),
             "should say what to do: {outcome:#?}"
         );
     }
+    let outcome = agent::expect(&net.host, "down", 69);
+    assert!(
+        !outcome.stderr.contains("ciliate apply"),
+        "should not advise against itself: {outcome:#?}"
+    );
 }
 
 #[test]
