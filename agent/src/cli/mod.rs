@@ -33,6 +33,11 @@ use failure::Failure;
 /// Why it could not be done.
 pub fn run(command: &Command, out: &mut dyn Write, err: &mut dyn Write) -> Result<u8, Failure> {
     let common = &command.common;
+    if let Some(option) = command.useless_option() {
+        let verb = command.verb.name();
+        let text = format!("`{verb}` does nothing with {option}: leave it out");
+        return Err(Failure::Usage(text));
+    }
     instance::check_node(common)?;
     let file = |file| instance::file(common, file);
     match &command.verb {

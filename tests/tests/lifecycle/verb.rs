@@ -20,6 +20,9 @@ fn wrong_command_lines_end_with_64() {
         "applause",
         "apply --no-such-flag",
         "--log-level loud status",
+        "--json check",
+        "--node edge-1 lab up",
+        "--config ciliate.toml down",
     ] {
         agent::expect(&net.host, line, 64);
     }
