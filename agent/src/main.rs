@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use ciliate::cli::args::Command;
 use ciliate::cli::failure::Failure;
+use ciliate::cli::output::Output;
 use ciliate::cli::{self, exit};
 use clap::Parser;
 use clap::error::ErrorKind;
@@ -30,7 +31,8 @@ fn main() -> ExitCode {
         })
         .init();
     // Not locked: what runs inside a namespace has a thread of its own, and logs.
-    let result = cli::run(&command, &mut io::stdout(), &mut io::stderr());
+    let (mut out, mut err) = (Output(io::stdout()), Output(io::stderr()));
+    let result = cli::run(&command, &mut out, &mut err);
     ExitCode::from(result.unwrap_or_else(|failure| {
         // What is wrong with a file begins with its place, for editors to find.
         let program = if matches!(failure, Failure::File(_)) {

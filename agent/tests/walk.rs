@@ -350,6 +350,10 @@ fn step_that_does_not_stick_is_named() {
     let text = error.to_string();
     let expected = "verify the node: 2 did not stick: bpftool map update ENDPOINTS web id 2";
     assert!(text.starts_with(expected), "{text}");
+    assert!(
+        machine.journal().left_over().unwrap().is_some(),
+        "the journal should stay for the next run"
+    );
 }
 
 #[test]

@@ -50,15 +50,17 @@ pub fn apply(
     let topology = instance::topology(file, common.node.as_deref())?;
     let instance = Instance::new(common, &topology.node);
     let report = instance.enter(|| bring_up(common, &topology, file))?;
-    print_report(&report, common.json, timings, out)?;
-    if !common.json && !report.plan.is_empty() {
-        writeln!(
+    let printed = print_report(&report, common.json, timings, out).and_then(|()| {
+        if common.json || report.plan.is_empty() {
+            return Ok(());
+        }
+        let node = &topology.node;
+        Ok(writeln!(
             out,
-            "Node {} is set up; undo with `ciliate down`.",
-            topology.node
-        )?;
-    }
-    Ok(exit::OK)
+            "Node {node} is set up; undo with `ciliate down`."
+        )?)
+    });
+    Ok(done(printed))
 }
 
 /// Removes everything of the node that was set up here.
@@ -66,14 +68,28 @@ pub fn apply(
 /// # Errors
 /// If there is none, or the kernel refuses.
 pub fn down(common: &Common, timings: bool, out: &mut dyn Write) -> Result<u8, Failure> {
-    let instance = Instance::find(common)?;
+    let instance = Instance::find(common).map_err(|failure| {
+        if let Failure::NotSetUp(what) = failure {
+            Failure::NothingToRemove(what)
+        } else {
+            failure
+        }
+    })?;
     let report = match instance.whereabouts()? {
         // Links went with their namespace; what is left is pins and state.
         Whereabouts::Gone => netns::in_new_netns(|| take_down(&instance))??,
-        Whereabouts::Here | Whereabouts::Elsewhere(_) => instance.enter(|| take_down(&instance))?,
+        Whereabouts::Elsewhere(namespace) => netns::in_netns(&namespace, || take_down(&instance))??,
+        Whereabouts::Here => take_down(&instance)?,
     };
-    print_report(&report, common.json, timings, out)?;
-    Ok(exit::OK)
+    Ok(done(print_report(&report, common.json, timings, out)))
+}
+
+/// Returns the exit code of a run that succeeded, whether or not it could be told.
+fn done(printed: Result<(), Failure>) -> u8 {
+    if let Err(failure) = printed {
+        log::warn!("the run succeeded, but: {failure}");
+    }
+    exit::OK
 }
 
 /// Makes a node what its topology says, in the network namespace of this thread.
@@ -82,20 +98,33 @@ pub fn down(common: &Common, timings: bool, out: &mut dyn Write) -> Result<u8, F
 /// If a step fails; what was done is undone then.
 pub fn bring_up(common: &Common, topology: &Topology, file: &Path) -> Result<Report, Failure> {
     let instance = Instance::new(common, &topology.node);
+    let file = std::path::absolute(file).map_err(|source| Failure::Path {
+        path: file.to_owned(),
+        source,
+    })?;
     let is_new = !instance.exists();
     let lock = instance.lock()?;
-    let result = converge(&instance, topology, file);
-    if result.is_err() && is_new && !instance.is_half_done() {
-        // A node that did not come to be leaves nothing behind.
-        drop(lock.remove());
-        drop(instance.system().map(|system| system.into_state().remove()));
-        instance.remove_folders();
-    }
-    result
+    let (mut system, report) = match converge(&instance, topology) {
+        Ok(converged) => converged,
+        Err(failure) => {
+            // A run that was undone leaves no journal, one whose outcome is not known does.
+            if is_new && !instance.is_half_done() {
+                // A node that did not come to be leaves nothing behind.
+                drop(lock.remove());
+                drop(instance.system().map(|system| system.into_state().remove()));
+                instance.remove_folders();
+            }
+            return Err(failure);
+        }
+    };
+    system.state().set_config(&file)?;
+    Ok(report)
 }
 
-fn converge(instance: &Instance, topology: &Topology, file: &Path) -> Result<Report, Failure> {
-    let mut system = instance.system()?;
+fn converge(instance: &Instance, topology: &Topology) -> Result<(System, Report), Failure> {
+    // Else the state would forget where the links of the node are.
+    instance.expect_not_elsewhere()?;
+    let mut system = instance.system_to_change()?;
     let desired = desired(&system, topology, instance.bpffs())?;
     system
         .state()
@@ -105,9 +134,7 @@ fn converge(instance: &Instance, topology: &Topology, file: &Path) -> Result<Rep
     system.state().add_netns(places.collect())?;
     let mut journal = instance.journal();
     let report = reconcile::apply(&mut system, &desired, &mut journal)?;
-    let file = std::path::absolute(file)?;
-    system.state().set_config(&file)?;
-    Ok(report)
+    Ok((system, report))
 }
 
 /// Removes everything of a node, in the network namespace of this thread.
@@ -116,7 +143,8 @@ fn converge(instance: &Instance, topology: &Topology, file: &Path) -> Result<Rep
 /// If the kernel refuses.
 pub fn take_down(instance: &Instance) -> Result<Report, Failure> {
     let lock = instance.lock()?;
-    let mut system = instance.system()?;
+    instance.expect_not_elsewhere()?;
+    let mut system = instance.system_to_change()?;
     let mut journal: Journal = instance.journal();
     let report = reconcile::apply(&mut system, &State::new(), &mut journal)?;
     lock.remove()?;

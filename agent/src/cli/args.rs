@@ -34,7 +34,7 @@ fn version() -> &'static str {
 /// Holds what every verb takes.
 #[derive(Clone, Debug, Args)]
 pub struct Common {
-    /// The configuration file; the same as the argument FILE [default: /etc/ciliate/ciliate.toml]
+    /// The configuration file, for verbs that read one; the same as the argument FILE [default: /etc/ciliate/ciliate.toml]
     #[arg(long, global = true, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// The node to play [default: the only one of the file, else the host's name]
@@ -54,7 +54,7 @@ pub struct Common {
     /// What to log to standard error: error, warn, info, debug or trace
     #[arg(long, global = true, value_name = "LEVEL", default_value = "info")]
     pub log_level: log::LevelFilter,
-    /// Print JSON instead of text
+    /// Print JSON instead of text: plan, apply, down, status and flows
     #[arg(long, global = true)]
     pub json: bool,
 }
@@ -99,6 +99,46 @@ pub enum Verb {
     Lab(Lab),
 }
 
+impl Command {
+    /// Returns the first option on the command line that its verb does nothing with.
+    ///
+    /// Options of all verbs may stand before the verb, so clap itself takes them for every one.
+    pub fn useless_option(&self) -> Option<&'static str> {
+        let common = &self.common;
+        let (config, node, json) = match self.verb {
+            Verb::Check(_) => (true, true, false),
+            Verb::Init => (false, false, false),
+            Verb::Plan(_) | Verb::Apply { .. } => (true, true, true),
+            Verb::Down { .. } | Verb::Status | Verb::Flows => (false, true, true),
+            Verb::Lab(_) => (true, false, false),
+        };
+        [
+            ("--config", common.config.is_some() && !config),
+            ("--node", common.node.is_some() && !node),
+            ("--json", common.json && !json),
+        ]
+        .into_iter()
+        .find_map(|(option, is_useless)| is_useless.then_some(option))
+    }
+}
+
+impl Verb {
+    /// Returns the word on the command line.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Check(_) => "check",
+            Self::Init => "init",
+            Self::Plan(_) => "plan",
+            Self::Apply { .. } => "apply",
+            Self::Down { .. } => "down",
+            Self::Status => "status",
+            Self::Flows => "flows",
+            Self::Lab(Lab::Up { .. }) => "lab up",
+            Self::Lab(Lab::Down { .. }) => "lab down",
+        }
+    }
+}
+
 /// Names what is to be done with a lab.
 #[derive(Debug, Subcommand)]
 pub enum Lab {
@@ -122,12 +162,30 @@ pub enum Lab {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
+    use clap::{CommandFactory, Parser as _};
 
     use super::Command;
 
     #[test]
     fn the_command_line_is_consistent() {
         Command::command().debug_assert();
+    }
+
+    #[test]
+    fn options_that_a_verb_does_nothing_with_are_named() {
+        for (line, useless) in [
+            ("--node a status", None),
+            ("status --node a --json", None),
+            ("--node a plan a.toml", None),
+            ("--config a.toml lab up", None),
+            ("--json check", Some("--json")),
+            ("init --node a", Some("--node")),
+            ("lab up --node a", Some("--node")),
+            ("down --config a.toml", Some("--config")),
+        ] {
+            let words = std::iter::once("ciliate").chain(line.split(' '));
+            let command = Command::try_parse_from(words).expect("parse");
+            assert_eq!(command.useless_option(), useless, "{line}");
+        }
     }
 }

@@ -1,5 +1,7 @@
 //! Why a verb ends with a code other than 0.
 
+use std::path::PathBuf;
+
 use thiserror::Error;
 
 use super::exit;
@@ -14,6 +16,11 @@ pub enum Failure {
     Usage(String),
     #[error("{0}; set it up with `ciliate apply`")]
     NotSetUp(String),
+    /// The same for a verb that needs none to be set up.
+    #[error("{0}: there is nothing to remove")]
+    NothingToRemove(String),
+    #[error("node {0} is set up in another network namespace; remove it there first")]
+    Elsewhere(String),
     #[error("{0} needs root: run it as root or through sudo")]
     NotPrivileged(&'static str),
     #[error(transparent)]
@@ -28,6 +35,11 @@ pub enum Failure {
     Datapath(#[from] datapath::Error),
     #[error("{0}")]
     Kernel(#[from] Cause),
+    #[error("find {}: {source}", path.display())]
+    Path {
+        path: PathBuf,
+        source: std::io::Error,
+    },
     #[error("write output: {0}")]
     Output(#[from] std::io::Error),
     /// Several nodes of a lab failed, each for a reason of its own.
@@ -40,14 +52,16 @@ impl Failure {
     pub fn code(&self) -> u8 {
         match self {
             Self::Usage(_) => exit::USAGE,
-            Self::NotSetUp(_) => exit::UNAVAILABLE,
+            Self::NotSetUp(_) | Self::NothingToRemove(_) => exit::UNAVAILABLE,
             Self::NotPrivileged(_) => exit::NO_PERMISSION,
             Self::File(_) => exit::BAD_FILE,
             Self::Apply(_)
             | Self::State(_)
+            | Self::Elsewhere(_)
             | Self::Host(_)
             | Self::Datapath(_)
             | Self::Kernel(_)
+            | Self::Path { .. }
             | Self::Output(_)
             | Self::Several(_) => exit::KERNEL,
         }

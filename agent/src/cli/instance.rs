@@ -1,17 +1,35 @@
 //! One node that a verb works on: its name, its topology, its folders.
 
 use std::fs;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use super::args::{Common, DEFAULT_FILE, File};
 use super::failure::Failure;
 use super::machine;
-use crate::config::{self, Config, Report, Source};
+use crate::config::{self, Config, Report, Source, name};
 use crate::host::lock::Lock;
-use crate::host::{named, netns};
-use crate::plan::object::Netns;
+use crate::host::netns;
 use crate::reconcile::{Journal, StateFile, System};
 use crate::topology::{Topology, resolve};
+
+/// Files that make a folder the one of a node; a run that is killed leaves at least the last.
+const TRACES: [&str; 3] = ["state.json", "journal", "lock"];
+
+/// Refuses a node on the command line that no file could have: its name becomes a folder.
+///
+/// # Errors
+/// If it is none.
+pub fn check_node(common: &Common) -> Result<(), Failure> {
+    match &common.node {
+        Some(node) if !name::is_valid(node) => Err(Failure::Usage(format!(
+            "--node {node:?} is not a name: names are made of a-z, 0-9, `-` and `.`, begin and end \
+             with a letter or a digit, and have at most {} characters",
+            name::NAME_MAX
+        ))),
+        _ => Ok(()),
+    }
+}
 
 /// Returns the file that a verb reads.
 ///
@@ -19,7 +37,7 @@ use crate::topology::{Topology, resolve};
 /// If the command line names two different ones.
 pub fn file(common: &Common, file: &File) -> Result<PathBuf, Failure> {
     match (&common.config, &file.file) {
-        (Some(one), Some(other)) if one != other => Err(Failure::Usage(format!(
+        (Some(one), Some(other)) if !is_same(one, other) => Err(Failure::Usage(format!(
             "two different files: --config {} and {}",
             one.display(),
             other.display()
@@ -27,6 +45,12 @@ pub fn file(common: &Common, file: &File) -> Result<PathBuf, Failure> {
         (Some(file), _) | (None, Some(file)) => Ok(file.clone()),
         (None, None) => Ok(PathBuf::from(DEFAULT_FILE)),
     }
+}
+
+/// Tells whether two paths lead to the same file; of one that is missing, the path counts.
+fn is_same(one: &Path, other: &Path) -> bool {
+    let found = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    one == other || found(one) == found(other)
 }
 
 /// Loads a file and validates all of its nodes.
@@ -93,7 +117,8 @@ impl Instance {
 
     /// Tells whether something of the node is here.
     pub fn exists(&self) -> bool {
-        self.directory.exists() || self.bpffs.join("ciliate").join(&self.node).exists()
+        let is_file = |name| self.directory.join(name).is_file();
+        TRACES.into_iter().any(is_file) || self.bpffs.join("ciliate").join(&self.node).is_dir()
     }
 
     /// Returns the mount point of the BPF file system.
@@ -111,10 +136,7 @@ impl Instance {
         work: impl FnOnce() -> Result<T, Failure> + Send,
     ) -> Result<T, Failure> {
         match self.whereabouts()? {
-            Whereabouts::Elsewhere(name) => {
-                let namespace = netns::open(&Netns::Name(name))?;
-                netns::in_netns(&namespace, work)?
-            }
+            Whereabouts::Elsewhere(namespace) => netns::in_netns(&namespace, work)?,
             Whereabouts::Here | Whereabouts::Gone => work(),
         }
     }
@@ -129,22 +151,38 @@ impl Instance {
         let Some(namespace) = state.namespace().filter(|namespace| *namespace != own) else {
             return Ok(Whereabouts::Here);
         };
-        for name in named::list()? {
-            let found = netns::open(&Netns::Name(name.clone())).and_then(netns::identity);
-            // A name whose namespace is not mounted on it is none.
-            if found.is_ok_and(|found| found == namespace) {
-                return Ok(Whereabouts::Elsewhere(name));
-            }
-        }
-        Ok(Whereabouts::Gone)
+        let found = netns::find(namespace)?;
+        Ok(found.map_or(Whereabouts::Gone, Whereabouts::Elsewhere))
     }
 
-    /// Prepares to read and change the node, in the namespace of this thread.
+    /// Refuses to work in this namespace on a node that is alive in another one.
+    ///
+    /// # Errors
+    /// If it is, and whatever [`Self::whereabouts`] says.
+    pub fn expect_not_elsewhere(&self) -> Result<(), Failure> {
+        match self.whereabouts()? {
+            Whereabouts::Elsewhere(_) => Err(Failure::Elsewhere(self.node.clone())),
+            Whereabouts::Here | Whereabouts::Gone => Ok(()),
+        }
+    }
+
+    /// Prepares to read the node, in the namespace of this thread.
     ///
     /// # Errors
     /// If its state file cannot be read.
     pub fn system(&self) -> Result<System, Failure> {
         let state = StateFile::load(&self.directory)?;
+        state.warn_of_damage();
+        Ok(System::new(&self.node, &self.bpffs, state))
+    }
+
+    /// Prepares to change the node, in the namespace of this thread.
+    ///
+    /// # Errors
+    /// If its state file cannot be read, or not be set aside.
+    pub fn system_to_change(&self) -> Result<System, Failure> {
+        let mut state = StateFile::load(&self.directory)?;
+        state.set_aside_if_damaged()?;
         Ok(System::new(&self.node, &self.bpffs, state))
     }
 
@@ -178,17 +216,17 @@ impl Instance {
 }
 
 /// Tells which network namespace a node was set up in.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Whereabouts {
     /// In the caller's, or in none yet.
     Here,
-    /// In the one with this name below `/run/netns`.
-    Elsewhere(String),
-    /// In one that has no name (any more).
+    /// In this one, which lives as long as somebody holds it.
+    Elsewhere(OwnedFd),
+    /// In one that nobody holds any more: its links went with it.
     Gone,
 }
 
-/// Lists the nodes that were set up here.
+/// Lists the nodes that were set up here; what else lies beside their folders is not ours.
 fn nodes(common: &Common) -> Vec<String> {
     let pins = common.bpffs.join("ciliate");
     let mut names: Vec<String> = [common.state_dir.as_path(), &pins]
@@ -196,8 +234,65 @@ fn nodes(common: &Common) -> Vec<String> {
         .filter_map(|folder| fs::read_dir(folder).ok())
         .flatten()
         .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .filter(|name| name::is_valid(name) && Instance::new(common, name).exists())
         .collect();
     names.sort();
     names.dedup();
     names
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::cli::args::Command;
+
+    fn common(line: &[&str]) -> Common {
+        let words = ["ciliate"].iter().chain(line).chain(&["status"]);
+        Command::try_parse_from(words).expect("parse").common
+    }
+
+    #[test]
+    fn node_that_could_lead_out_of_the_folder_is_refused() {
+        for bad in ["/run/victim", "/", "", "..", ".", "a/b", "Edge"] {
+            let verdict = check_node(&common(&["--node", bad]));
+            assert!(matches!(verdict, Err(Failure::Usage(_))), "{bad:?}");
+        }
+        assert!(check_node(&common(&["--node", "edge-1"])).is_ok());
+        assert!(check_node(&common(&[])).is_ok());
+    }
+
+    #[test]
+    fn one_file_may_be_named_twice() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let [one, other] = ["a.toml", "./a.toml"].map(|name| folder.path().join(name));
+        fs::write(&one, "").expect("write");
+
+        assert!(is_same(&one, &other));
+        assert!(is_same(Path::new("missing"), Path::new("missing")));
+        assert!(!is_same(&one, Path::new("missing")));
+    }
+
+    #[test]
+    fn only_folders_with_something_of_ours_are_nodes() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (states, bpffs) = (folder.path().join("run"), folder.path().join("bpf"));
+        for node in [
+            "run/edge-1",
+            "run/other",
+            "run/Not-ours",
+            "bpf/ciliate/edge-2",
+        ] {
+            fs::create_dir_all(folder.path().join(node)).expect("make a folder");
+        }
+        for file in ["edge-1/lock", "Not-ours/lock", "stray"] {
+            fs::write(states.join(file), "").expect("write");
+        }
+        let mut common = common(&[]);
+        (common.state_dir, common.bpffs) = (states, bpffs);
+
+        assert_eq!(nodes(&common), ["edge-1", "edge-2"]);
+        assert!(!Instance::new(&common, "other").exists());
+    }
 }

@@ -5,6 +5,7 @@
 //!
 //! # Layout
 //! - [`args`], [`exit`], [`failure`]: command line, exit codes, why a verb fails
+//! - [`output`]: where a verb writes
 //! - [`instance`], [`machine`]: the node that a verb works on, the machine that it runs on
 //! - [`check`], [`init`], [`apply`], [`status`], [`flows`], [`lab`]: the verbs
 
@@ -18,6 +19,7 @@ pub mod init;
 pub mod instance;
 pub mod lab;
 pub mod machine;
+pub mod output;
 pub mod status;
 
 use std::io::Write;
@@ -31,6 +33,12 @@ use failure::Failure;
 /// Why it could not be done.
 pub fn run(command: &Command, out: &mut dyn Write, err: &mut dyn Write) -> Result<u8, Failure> {
     let common = &command.common;
+    if let Some(option) = command.useless_option() {
+        let verb = command.verb.name();
+        let text = format!("`{verb}` does nothing with {option}: leave it out");
+        return Err(Failure::Usage(text));
+    }
+    instance::check_node(common)?;
     let file = |file| instance::file(common, file);
     match &command.verb {
         Verb::Check(given) => Ok(check::check(

@@ -44,6 +44,11 @@ pub fn is_entity(word: &str) -> bool {
     ENTITIES.contains(&word)
 }
 
+/// Tells whether a node or an endpoint can have this name.
+pub fn is_valid(name: &str) -> bool {
+    fault(name).is_none()
+}
+
 /// Returns the first fault of a name.
 pub(super) fn fault(name: &str) -> Option<Fault> {
     let (Some(first), Some(last)) = (name.chars().next(), name.chars().last()) else {

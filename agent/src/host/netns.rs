@@ -8,10 +8,11 @@
 //! `/proc/self/ns/net` is the namespace of the process's *first* thread; a thread asks for
 //! its own through `/proc/thread-self`.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::MetadataExt as _;
 use std::panic::resume_unwind;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::thread;
 
 use nix::errno::Errno;
@@ -22,6 +23,7 @@ use nix::sys::statfs::{NSFS_MAGIC, fstatfs};
 use serde::{Deserialize, Serialize};
 
 use super::error::{Error, Result, errno};
+use super::named;
 use super::netlink::Netlink;
 use crate::plan::object::Netns;
 
@@ -89,6 +91,64 @@ pub fn identity(netns: impl AsFd) -> Result<Identity> {
     })
 }
 
+/// Finds a namespace by its identity, wherever somebody holds it: by a name below `/run/netns`,
+/// by a mount elsewhere, or by a process or one of its threads.
+///
+/// # Errors
+/// When the names cannot be listed.
+pub fn find(wanted: Identity) -> Result<Option<OwnedFd>> {
+    let names = named::list()?.into_iter();
+    let places = names
+        .map(|name| Netns::Name(name).path())
+        .chain(mounts(wanted))
+        .chain(threads());
+    // Looking at the file first spares opening those of all others.
+    let mut candidates = places.filter(|place| {
+        fs::metadata(place)
+            .is_ok_and(|found| (found.dev(), found.ino()) == (wanted.dev, wanted.ino))
+    });
+    Ok(candidates.find_map(|place| {
+        let found = open_path(&place).ok()?;
+        // A process may have ended, and another one have taken its number.
+        identity(&found)
+            .is_ok_and(|identity| identity == wanted)
+            .then_some(found)
+    }))
+}
+
+/// Lists where the namespace is mounted (`proc_pid_mountinfo(5)`: the fourth field is
+/// `net:[<inode>]`, the fifth the mount point).
+fn mounts(wanted: Identity) -> Vec<PathBuf> {
+    let root = format!("net:[{}]", wanted.ino);
+    let table = fs::read_to_string("/proc/thread-self/mountinfo").unwrap_or_default();
+    let point = |line: &str| {
+        let mut fields = line.split(' ').skip(3);
+        let is_wanted = fields.next() == Some(root.as_str());
+        fields.next().filter(|_| is_wanted).map(PathBuf::from)
+    };
+    table.lines().filter_map(point).collect()
+}
+
+/// Lists the namespaces of all threads, those of the first process first: it has the host's own.
+fn threads() -> impl Iterator<Item = PathBuf> {
+    let mut processes = numbers(Path::new("/proc"));
+    processes.sort_unstable();
+    processes.into_iter().flat_map(|process| {
+        let tasks = PathBuf::from(format!("/proc/{process}/task"));
+        let namespace = move |task: u32| tasks.join(format!("{task}/ns/net"));
+        numbers(Path::new(&format!("/proc/{process}/task")))
+            .into_iter()
+            .map(namespace)
+    })
+}
+
+fn numbers(folder: &Path) -> Vec<u32> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    entries
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .collect()
+}
+
 /// Runs `work` inside a namespace, on a thread that ends with it.
 ///
 /// # Errors
@@ -145,8 +205,6 @@ pub(crate) fn on_thread<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Res
 
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
-
     use super::*;
 
     #[test]
@@ -168,6 +226,19 @@ mod tests {
             error.to_string().contains("not a network namespace"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn namespace_without_a_name_is_found_by_a_thread_in_it() {
+        let own = identity(open_own().unwrap()).unwrap();
+        let found = find(own).unwrap().expect("this thread is in it");
+        assert_eq!(identity(found).unwrap(), own);
+
+        let nowhere = Identity {
+            dev: own.dev,
+            ino: 1,
+        };
+        assert!(find(nowhere).unwrap().is_none());
     }
 
     #[test]

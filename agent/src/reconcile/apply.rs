@@ -2,8 +2,8 @@
 //!
 //! The first step that fails ends the run, and what the run did is undone. A run that is killed
 //! leaves its journal; the next one converges from what it observes. When the steps are done,
-//! the kernel is asked again: the second plan must be empty. Nothing at all is written when the
-//! first plan is.
+//! the kernel is asked again: the second plan must be empty, or the journal stays. Nothing at all
+//! is written when the first plan is.
 
 use std::time::{Duration, Instant};
 
@@ -104,7 +104,9 @@ pub fn apply(
     run.report.plan = plan_from(desired, &observed, run.interrupted);
     if !run.report.plan.is_empty() {
         run.carry_out(&observed.objects)?;
+        // Until then the state of the node is not known: the next run resumes this one.
         run.verify()?;
+        run.journal.finish()?;
     } else if run.interrupted {
         run.journal.finish()?;
     }
@@ -139,14 +141,19 @@ impl<K: Kernel> Run<'_, K> {
     /// Executes all steps, or brings `before` back.
     fn carry_out(&mut self, before: &State) -> Result<(), ApplyError> {
         let (started, took) = timed(|| self.journal.start(&self.report.plan));
-        started?;
+        if let Err(error) = started {
+            if !self.interrupted {
+                // Nothing was begun, which is what half a journal would deny.
+                drop(self.journal.finish());
+            }
+            return Err(error.into());
+        }
         self.report.note(Phase::Journal, took);
         for index in 0..self.report.plan.steps.len() {
             if let Err(cause) = self.execute(index) {
                 return Err(self.roll_back(before, index, cause));
             }
         }
-        self.journal.finish()?;
         Ok(())
     }
 

@@ -58,20 +58,18 @@ impl Journal {
 
     /// Returns how far an earlier run came that was interrupted, if one was.
     ///
-    /// A last line that was cut short counts as not written.
+    /// A line that was cut short or damaged counts as not written.
     ///
     /// # Errors
     /// If the file is there and cannot be read.
     pub fn left_over(&self) -> Result<Option<LeftOver>, FileError> {
-        let text = match fs::read_to_string(&self.path) {
+        let bytes = match fs::read(&self.path) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             other => other.map_err(FileError::at("read journal", &self.path))?,
         };
         let mut left_over = LeftOver::default();
-        for record in text
-            .lines()
-            .map_while(|line| serde_json::from_str(line).ok())
-        {
+        let lines = bytes.split(|byte| *byte == b'\n');
+        for record in lines.filter_map(|line| serde_json::from_slice(line).ok()) {
             match record {
                 Record::Plan(steps) => left_over.steps = steps.len(),
                 Record::Begin(_) => {}
@@ -165,6 +163,18 @@ mod tests {
             undoing: false,
         };
         assert_eq!(journal.left_over().unwrap(), Some(expected));
+    }
+
+    #[test]
+    fn damaged_journal_tells_of_an_interruption_all_the_same() {
+        let directory = tempfile::tempdir().unwrap();
+        let journal = Journal::new(directory.path());
+
+        for damaged in [&b""[..], b"\xff\xfe\n{\"done\":0}\n", b"[]\n\n{\"done\":0}"] {
+            fs::write(&journal.path, damaged).unwrap();
+            let done = usize::from(!damaged.is_empty());
+            assert_eq!(journal.left_over().unwrap().map(|run| run.done), Some(done));
+        }
     }
 
     #[test]

@@ -5,7 +5,9 @@
 //! namespace that left the file has a name that only this file still knows.
 //!
 //! The file is replaced as a whole (a temporary file, then a rename), so that a reader sees the
-//! old or the new content and never half of one, and only if the content changed.
+//! old or the new content and never half of one, and only if the content changed. One that is
+//! damaged all the same counts as empty, and is set aside as `state.json.bad` before another one
+//! takes its place: a person may still read from it what was lost.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -25,6 +27,8 @@ const SCHEMA: u32 = 1;
 pub struct StateFile {
     path: PathBuf,
     content: Content,
+    /// What is wrong with the file that is there.
+    damage: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,20 +64,59 @@ impl Default for Content {
 }
 
 impl StateFile {
-    /// Reads the file in a node's state directory; one that is missing is empty.
+    /// Reads the file in a node's state directory; one that is missing or damaged is empty.
     ///
     /// # Errors
     /// If the file is there and cannot be read, or if another version of ciliate wrote it.
     pub fn load(directory: &Path) -> Result<Self, FileError> {
         let path = directory.join("state.json");
-        let content = match fs::read(&path) {
-            Err(error) if error.kind() == ErrorKind::NotFound => Content::default(),
+        let (content, damage) = match fs::read(&path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => (Content::default(), None),
             other => {
                 let bytes = other.map_err(FileError::at("read state", &path))?;
-                parse(&bytes).map_err(FileError::at("read state", &path))?
+                expect_schema(&bytes).map_err(FileError::at("read state", &path))?;
+                match serde_json::from_slice(&bytes) {
+                    Ok(content) => (content, None),
+                    Err(error) => (Content::default(), Some(error.to_string())),
+                }
             }
         };
-        Ok(Self { path, content })
+        Ok(Self {
+            path,
+            content,
+            damage,
+        })
+    }
+
+    /// Warns if the file is damaged; nothing is written.
+    pub fn warn_of_damage(&self) {
+        if let Some(damage) = &self.damage {
+            log::warn!(
+                "state {}: {damage}; taken as empty: the original values of sysctls and the \
+                 network namespace of the node are not known",
+                self.path.display()
+            );
+        }
+    }
+
+    /// Renames the file if it is damaged, with a warning that says what is lost.
+    ///
+    /// # Errors
+    /// If it cannot be renamed.
+    pub fn set_aside_if_damaged(&mut self) -> Result<(), FileError> {
+        let Some(damage) = &self.damage else {
+            return Ok(());
+        };
+        let aside = self.path.with_extension("json.bad");
+        fs::rename(&self.path, &aside).map_err(FileError::at("set aside state", &self.path))?;
+        log::warn!(
+            "state {}: {damage}; kept as {}: sysctls stay as they are when the node goes, and \
+             links in another network namespace than this one are not found",
+            self.path.display(),
+            aside.display()
+        );
+        self.damage = None;
+        Ok(())
     }
 
     /// Returns the configuration file that was applied last.
@@ -217,6 +260,7 @@ impl StateFile {
         let mut content = self.content.clone();
         change(&mut content);
         if content != self.content {
+            self.set_aside_if_damaged()?;
             save(&self.path, &content)?;
             self.content = content;
         }
@@ -224,13 +268,19 @@ impl StateFile {
     }
 }
 
-fn parse(bytes: &[u8]) -> std::io::Result<Content> {
-    let content: Content = serde_json::from_slice(bytes)?;
-    if content.schema != SCHEMA {
-        let text = format!("schema {} instead of {SCHEMA}", content.schema);
-        return Err(std::io::Error::new(ErrorKind::InvalidData, text));
+/// Refuses what another version wrote, however much of it can be read.
+fn expect_schema(bytes: &[u8]) -> std::io::Result<()> {
+    #[derive(Deserialize)]
+    struct Versioned {
+        schema: u32,
     }
-    Ok(content)
+    match serde_json::from_slice(bytes) {
+        Ok(Versioned { schema }) if schema != SCHEMA => {
+            let text = format!("schema {schema} instead of {SCHEMA}");
+            Err(std::io::Error::new(ErrorKind::InvalidData, text))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn save(path: &Path, content: &Content) -> Result<(), FileError> {
@@ -347,9 +397,28 @@ mod tests {
     }
 
     #[test]
+    fn damaged_file_counts_as_empty_and_is_set_aside_by_the_first_change() {
+        for damaged in ["", "{", "\u{fffd}", r#"{"schema": 1}"#] {
+            let directory = tempfile::tempdir().unwrap();
+            let path = directory.path().join("state.json");
+            fs::write(&path, damaged).unwrap();
+
+            let mut file = StateFile::load(directory.path()).unwrap();
+            file.warn_of_damage();
+            assert_eq!(fs::read_to_string(&path).unwrap(), damaged, "only read");
+            file.record_sysctl(FORWARDING, "0").unwrap();
+
+            let kept = fs::read_to_string(directory.path().join("state.json.bad"));
+            assert_eq!(kept.unwrap(), damaged);
+            let next = StateFile::load(directory.path()).unwrap();
+            assert_eq!(next.sysctls().len(), 1);
+        }
+    }
+
+    #[test]
     fn file_of_another_schema_is_refused_by_name() {
         let directory = tempfile::tempdir().unwrap();
-        let text = r#"{"schema": 2, "config": null, "sysctls": {}}"#;
+        let text = r#"{"schema": 2, "config": []}"#;
         fs::write(directory.path().join("state.json"), text).unwrap();
 
         let error = StateFile::load(directory.path()).unwrap_err().to_string();

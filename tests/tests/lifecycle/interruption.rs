@@ -106,6 +106,27 @@ fn down_that_is_killed_anywhere_is_taken_back_by_the_next_apply() {
     });
 }
 
+#[test]
+fn damaged_files_block_no_verb() {
+    let net = OneNode::new();
+    let folder = std::path::Path::new("/run/ciliate/edge-1");
+    for damaged in [&b""[..], b"\xff\xfe\n"] {
+        for file in ["state.json", "journal"] {
+            std::fs::write(folder.join(file), damaged).expect("damage a file");
+        }
+        let outcome = net.ciliate("plan", 2);
+        assert!(outcome.stderr.contains("original values"), "{outcome:#?}");
+        net.status();
+        let kept = std::fs::read(folder.join("state.json")).expect("it is still there");
+        assert_eq!(kept, damaged, "plan and status should write nothing");
+        net.converge();
+    }
+    std::fs::write(folder.join("state.json"), "").expect("damage a file");
+
+    net.down();
+    agent::expect(&net.host, "down", 69);
+}
+
 /// The same with the real binary, killed at a system call; every seventh stands for all.
 #[test]
 fn agent_that_is_killed_at_a_system_call_is_succeeded_by_one_that_converges() {

@@ -158,6 +158,23 @@ fn node_in_a_namespace_is_found_from_outside_and_without_its_file() {
 }
 
 #[test]
+fn node_in_a_namespace_without_a_name_is_found_by_its_processes() {
+    let net = OneNode::prepared();
+    let before = net.inventory();
+    net.apply();
+    let resident = Resident::new(&net.host);
+
+    let status = agent::json(&net.web, "status");
+    assert_eq!(status["endpoints"].as_array().map(Vec::len), Some(3));
+    agent::expect(&net.web, &format!("plan {}", net.file.display()), 0);
+    agent::expect(&net.web, &format!("apply {}", net.file.display()), 0);
+    agent::expect(&net.web, "down", 0);
+
+    before.expect_same(&net.inventory(), "after down");
+    drop(resident);
+}
+
+#[test]
 fn node_whose_namespace_is_gone_is_removed_all_the_same() {
     let net = OneNode::prepared();
     let node = Namespace::add("node");

@@ -20,6 +20,9 @@ fn wrong_command_lines_end_with_64() {
         "applause",
         "apply --no-such-flag",
         "--log-level loud status",
+        "--json check",
+        "--node edge-1 lab up",
+        "--config ciliate.toml down",
     ] {
         agent::expect(&net.host, line, 64);
     }
@@ -28,22 +31,37 @@ fn wrong_command_lines_end_with_64() {
 }
 
 #[test]
+fn node_that_is_no_name_is_refused_and_its_folder_stays() {
+    let net = OneNode::prepared();
+    fs::create_dir_all("/run/victim/maps").expect("make a folder");
+    fs::write("/run/victim/lock", "").expect("write a file");
+    let before = net.inventory();
+
+    for node in ["/run/victim", "../victim", "/"] {
+        for verb in ["down", "status", "flows", "check", "plan", "apply"] {
+            agent::expect(&net.host, &format!("--node {node} {verb}"), 64);
+        }
+    }
+
+    before.expect_same(&net.inventory(), "after the refusals");
+}
+
+#[test]
 fn verbs_without_a_node_end_with_69() {
     let net = OneNode::prepared();
 
-    for line in [
-        "status",
-        "flows",
-        "down",
-        "--node edge-1 status",
-        "--json status",
-    ] {
+    for line in ["status", "flows", "--node edge-1 status", "--json status"] {
         let outcome = agent::expect(&net.host, line, 69);
         assert!(
             outcome.stderr.contains("ciliate apply"),
             "should say what to do: {outcome:#?}"
         );
     }
+    let outcome = agent::expect(&net.host, "down", 69);
+    assert!(
+        !outcome.stderr.contains("ciliate apply"),
+        "should not advise against itself: {outcome:#?}"
+    );
 }
 
 #[test]
@@ -102,6 +120,25 @@ fn plan_ends_with_2_as_long_as_there_is_something_to_do() {
     net.apply();
     net.ciliate("plan", 0);
     net.ciliate("--json plan", 0);
+}
+
+#[test]
+fn output_that_nobody_takes_changes_no_exit_code() {
+    let net = OneNode::prepared();
+    let binary = agent::binary();
+    let run = |verb: &str, sink: &str| {
+        let script = format!(
+            "set -o pipefail; {} {verb} {} {sink}",
+            binary.display(),
+            net.file.display()
+        );
+        net.host.execute(Command::new("bash").args(["-c", &script]))
+    };
+
+    let plan = run("plan", "| true");
+    assert_eq!((plan.code, plan.stderr.as_str()), (Some(2), ""));
+    assert_eq!(run("apply", "> /dev/full").code, Some(0));
+    net.ciliate("plan", 0);
 }
 
 #[test]
