@@ -191,7 +191,8 @@ impl Lab {
             netns::in_netns(&node, || take_down(&instance))??;
             return Ok(true);
         }
-        let is_lost = self.has_applied(&instance)? && instance.whereabouts()? == Whereabouts::Gone;
+        let is_lost =
+            self.has_applied(&instance)? && matches!(instance.whereabouts()?, Whereabouts::Gone);
         if is_lost {
             // Links went with their namespace; what is left is pins and state.
             netns::in_new_netns(|| take_down(&instance))??;
