@@ -99,7 +99,10 @@ impl Lab {
     fn load(file: &Path, only: Option<&str>) -> Result<Self, Failure> {
         let (config, source) = instance::load(file)?;
         let nodes = topologies(&config, &source, only)?;
-        let file = file.canonicalize()?;
+        let file = file.canonicalize().map_err(|source| Failure::Path {
+            path: file.to_owned(),
+            source,
+        })?;
         let digest = hex::encode(Sha256::digest(file.as_os_str().as_encoded_bytes()));
         let is_partial = nodes.len() < config.nodes.len();
         Ok(Self {
