@@ -203,34 +203,36 @@ fn reuse(
     Ok(fits.then_some(data))
 }
 
-/// Takes the programs through the verifier, each on a thread of its own: the two that decide take
-/// nearly all of the time, and the kernel verifies them side by side.
+/// Takes the programs through the verifier.
 fn verify(
     object: &mut Object,
     tables: &BTreeMap<String, Table>,
 ) -> Result<BTreeMap<String, OwnedFd>, Error> {
     relocate(object, tables)?;
-    let programs = instructions(object)?;
-    thread::scope(|scope| {
-        let loads: Vec<_> = programs
-            .into_iter()
-            .map(|(name, instructions)| scope.spawn(move || verify_one(name, instructions)))
+    let instructions = instructions(object)?;
+    // The verifier takes a processor for milliseconds; the two slow paths may have one each.
+    let verdicts: Vec<_> = thread::scope(|scope| {
+        let threads: Vec<_> = instructions
+            .iter()
+            .map(|(name, instructions)| {
+                scope.spawn(|| (*name, sys::load_classifier(name, instructions)))
+            })
             .collect();
-        let ends = loads.into_iter().map(ScopedJoinHandle::join);
-        ends.map(|end| end.unwrap_or_else(|panic| resume_unwind(panic)))
+        let verdicts = threads.into_iter().map(ScopedJoinHandle::join);
+        verdicts
+            .map(|joined| joined.unwrap_or_else(|panic| resume_unwind(panic)))
             .collect()
-    })
-}
-
-fn verify_one(name: &str, instructions: &[bpf_insn]) -> Result<(String, OwnedFd), Error> {
-    match sys::load_classifier(name, instructions) {
-        Ok(program) => Ok((name.to_owned(), program)),
-        Err((error, log)) => Err(Error::Program {
+    });
+    let mut programs = BTreeMap::new();
+    for (name, loaded) in verdicts {
+        let loaded = loaded.map_err(|(error, log)| Error::Program {
             name: name.to_owned(),
             error,
             log,
-        }),
+        })?;
+        programs.insert(name.to_owned(), loaded);
     }
+    Ok(programs)
 }
 
 /// Takes the programs through the verifier once more and returns, for each, what the verifier
