@@ -4,6 +4,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use ciliate::cli::args::Command;
+use ciliate::cli::failure::Failure;
 use ciliate::cli::{self, exit};
 use clap::Parser;
 use clap::error::ErrorKind;
@@ -31,7 +32,13 @@ fn main() -> ExitCode {
     // Not locked: what runs inside a namespace has a thread of its own, and logs.
     let result = cli::run(&command, &mut io::stdout(), &mut io::stderr());
     ExitCode::from(result.unwrap_or_else(|failure| {
-        let _ = writeln!(io::stderr(), "ciliate: {failure}");
+        // What is wrong with a file begins with its place, for editors to find.
+        let program = if matches!(failure, Failure::File(_)) {
+            ""
+        } else {
+            "ciliate: "
+        };
+        let _ = writeln!(io::stderr(), "{program}{failure}");
         failure.code()
     }))
 }

@@ -70,8 +70,8 @@ name = "{name}"
 # name = "db"
 # labels = {{ app = "db" }}
 
-# How packets get from one link to the other: "bpf" skips the host's stack, "auto" does so where
-# nothing on the host would be bypassed.
+# How packets get from one link to the other: "bpf" skips the host's stack. "auto" leaves the
+# choice to the agent, which knows no other way yet.
 [routing]
 host_routing = "auto"
 "#,

@@ -49,14 +49,13 @@ pub fn find(
     if *link == Link::Host
         && let Some(tcx) = open_link(&pins.link(hook))?
     {
-        let info =
-            sys::tcx_link_info(tcx.as_fd()).map_err(Error::at("inspect link", &pins.link(hook)))?;
+        let info = info(&tcx, &pins.link(hook))?;
         let found = Attached {
             program_id: info.program_id,
             program,
             kind: AttachKind::Tcx,
         };
-        return Ok((info.ifindex == ifindex).then_some(found));
+        return Ok(is_on(&info, ifindex, hook).then_some(found));
     }
     let filters = clsact::dump(netlink, ifindex, hook)?;
     let ours = filters.into_iter().find(clsact::Filter::is_ours);
@@ -86,19 +85,14 @@ pub fn set(
     }
     let pin = pins.link(hook);
     if let Some(link) = open_link(&pin)? {
-        let info = sys::tcx_link_info(link.as_fd()).map_err(Error::at("inspect link", &pin))?;
-        if info.ifindex == ifindex {
+        if is_on(&info(&link, &pin)?, ifindex, hook) {
             return sys::update_link(link.as_fd(), program.as_fd())
                 .map_err(Error::at("update link", &pin));
         }
         remove_pin(&pin)?;
     }
-    let direction = match hook {
-        Hook::Ingress => bpf_attach_type::BPF_TCX_INGRESS,
-        Hook::Egress => bpf_attach_type::BPF_TCX_EGRESS,
-    };
-    let link =
-        create_link(program.as_fd(), ifindex, direction).map_err(Error::at("attach", &pin))?;
+    let link = create_link(program.as_fd(), ifindex, direction(hook))
+        .map_err(Error::at("attach", &pin))?;
     sys::pin(link.as_fd(), &pin).map_err(Error::at("pin link", &pin))
 }
 
@@ -137,6 +131,25 @@ fn create_link(
             other => return other,
         }
     }
+}
+
+fn direction(hook: Hook) -> bpf_attach_type {
+    match hook {
+        Hook::Ingress => bpf_attach_type::BPF_TCX_INGRESS,
+        Hook::Egress => bpf_attach_type::BPF_TCX_EGRESS,
+    }
+}
+
+fn info(link: &OwnedFd, pin: &Path) -> Result<sys::TcxLink, Error> {
+    sys::tcx_link_info(link.as_fd()).map_err(Error::at("inspect link", pin))
+}
+
+/// Tells whether a tcx link is on the hook of this very link: an index alone may be that of a
+/// link in another namespace.
+fn is_on(info: &sys::TcxLink, ifindex: u32, hook: Hook) -> bool {
+    // Where the hook cannot be asked about, nothing of ours is on it.
+    let present = || sys::tcx_links(ifindex, direction(hook)).unwrap_or_default();
+    info.ifindex == ifindex && present().contains(&info.id)
 }
 
 fn open_link(pin: &Path) -> Result<Option<OwnedFd>, Error> {

@@ -22,6 +22,7 @@ use datapath::abi::{CALL_ARP, CALL_SLOW4, CALL_SLOW6, PENDING_PER_SLOT};
 use super::object::OBJECT;
 use super::pin::Pins;
 use super::{Error, sys};
+use crate::host::bpffs;
 use crate::plan::object::Program;
 
 /// Name of the table of tail calls; it is pinned with its programs, not with the other maps.
@@ -126,6 +127,10 @@ pub(super) fn remove_versions(pins: &Pins, versions: &[String]) -> Result<(), Er
 /// # Errors
 /// When a pin cannot be removed.
 pub fn unload(pins: &Pins) -> Result<(), Error> {
+    if !bpffs::is_bpffs(pins.root())? {
+        // Whatever is there, it is no pin.
+        return Ok(());
+    }
     remove(pins.root(), |path| fs::remove_dir_all(path))?;
     for folder in pins.parents() {
         // Another node's pins keep the outer folder; that is as it should be.

@@ -15,6 +15,9 @@ use aya_obj::generated::{
 };
 use nix::libc;
 
+/// Number of programs that a tcx hook takes (`BPF_MPROG_MAX`).
+const MOST_ON_A_HOOK: usize = 64;
+
 /// Size of the buffer for the verifier's log, in bytes.
 const LOG_LEN: usize = 1 << 20;
 
@@ -154,6 +157,7 @@ pub fn update_link(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::Result<
 /// Describes a tcx link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TcxLink {
+    pub id: u32,
     pub program_id: u32,
     /// Index of the link that it is attached to; 0 once that one is gone.
     pub ifindex: u32,
@@ -175,9 +179,32 @@ pub fn tcx_link_info(link: BorrowedFd<'_>) -> io::Result<TcxLink> {
     #[expect(unsafe_code, reason = "the kernel's interface is a union")]
     let ifindex = unsafe { info.__bindgen_anon_1.tcx.ifindex };
     Ok(TcxLink {
+        id: info.id,
         program_id: info.prog_id,
         ifindex,
     })
+}
+
+/// Lists the ids of the tcx links on a hook of the link with this index, in the namespace of the
+/// calling thread.
+///
+/// # Errors
+/// The kernel's error.
+pub fn tcx_links(ifindex: u32, hook: bpf_attach_type) -> io::Result<Vec<u32>> {
+    let mut programs = [0_u32; MOST_ON_A_HOOK];
+    let mut links = [0_u32; MOST_ON_A_HOOK];
+    let mut attr = zeroed();
+    // SAFETY: this member is the one that BPF_PROG_QUERY reads; any bytes are valid for it.
+    #[expect(unsafe_code, reason = "the kernel's interface is a union")]
+    let query = unsafe { &mut attr.query };
+    query.__bindgen_anon_1.target_ifindex = ifindex;
+    query.attach_type = hook as u32;
+    query.prog_ids = programs.as_mut_ptr() as u64;
+    query.link_ids = links.as_mut_ptr() as u64;
+    query.__bindgen_anon_2.count = u32::try_from(MOST_ON_A_HOOK).map_err(io::Error::other)?;
+    bpf(bpf_cmd::BPF_PROG_QUERY, &mut attr)?;
+    // A program without a link has id 0, as have the places that the kernel left alone.
+    Ok(links.into_iter().filter(|id| *id != 0).collect())
 }
 
 /// Tells whether the kernel has tcx, by asking what is attached to the link with this index.

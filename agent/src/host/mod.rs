@@ -10,6 +10,8 @@
 //! - [`clsact`]: BPF filters on the hooks of a link
 //! - [`mark`]: how our links are told from everybody else's
 //! - [`netns`], [`named`]: network namespaces: entered, and made for a lab
+//! - [`segment`]: the bridge that joins the nodes of a lab
+//! - [`kernel`], [`memory`]: what the machine is, and how much maps may take
 //! - [`sysctl`], [`bpffs`], [`lock`]: files that stand for kernel state, and the lock of a node
 //! - [`netlink`]: the blocking requester below all of them
 //! - [`error`]: what went wrong, with the kernel's own words
@@ -20,6 +22,7 @@ pub mod clsact;
 pub mod error;
 pub mod execute;
 mod inside;
+pub mod kernel;
 pub mod link;
 pub mod lock;
 pub mod mark;

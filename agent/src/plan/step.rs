@@ -52,19 +52,6 @@ impl Step {
             (Some(_), None) => Action::Remove,
         }
     }
-
-    /// Returns the step that takes this one back, less what vanished with a removed object:
-    /// [`restore`](super::restore) brings that back, too.
-    #[must_use]
-    pub fn inverse(&self) -> Self {
-        Self {
-            key: self.key.clone(),
-            before: self.after.clone(),
-            after: self.before.clone(),
-            reason: format!("undo: {}", self.reason),
-            risk: None,
-        }
-    }
 }
 
 /// Tells how an endpoint's links are found, for printing.

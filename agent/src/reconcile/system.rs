@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use super::{Cause, Kernel, StateFile};
 use crate::datapath::pin::Pins;
 use crate::datapath::{self, object::DIGEST, sys};
-use crate::host::{self, Names, Netlink, bpffs, link, memory};
+use crate::host::{self, Names, Netlink, bpffs, kernel, link, memory};
 use crate::plan::Step;
 use crate::plan::object::{Ambient, Key, Link, Netns, Observed, State, Value};
 
@@ -49,8 +49,9 @@ impl System {
     /// Returns what the kernel offers, for a node with this many slices of pending flows.
     ///
     /// # Errors
-    /// When the kernel cannot be read.
+    /// When the kernel cannot be read, or is too old.
     pub fn ambient(&self, endpoint_slots: u32) -> Result<Ambient, Cause> {
+        kernel::require()?;
         let found = host::observe(&self.node, &State::new(), self.state.sysctls())?;
         // A device whose `accept_ra` is ours keeps it, also while no router advertises.
         let ours = self.state.sysctls().keys().filter_map(|path| {
