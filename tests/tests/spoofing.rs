@@ -15,6 +15,8 @@ use tests::party::{Family, Who};
 const BROADCAST: [u8; 6] = [0xff; 6];
 /// Where true datagrams go.
 const PORT: u16 = 9_000;
+/// Header of group reports (RFC 3810 §5), which no lie has.
+const HOP_BY_HOP: u8 = 0;
 /// What true datagrams hold is as long as this.
 const TRUTH_LEN: u16 = 77;
 
@@ -74,9 +76,11 @@ impl Stage {
             let truth = Transport::udp(PORT, PORT, TRUTH_LEN);
             self.mouth
                 .send(&Frame::new(&self.web, to, Family::V4, truth).bytes());
-            let seen = far.received_until("the true datagram", |frame| {
+            let mut seen = far.received_until("the true datagram", |frame| {
                 frame.carries(UDP) && frame.payload().len() == usize::from(TRUTH_LEN) + 8
             });
+            // The node's own stack reports its groups on cilium_net some time after it is up.
+            seen.retain(|frame| !frame.carries(HOP_BY_HOP));
             assert_eq!(
                 seen.len(),
                 1,
