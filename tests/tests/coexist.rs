@@ -367,6 +367,16 @@ fn furnished() -> Machine {
     own.run("ip address add 192.0.2.10/24 dev eth0");
     own.run("ip -6 address add 2001:db8::10/64 dev eth0 nodad");
     own.run("ip route add default via 192.0.2.1");
+    // The kernel adds these when it has noted the carrier.
+    let routes = [
+        "2001:db8::10 dev eth0",
+        "ff00::/8 dev eth0",
+        "ff00::/8 dev port0",
+    ];
+    wait_until("the machine has its routes", || {
+        let table = own.run("ip -6 route show table all");
+        routes.iter().all(|route| table.contains(route))
+    });
     own.run("ip rule add fwmark 0x200/0xf00 lookup 2004 priority 9");
     if own.attempt("nft --version").code == Some(0) {
         own.run("nft add table inet docker-like");

@@ -5,6 +5,8 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use super::machine::BPFFS;
 use super::namespace::Namespace;
@@ -24,6 +26,9 @@ const QUESTIONS: [&str; 8] = [
 /// Files below `/proc/sys/net` that count.
 const COUNTERS: [&str; 2] = ["nf_conntrack_count", "nr_sockets"];
 
+/// How long the kernel may take to note a carrier.
+const CARRIER_WITHIN: Duration = Duration::from_secs(1);
+
 /// Holds lines, each with its subject in front.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Inventory(BTreeSet<String>);
@@ -33,10 +38,9 @@ impl Inventory {
     pub fn of(places: &[(&str, &Namespace)]) -> Self {
         let mut found = Self::default();
         for (name, place) in places {
+            settle(place);
             for question in QUESTIONS {
-                for line in place.run(question).lines() {
-                    found.add(&format!("{name}: {question}"), &without_carrier(line));
-                }
+                found.add(&format!("{name}: {question}"), &place.run(question));
             }
             found.add(&format!("{name}: nft"), &ruleset(place));
             for line in place.run("ip -br link show").lines() {
@@ -118,13 +122,13 @@ impl Inventory {
     }
 }
 
-/// Leaves out whether there is a carrier, which the kernel notes some time after a link is up.
-fn without_carrier(line: &str) -> String {
-    let mut words: Vec<&str> = line.split(' ').collect();
-    if let Some(state) = words.iter().position(|word| *word == "state") {
-        words.drain(state..words.len().min(state + 2));
+/// Waits a moment for the carrier of links that came up: the kernel notes it some time later, and
+/// adds routes only then. A link whose other end is down has none.
+fn settle(place: &Namespace) {
+    let deadline = Instant::now() + CARRIER_WITHIN;
+    while place.run("ip -br link show").contains("NO-CARRIER") && Instant::now() < deadline {
+        thread::sleep(Duration::from_millis(5));
     }
-    words.join(" ").replace("NO-CARRIER,", "")
 }
 
 /// Returns the nftables ruleset, or nothing where there is no `nft`.

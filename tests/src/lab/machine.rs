@@ -49,6 +49,7 @@ impl Machine {
         unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS).expect("unshare namespaces");
         let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
         mount(NOTHING, "/", NOTHING, private, NOTHING).expect("keep mounts to this namespace");
+        unmount_names();
         mount(
             Some("test"),
             "/run",
@@ -72,6 +73,15 @@ impl Machine {
         let path = self.folder.join(name);
         fs::write(&path, text).expect("write a file of the test");
         path
+    }
+}
+
+/// Unmounts the real machine's namespaces in this one: else they would vanish from its table of
+/// mounts whenever their owner deletes them.
+fn unmount_names() {
+    for entry in fs::read_dir("/run/netns").into_iter().flatten().flatten() {
+        // A name that went meanwhile, or on which nothing is mounted, is no obstacle.
+        let _ = umount2(&entry.path(), MntFlags::MNT_DETACH);
     }
 }
 

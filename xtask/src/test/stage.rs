@@ -27,10 +27,12 @@ const FUZZ_SECS: u32 = 60;
 const PRIVILEGED_FOLDER: &str = "tests";
 const PRIVILEGED_TESTS: [(&str, &str); 1] = [("agent", "host")];
 
-/// Tests that can run for long, and the variable and value that make them.
-const LONG_RUNS: [(&str, (&str, &str)); 2] = [
+/// Tests that can run for long, or judge by stricter figures, and the variable and value that make
+/// them.
+const LONG_RUNS: [(&str, (&str, &str)); 3] = [
     ("differential", ("CILIATE_DIFFERENTIAL", "1000000")),
     ("coexist", ("CILIATE_LAB_ROUNDS", "200")),
+    ("timing", ("CILIATE_QUIET_MACHINE", "1")),
 ];
 
 /// Tells test programs where the agent's static binary is.
@@ -168,7 +170,7 @@ pub(super) fn guest(tally: &mut Tally) -> Result<()> {
     Ok(())
 }
 
-/// Runs again, for long, what the privileged tests run for a moment.
+/// Runs again, for long or more strictly, what the privileged tests run for a moment.
 pub(super) fn long_runs(tally: &mut Tally) -> Result<()> {
     run_privileged(tally, |name| {
         LONG_RUNS.iter().any(|(test, _)| *test == name)
