@@ -119,7 +119,7 @@ impl Wire {
         message.msg_iov = &raw mut part;
         message.msg_iovlen = 1;
         message.msg_control = control.as_mut_ptr().cast();
-        message.msg_controllen = size_of_val(&control);
+        message.msg_controllen = fit(size_of_val(&control));
         // SAFETY: all pointers in `message` lead to variables of this function, with their sizes.
         #[expect(unsafe_code, reason = "nix knows no metadata of packet sockets")]
         let len = unsafe { libc::recvmsg(self.socket.as_raw_fd(), &raw mut message, flags) };
@@ -247,6 +247,13 @@ fn empty_message() -> libc::msghdr {
     unsafe {
         zeroed()
     }
+}
+
+/// Returns a length in the type that the structure has for it, which differs between targets.
+fn fit<T: TryFrom<usize>>(length: usize) -> T {
+    T::try_from(length)
+        .ok()
+        .expect("lengths of structures are small")
 }
 
 fn length<T>() -> libc::socklen_t {
