@@ -70,7 +70,7 @@ pub(crate) fn show(binary: &Path, file: &Path) -> Result<()> {
     }
     println!(
         "\nThe machine's own namespace is as it was: {}: without a trace.",
-        Snapshot::SUBJECTS
+        Snapshot::subjects()
     );
     Ok(())
 }

@@ -35,8 +35,13 @@ const COUNTERS: [&str; 2] = ["nf_conntrack_count", "nr_sockets"];
 pub(super) struct Snapshot(BTreeSet<String>);
 
 impl Snapshot {
-    /// What is compared, for people.
-    pub(super) const SUBJECTS: &'static str = "links, addresses, routes, rules, sysctls, firewall, namespaces, mounts, BPF pins, /run/ciliate";
+    /// Says for people what is compared; the firewall only where there is `nft` to ask.
+    pub(super) fn subjects() -> String {
+        let firewall = if has_nft() { "firewall, " } else { "" };
+        format!(
+            "links, addresses, routes, rules, sysctls, {firewall}namespaces, mounts, BPF pins, /run/ciliate"
+        )
+    }
 
     pub(super) fn take() -> Result<Self> {
         let mut lines = BTreeSet::new();
@@ -114,12 +119,15 @@ fn read_sysctls(folder: &Path, lines: &mut BTreeSet<String>) {
     }
 }
 
+fn has_nft() -> bool {
+    ["/usr/sbin/nft", "/sbin/nft"]
+        .iter()
+        .any(|nft| Path::new(nft).exists())
+}
+
 /// Returns the nftables ruleset without its counters, or nothing where there is no nft.
 fn ruleset() -> Result<String> {
-    let present = ["/usr/sbin/nft", "/sbin/nft"]
-        .iter()
-        .any(|nft| Path::new(nft).exists());
-    if !present {
+    if !has_nft() {
         return Ok(String::new());
     }
     process::capture(privileged("nft").args(["--stateless", "list", "ruleset"]))
