@@ -65,7 +65,7 @@ impl Sizes {
             "FLOWS4" => Some(self.flows),
             "FLOWS6" => Some(self.flows / 2),
             "PENDING4" | "PENDING6" => Some(self.endpoint_slots * PENDING_PER_SLOT),
-            "BOUND" => Some(self.endpoint_slots),
+            "BOUND" => Some(self.endpoint_slots * 2),
             _ => None,
         }
     }
