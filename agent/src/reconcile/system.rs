@@ -138,6 +138,8 @@ impl System {
             Key::Datapath
                 | Key::NodeEntry
                 | Key::EndpointEntry(_)
+                | Key::DeviceEntry(_)
+                | Key::PrefixEntry(_)
                 | Key::Attachment(..)
                 | Key::Generation
         ) {
@@ -190,6 +192,8 @@ impl System {
     fn ifindex(&self, run: &mut Run, key: &Key) -> Result<u32, Cause> {
         let link = if let Key::EndpointEntry(name) = key {
             Link::Lxc(name.clone())
+        } else if let Key::DeviceEntry(name) = key {
+            Link::Device(name.clone())
         } else if let Key::Attachment(link, _) = key {
             link.clone()
         } else if *key == Key::NodeEntry {
