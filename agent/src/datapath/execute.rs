@@ -61,11 +61,13 @@ impl Executor {
                 Value::Datapath {
                     digest,
                     endpoint_slots,
+                    flows,
+                    bindings,
                 },
             ) => {
                 load::load(
                     &self.pins,
-                    &Sizes::new(self.budget, *endpoint_slots),
+                    &Sizes::new(self.budget, *endpoint_slots, *flows, *bindings),
                     digest,
                 )?;
                 self.write_node(&mut |node| {
