@@ -9,7 +9,7 @@ use datapath::packet::MacPair;
 use super::entry::{gone, insert};
 use super::load::{self, Sizes};
 use super::pin::Pins;
-use super::{Error, attach, entry, observe, table};
+use super::{Error, attach, device, entry, observe, prefix, table};
 use crate::host::link;
 use crate::host::netlink::Netlink;
 use crate::host::observe::NO_MAC;
@@ -61,11 +61,13 @@ impl Executor {
                 Value::Datapath {
                     digest,
                     endpoint_slots,
+                    flows,
+                    bindings,
                 },
             ) => {
                 load::load(
                     &self.pins,
-                    &Sizes::new(self.budget, *endpoint_slots),
+                    &Sizes::new(self.budget, *endpoint_slots, *flows, *bindings),
                     digest,
                 )?;
                 self.write_node(&mut |node| {
@@ -76,8 +78,14 @@ impl Executor {
             (Key::EndpointEntry(_), Value::EndpointEntry { .. }) => {
                 entry::set(&self.pins, before, value, ifindex)
             }
+            (Key::DeviceEntry(_), Value::DeviceEntry { .. }) => {
+                device::set(&self.pins, before, value, ifindex)
+            }
+            (Key::PrefixEntry(prefix), Value::PrefixEntry { .. }) => {
+                prefix::set(&self.pins, *prefix, value)
+            }
             (
-                Key::Attachment(_, hook),
+                Key::Attachment(link, hook),
                 Value::Attachment {
                     program,
                     digest,
@@ -87,11 +95,11 @@ impl Executor {
                 if let Some(Value::Attachment { kind: old, .. }) = before
                     && old != kind
                 {
-                    attach::unset(&self.pins, &mut self.netlink, (ifindex, *hook), *old)?;
+                    attach::unset(&self.pins, &mut self.netlink, (link, ifindex, *hook), *old)?;
                 }
                 let version = digest.as_deref().unwrap_or_default();
                 let path = self.pins.object(version).join(program.name());
-                let at = (ifindex, *hook);
+                let at = (link, ifindex, *hook);
                 attach::set(&self.pins, &mut self.netlink, at, (&path, *program), *kind)
             }
             (Key::Generation, Value::Generation { fingerprint }) => {
@@ -111,8 +119,10 @@ impl Executor {
             (Key::NodeEntry, _) => self.write_node(&mut |node| node.host_ifindex = 0),
             (Key::Generation, _) => self.write_node(&mut |node| node.generation = 0),
             (Key::EndpointEntry(_), before) => entry::remove(&self.pins, before),
-            (Key::Attachment(_, hook), Value::Attachment { kind, .. }) => {
-                attach::unset(&self.pins, &mut self.netlink, (ifindex, *hook), *kind)
+            (Key::DeviceEntry(_), before) => device::remove(&self.pins, before, ifindex),
+            (Key::PrefixEntry(prefix), _) => prefix::remove(&self.pins, *prefix),
+            (Key::Attachment(link, hook), Value::Attachment { kind, .. }) => {
+                attach::unset(&self.pins, &mut self.netlink, (link, ifindex, *hook), *kind)
             }
             _ => Err(Error::NotOurs(format!("{key:?}"))),
         }
@@ -203,7 +213,7 @@ impl Executor {
 fn is_about_a_link(key: &Key) -> bool {
     matches!(
         key,
-        Key::NodeEntry | Key::EndpointEntry(_) | Key::Attachment(..)
+        Key::NodeEntry | Key::EndpointEntry(_) | Key::DeviceEntry(_) | Key::Attachment(..)
     )
 }
 

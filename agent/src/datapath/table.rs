@@ -161,6 +161,12 @@ pub fn read_drops(pins: &Pins) -> Result<Vec<(DropReason, DropCount)>, Error> {
     Ok(found)
 }
 
+/// Returns how many entries a map has room for, if it can be opened.
+pub fn capacity(pins: &Pins, name: &str) -> Option<u32> {
+    let data = MapData::from_pin(pins.map(name)).ok()?;
+    Some(data.info().ok()?.max_entries())
+}
+
 /// Describes a map for `status`.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct MapStatus {

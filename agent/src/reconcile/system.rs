@@ -138,6 +138,8 @@ impl System {
             Key::Datapath
                 | Key::NodeEntry
                 | Key::EndpointEntry(_)
+                | Key::DeviceEntry(_)
+                | Key::PrefixEntry(_)
                 | Key::Attachment(..)
                 | Key::Generation
         ) {
@@ -190,6 +192,8 @@ impl System {
     fn ifindex(&self, run: &mut Run, key: &Key) -> Result<u32, Cause> {
         let link = if let Key::EndpointEntry(name) = key {
             Link::Lxc(name.clone())
+        } else if let Key::DeviceEntry(name) = key {
+            Link::Device(name.clone())
         } else if let Key::Attachment(link, _) = key {
             link.clone()
         } else if *key == Key::NodeEntry {
@@ -209,6 +213,8 @@ fn incomplete() -> Value {
     Value::Datapath {
         digest: "incomplete".to_owned(),
         endpoint_slots: 0,
+        flows: None,
+        bindings: 0,
     }
 }
 
@@ -240,6 +246,7 @@ impl Kernel for System {
                 &found.links,
                 &mut netlink,
             )?);
+            forget_free_size(desired, &mut objects);
             if !desired.contains_key(&Key::Datapath) && self.pins.root().exists() {
                 objects.entry(Key::Datapath).or_insert_with(incomplete);
             }
@@ -267,6 +274,15 @@ impl Kernel for System {
         let result = self.execute_on(&mut run, step);
         self.run = Some(run);
         result
+    }
+}
+
+/// Says of tables whose size the file leaves open that theirs is right.
+fn forget_free_size(desired: &State, objects: &mut State) {
+    if let Some(Value::Datapath { flows: None, .. }) = desired.get(&Key::Datapath)
+        && let Some(Value::Datapath { flows, .. }) = objects.get_mut(&Key::Datapath)
+    {
+        *flows = None;
     }
 }
 
