@@ -1,0 +1,55 @@
+//! What the firewall would do to packets that BPF host routing keeps from it.
+
+use std::collections::BTreeSet;
+
+use super::flow::Traffic;
+use super::ruleset::{Chain, Rule, Ruleset, Tool};
+use super::text;
+use super::walk;
+
+/// Lists the chains that matter to a node's packets, one line for each: what in it comes first,
+/// and how much more there is. In the order in which packets meet the chains.
+pub fn bypassed(ruleset: &Ruleset, traffic: &Traffic) -> Vec<String> {
+    let hooked = ruleset.chains.iter().filter(|chain| {
+        let base = chain.base.as_ref();
+        base.is_some_and(|base| traffic.passes(base))
+    });
+    hooked
+        .filter_map(|chain| line(ruleset, chain, traffic))
+        .collect()
+}
+
+fn line(ruleset: &Ruleset, chain: &Chain, traffic: &Traffic) -> Option<String> {
+    let (mut drops, mut numbers) = (false, BTreeSet::new());
+    for flow in traffic.flows() {
+        for finding in walk::findings(ruleset, chain, flow) {
+            match finding.rule {
+                Some(rule) => drop(numbers.insert(rule.number)),
+                None => drops = true,
+            }
+        }
+    }
+    let name = text::chain(chain);
+    let more = |count: usize| match count {
+        0 => String::new(),
+        1 => ", and 1 more rule".to_owned(),
+        count => format!(", and {count} more rules"),
+    };
+    if drops {
+        let policy = text::policy(chain.tool);
+        return Some(format!("{name} {policy}"));
+    }
+    let first = first(&chain.rules, &numbers)?;
+    let between = if chain.tool == Tool::Nftables {
+        ","
+    } else {
+        ""
+    };
+    let rule = text::rule(chain.tool, first);
+    Some(format!("{name}{between} {rule}{}", more(numbers.len() - 1)))
+}
+
+/// Returns the first rule in the order of the chain, which numbers need not have.
+fn first<'a>(rules: &'a [Rule], numbers: &BTreeSet<u64>) -> Option<&'a Rule> {
+    rules.iter().find(|rule| numbers.contains(&rule.number))
+}
