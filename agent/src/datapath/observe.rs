@@ -17,7 +17,7 @@ use super::pin::Pins;
 use super::table::{self, MAPS};
 use super::{Error, load};
 use crate::host::netlink::Netlink;
-use crate::plan::object::{Hook, Key, Link, LinkRef, Mac, Program, State, Value};
+use crate::plan::object::{Hook, HostRoutingMode, Key, Link, LinkRef, Mac, Program, State, Value};
 
 /// Reads the BPF part of a node's state.
 ///
@@ -117,7 +117,7 @@ fn take_entries(pins: &Pins, links: &BTreeMap<Link, u32>, state: &mut State) -> 
         .iter()
         .filter_map(|(link, ifindex)| match link {
             Link::Lxc(name) => Some((*ifindex, name.as_str())),
-            Link::Host | Link::Net | Link::Eth0(_) => None,
+            Link::Host | Link::Net | Link::Eth0(_) | Link::Device(_) => None,
         })
         .collect();
     for entry in &parties {
@@ -156,6 +156,9 @@ fn take_entries(pins: &Pins, links: &BTreeMap<Link, u32>, state: &mut State) -> 
             } else {
                 LinkRef::Stale(node.host_ifindex)
             },
+            // These programs know no other way, and translate nothing.
+            host_routing: HostRoutingMode::Bpf,
+            masquerade: None,
         };
         state.insert(Key::NodeEntry, value);
     }

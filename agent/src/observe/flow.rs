@@ -46,7 +46,7 @@ pub fn flows(pins: &Pins, links: &BTreeMap<Link, u32>) -> Result<Vec<FlowView>, 
         .filter_map(|(link, ifindex)| match link {
             Link::Host => Some((*ifindex, "host")),
             Link::Lxc(name) => Some((*ifindex, name.as_str())),
-            Link::Net | Link::Eth0(_) => None,
+            Link::Net | Link::Eth0(_) | Link::Device(_) => None,
         })
         .collect();
     let now_ns = now_ns();
