@@ -1,4 +1,4 @@
-//! Netlink messages of families for which there are no types: nftables and IPsec.
+//! Netlink messages of families for which there are no types: nftables and xfrm.
 //!
 //! A message is its kind and its bytes. `firewall` and `ipsec` read the few attributes that
 //! they need; nothing is ever sent but requests to read.
@@ -93,6 +93,7 @@ impl<'a> Attributes<'a> {
     }
 
     /// Returns the attributes inside of one.
+    #[must_use]
     pub fn nested(self, kind: u16) -> Self {
         Self(self.get(kind).unwrap_or_default())
     }

@@ -6,12 +6,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+
 use super::{Cause, Kernel, StateFile};
 use crate::datapath::pin::Pins;
 use crate::datapath::{self, object::DIGEST, sys};
+use crate::host::firewall::cure::Cure;
+use crate::host::surroundings::{self, Interest, RESERVED_PORTS};
 use crate::host::{self, Names, Netlink, bpffs, kernel, link, memory};
 use crate::plan::Step;
 use crate::plan::object::{Ambient, Key, Link, Netns, Observed, State, Value};
+use crate::topology::Topology;
 
 /// Index of `lo`, which every network namespace has.
 const LOOPBACK: u32 = 1;
@@ -46,13 +51,16 @@ impl System {
         }
     }
 
-    /// Returns what the kernel offers, for a node with this many slices of pending flows.
+    /// Returns what the kernel offers to a node, and what surrounds it.
     ///
     /// # Errors
     /// When the kernel cannot be read, or is too old.
-    pub fn ambient(&self, endpoint_slots: u32) -> Result<Ambient, Cause> {
+    pub fn ambient(&self, topology: &Topology) -> Result<Ambient, Cause> {
         kernel::require()?;
         let found = host::observe(&self.node, &State::new(), self.state.sysctls())?;
+        let around = surroundings::read(&self.node, &interest(topology))?;
+        // Ports that are ours to reserve are what they were before.
+        let reserved_ports = self.state.sysctls().get(RESERVED_PORTS).cloned();
         // A device whose `accept_ra` is ours keeps it, also while no router advertises.
         let ours = self.state.sysctls().keys().filter_map(|path| {
             let device = path
@@ -66,9 +74,21 @@ impl System {
             bpffs: bpffs::is_bpffs(&self.bpffs)?,
             sysctls: found.sysctls,
             ra_devices: devices.into_iter().collect(),
-            digest: format!("{DIGEST}-{endpoint_slots}"),
-            ..Ambient::default()
+            digest: format!("{DIGEST}-{}", topology.endpoint_slots()),
+            devices: around.devices,
+            peer_hops: around.peer_hops,
+            obstacles: around.obstacles,
+            reserved_ports: reserved_ports.unwrap_or(around.reserved_ports),
+            local_port_range: around.local_port_range,
         })
+    }
+
+    /// Lists what the host's firewall drops of a node's packets, and the commands against that.
+    ///
+    /// # Errors
+    /// When the kernel cannot be read.
+    pub fn cures(&self, topology: &Topology) -> Result<Vec<Cure>, Cause> {
+        Ok(surroundings::cures(&self.node, &interest(topology))?)
     }
 
     /// Reads the objects of the node, whatever is desired, and the present indices of its links.
@@ -138,6 +158,8 @@ impl System {
             Key::Datapath
                 | Key::NodeEntry
                 | Key::EndpointEntry(_)
+                | Key::DeviceEntry(_)
+                | Key::PrefixEntry(_)
                 | Key::Attachment(..)
                 | Key::Generation
         ) {
@@ -190,6 +212,8 @@ impl System {
     fn ifindex(&self, run: &mut Run, key: &Key) -> Result<u32, Cause> {
         let link = if let Key::EndpointEntry(name) = key {
             Link::Lxc(name.clone())
+        } else if let Key::DeviceEntry(name) = key {
+            Link::Device(name.clone())
         } else if let Key::Attachment(link, _) = key {
             link.clone()
         } else if *key == Key::NodeEntry {
@@ -201,6 +225,26 @@ impl System {
             return Ok(0);
         };
         Ok(link::get(&mut run.netlink, device)?.map_or(0, |found| found.index))
+    }
+}
+
+/// Says what of its surroundings a node depends on.
+fn interest(topology: &Topology) -> Interest {
+    let pools = |v4: Option<Ipv4Net>, v6: Option<Ipv6Net>| {
+        let v6 = v6.map(IpNet::V6);
+        v4.map(IpNet::V4).into_iter().chain(v6)
+    };
+    let endpoints = topology.endpoints.iter();
+    let peers = topology.peers.iter();
+    Interest {
+        endpoint_links: endpoints.map(|endpoint| endpoint.link.clone()).collect(),
+        devices: Vec::new(),
+        pools: pools(topology.ipv4, topology.ipv6).collect(),
+        peer_pools: peers
+            .clone()
+            .flat_map(|peer| pools(peer.ipv4, peer.ipv6))
+            .collect(),
+        peers: peers.filter_map(|peer| peer.address).collect(),
     }
 }
 

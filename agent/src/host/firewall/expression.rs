@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use super::register::Loaded;
+use super::register::{Loaded, joined};
 use super::ruleset::{Condition, Effect, Family, Rule};
 use super::set::Set;
 use super::xtables;
@@ -27,6 +27,8 @@ const VERDICT_CHAIN: u16 = 2;
 /// Comparisons that are followed.
 const EQUAL: u32 = 0;
 const NOT_EQUAL: u32 = 1;
+const AT_MOST: u32 = 3;
+const AT_LEAST: u32 = 5;
 
 /// The header of a packet in which addresses are.
 const NETWORK_HEADER: u32 = 1;
@@ -135,7 +137,7 @@ impl Reader<'_> {
             | "dynset" | "objref" => self.other_effect(name),
             // They limit how often a rule matches, by themselves.
             "limit" | "connlimit" | "quota" | "last" => {
-                self.add(Condition::Other(format!("{name} …")))
+                self.add(Condition::Other(format!("{name} …")));
             }
             // Loads of values that are not followed, or changes of a packet.
             _ => self.load_or_set(name, data),
@@ -150,8 +152,14 @@ impl Reader<'_> {
         if let Condition::Version6(version6) = condition {
             self.version6 = Some(version6);
         }
-        // The halves of one comparison come as several that look alike.
-        if !self.conditions.contains(&condition) {
+        let range = self
+            .conditions
+            .last()
+            .and_then(|last| joined(last, &condition));
+        if let (Some(range), Some(last)) = (range, self.conditions.last_mut()) {
+            *last = range;
+        } else if !self.conditions.contains(&condition) {
+            // The halves of one comparison come as several that look alike.
             self.conditions.push(condition);
         }
     }
@@ -233,8 +241,7 @@ impl Reader<'_> {
                 version6,
                 mask: mask.to_vec(),
             },
-            Loaded::Other(word) => Loaded::Other(word),
-            _ => Loaded::Other("bits".into()),
+            loaded => Loaded::Other(loaded.word().into()),
         };
         self.load(data.be32(2), value);
     }
@@ -244,6 +251,7 @@ impl Reader<'_> {
         let value = data.nested(3).get(VALUE).unwrap_or_default();
         let condition = match data.be32(2) {
             Some(operation @ (EQUAL | NOT_EQUAL)) => loaded.compared(operation == NOT_EQUAL, value),
+            Some(operation @ (AT_MOST | AT_LEAST)) => loaded.bounded(operation == AT_LEAST, value),
             _ => loaded.within(false, None),
         };
         self.add(condition);
@@ -267,11 +275,7 @@ impl Reader<'_> {
         match (data.be32(3), set) {
             (Some(VERDICT_REGISTER), Some(set)) => self.branch(&loaded, set),
             (None, Some(set)) => {
-                let condition = match &loaded {
-                    Loaded::Name { .. } => loaded.among(inverted, set.names()),
-                    _ => loaded.within(inverted, set.spans()),
-                };
-                self.add(condition);
+                self.add(loaded.among(inverted, set));
             }
             (register, _) => {
                 self.load(register, Loaded::Other("map".into()));

@@ -3,7 +3,7 @@
 use nix::net::if_::if_indextoname;
 
 use super::ruleset::{Condition, Names, Span, Spans};
-use super::set::address;
+use super::set::{Set, address};
 use crate::host::raw::text;
 
 /// Space for a link's name in the kernel; a comparison of fewer bytes is one of a beginning.
@@ -64,40 +64,50 @@ impl Loaded {
 
     /// Returns what it means that the register is (or not) between two values.
     pub(super) fn ranged(&self, inverted: bool, first: &[u8], last: &[u8]) -> Condition {
-        let span = match self {
-            Self::Address { version6, mask, .. } => {
-                let len = if *version6 { 16 } else { 4 };
-                span(first, last, mask, len)
-            }
-            _ => None,
+        let span = if let Self::Address { version6, mask, .. } = self {
+            let len = if *version6 { 16 } else { 4 };
+            span(first, last, mask, len)
+        } else {
+            None
         };
         self.within(inverted, span.map(|span| vec![span]))
     }
 
+    /// Returns what it means that the register is at least, or at most, a value.
+    pub(super) fn bounded(&self, at_least: bool, value: &[u8]) -> Condition {
+        let bound = if at_least { 0xff } else { 0 };
+        let bound = vec![bound; value.len()];
+        if at_least {
+            self.ranged(false, value, &bound)
+        } else {
+            self.ranged(false, &bound, value)
+        }
+    }
+
     /// Returns what it means that the register is one of these addresses, if they are known.
     pub(super) fn within(&self, inverted: bool, spans: Option<Vec<Span>>) -> Condition {
-        match (self, spans) {
-            (Self::Address { source, .. }, Some(spans)) => {
-                let spans = Spans { spans, inverted };
-                if *source {
-                    Condition::Source(spans)
-                } else {
-                    Condition::Destination(spans)
-                }
-            }
-            _ => Condition::Other(format!("{} …", self.word())),
+        let (Self::Address { source, .. }, Some(spans)) = (self, spans) else {
+            return Condition::Other(format!("{} …", self.word()));
+        };
+        let spans = Spans { spans, inverted };
+        if *source {
+            Condition::Source(spans)
+        } else {
+            Condition::Destination(spans)
         }
     }
 
-    /// Returns what it means that the register is one of these names, if they are known.
-    pub(super) fn among(&self, inverted: bool, patterns: Option<Vec<String>>) -> Condition {
-        match (self, patterns) {
-            (Self::Name { incoming }, Some(patterns)) => names(*incoming, patterns, inverted),
-            _ => Condition::Other(format!("{} …", self.word())),
+    /// Returns what it means that the register is in a set.
+    pub(super) fn among(&self, inverted: bool, set: &Set) -> Condition {
+        if let (Self::Name { incoming }, Some(patterns)) = (self, set.names()) {
+            names(*incoming, patterns, inverted)
+        } else {
+            self.within(inverted, set.spans())
         }
     }
 
-    fn word(&self) -> &str {
+    /// Returns the word for what was loaded.
+    pub(super) fn word(&self) -> &str {
         match self {
             Self::Name { incoming: true } => "iifname",
             Self::Name { incoming: false } => "oifname",
@@ -109,6 +119,31 @@ impl Loaded {
             Self::DestinationKind => "fib daddr type",
             Self::Other(word) => word,
         }
+    }
+}
+
+/// Joins the two comparisons that make a range: at least, then at most.
+pub(super) fn joined(first: &Condition, second: &Condition) -> Option<Condition> {
+    let only = |spans: &Spans| match spans.spans.as_slice() {
+        [span] if !spans.inverted => Some(*span),
+        _ => None,
+    };
+    let join = |first: &Spans, second: &Spans| {
+        let (low, high) = (only(first)?, only(second)?);
+        let spans = vec![Span {
+            first: low.first.max(high.first),
+            last: low.last.min(high.last),
+        }];
+        let inverted = false;
+        low.overlaps(high).then_some(Spans { spans, inverted })
+    };
+    if let (Condition::Source(first), Condition::Source(second)) = (first, second) {
+        join(first, second).map(Condition::Source)
+    } else if let (Condition::Destination(first), Condition::Destination(second)) = (first, second)
+    {
+        join(first, second).map(Condition::Destination)
+    } else {
+        None
     }
 }
 
@@ -179,9 +214,10 @@ mod tests {
     }
 
     fn prefix(condition: &Condition) -> String {
-        match condition {
-            Condition::Source(spans) => spans.spans[0].to_string(),
-            other => format!("{other:?}"),
+        if let Condition::Source(spans) = condition {
+            spans.spans[0].to_string()
+        } else {
+            format!("{condition:?}")
         }
     }
 

@@ -81,7 +81,7 @@ impl Set {
         })
     }
 
-    /// Takes the elements of one part of a dump.
+    /// Takes the elements of one part of a dump; the kernel's order is that of a hash.
     pub(super) fn take(&mut self, attributes: Attributes<'_>) {
         for (kind, element) in attributes.nested(ELEMENTS).iter() {
             let element = Attributes(element);
@@ -96,6 +96,9 @@ impl Set {
                 verdict: verdict(element.nested(ELEMENT_DATA)),
             });
         }
+        // Where one interval ends and the next begins, the end comes first.
+        let place = |element: &Element| (element.key.clone(), !element.ends);
+        self.elements.sort_by_cached_key(place);
     }
 
     /// Returns the elements as names of links, if they are plain names.
@@ -115,10 +118,7 @@ impl Set {
             return None;
         }
         let mut spans = Vec::new();
-        let mut elements: Vec<&Element> = self.elements.iter().collect();
-        // Where one interval ends and the next begins, the end comes first.
-        elements.sort_by_key(|element| (&element.key, !element.ends));
-        let mut elements = elements.into_iter().peekable();
+        let mut elements = self.elements.iter().peekable();
         while let Some(element) = elements.next() {
             if element.ends {
                 continue;
@@ -167,10 +167,10 @@ mod tests {
             is_interval: true,
             is_readable: true,
             elements: vec![
-                element([10, 2, 0, 0], true),
-                element([10, 1, 0, 0], false),
-                element([10, 1, 0, 0], true),
                 element([10, 0, 0, 0], false),
+                element([10, 1, 0, 0], true),
+                element([10, 1, 0, 0], false),
+                element([10, 2, 0, 0], true),
                 element([240, 0, 0, 0], false),
             ],
             ..Set::default()
