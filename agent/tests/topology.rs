@@ -63,7 +63,12 @@ fn message(config: &Config, node: Option<&str>, hostname: Option<&str>) -> Strin
 fn a_node_has_its_routers_its_endpoints_and_its_peers() {
     let topology = node(LAB, "edge-1");
 
-    assert_eq!(topology.address, "192.0.2.10".parse().ok());
+    assert_eq!(
+        topology.addresses,
+        ["192.0.2.10"
+            .parse::<std::net::IpAddr>()
+            .expect("an address")]
+    );
     assert_eq!(topology.router4, "10.0.1.1".parse().ok());
     assert_eq!(topology.router6, "fd00:1::1".parse().ok());
     assert_eq!(topology.mtu, 1500);
@@ -175,6 +180,96 @@ fn a_node_that_cannot_be_told_is_an_error_that_lists_them() {
         "the file has no node `attic`, which --node asks for; \
          choose one with --node: edge-1, edge-2"
     );
+}
+
+const OUTSIDE: &str = r#"
+[[node]]
+name = "edge-1"
+address = ["192.0.2.10", "2001:db8::10"]
+ipv4 = "10.0.1.0/24"
+
+[[node]]
+name = "edge-2"
+address = ["192.0.2.11", "2001:db8::11"]
+ipv4 = "10.0.2.0/24"
+ipv6 = "fd00:2::/64"
+
+[[device]]
+node = "edge-1"
+name = "eth0"
+masquerade = true
+masquerade_address = "2001:db8::99"
+
+[[device]]
+node = "edge-2"
+name = "eth1"
+
+[[endpoint]]
+node = "edge-1"
+name = "web"
+labels = { app = "web" }
+
+[[endpoint]]
+node = "edge-2"
+name = "web-2"
+labels = { app = "web" }
+
+[masquerade]
+exclude = ["192.0.2.0/24"]
+ports = "50000-60000"
+"#;
+
+#[test]
+fn a_device_belongs_to_its_node_and_has_an_address_of_its_own_where_it_asks_for_one() {
+    let (one, two) = (node(OUTSIDE, "edge-1"), node(OUTSIDE, "edge-2"));
+
+    assert_eq!(one.devices.len(), 1);
+    assert!(one.devices[0].masquerade);
+    assert_eq!(one.devices[0].masquerade4, None, "the device's own");
+    assert_eq!(one.devices[0].masquerade6, "2001:db8::99".parse().ok());
+    assert_eq!(two.devices[0].name, "eth1");
+    assert_eq!(two.peers[0].addresses, one.addresses);
+}
+
+#[test]
+fn a_node_without_a_device_that_masquerades_does_not_translate() {
+    let ports = |name| {
+        node(OUTSIDE, name)
+            .masquerade
+            .map(|masquerade| masquerade.ports)
+    };
+
+    assert_eq!(ports("edge-1"), Some((50_000, 60_000)));
+    assert_eq!(ports("edge-2"), None);
+}
+
+#[test]
+fn peers_and_their_endpoints_are_known_by_their_addresses() {
+    let one = node(OUTSIDE, "edge-1");
+    let known = |prefix: &str| {
+        let prefix = one.prefixes[&prefix.parse().expect("a prefix")];
+        (prefix.identity, prefix.excluded)
+    };
+
+    let web = one.endpoints[0].identity;
+    assert_eq!(known("10.0.2.2/32"), (web, true), "the same labels");
+    assert_eq!(known("fd00:2::2/128"), (web, true));
+    assert_eq!(known("10.0.1.0/24"), (2, true), "its own pool");
+    assert_eq!(known("192.0.2.0/24"), (2, true), "excluded");
+    assert_eq!(known("192.0.2.11/32"), (6, true), "a peer");
+    assert_eq!(one.prefixes.len(), 8);
+}
+
+#[test]
+fn tables_of_bindings_hold_two_entries_for_each_port() {
+    let bindings = |ports: &str, more: &str| {
+        let text = OUTSIDE.replace("50000-60000", ports) + more;
+        node(&text, "edge-1").bindings()
+    };
+
+    assert_eq!(bindings("50000-60000", ""), 32_768, "the least");
+    assert_eq!(bindings("1024-30000", ""), 2 * 28_977);
+    assert_eq!(bindings("1024-30000", "[maps]\nbindings = 1024"), 1024);
 }
 
 /// Is an endpoint of a generated file: name, node, label.

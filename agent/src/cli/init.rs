@@ -166,7 +166,10 @@ mod tests {
         let topology = resolve(&parsed(&machine), None, None).expect("one node");
 
         assert_eq!(topology.node, "edge-7.example.org");
-        assert_eq!(topology.address, "192.0.2.10".parse().ok());
+        assert_eq!(
+            topology.addresses,
+            ["192.0.2.10".parse::<IpAddr>().expect("an address")]
+        );
         assert_eq!(topology.ipv4, "10.0.1.0/24".parse().ok());
         assert_eq!(topology.ipv6, None, "the machine has no IPv6 outside");
     }

@@ -126,9 +126,13 @@ impl Lab {
             let peers: Vec<_> = topology
                 .peers
                 .iter()
-                .filter_map(|peer| peer.address)
+                .flat_map(|peer| peer.addresses.clone())
                 .collect();
-            segment::join(&bridge, &node, &topology.node, topology.address, &peers)?;
+            let join = |own| segment::join(&bridge, &node, &topology.node, own, &peers);
+            join(None)?;
+            for address in &topology.addresses {
+                join(Some(*address))?;
+            }
             let report = netns::in_netns(&node, || bring_up(common, topology, file))??;
             text.push_str(&format!(
                 "{}node {} is up: nsenter --net=/run/netns/{1} …\n",

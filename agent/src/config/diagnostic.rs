@@ -70,6 +70,18 @@ kinds! {
     TooManyEndpoints,
     /// Two names give the same link name.
     LinkCollision,
+    /// A name that no device can have.
+    BadDevice,
+    DuplicateDevice,
+    /// Two addresses of a family where there can be one.
+    DuplicateFamily,
+    /// A setting that does nothing beside another one.
+    NoEffect,
+    MasqueradeAddressInPrefix,
+    BadPorts,
+    BadDuration,
+    TimeoutTooShort,
+    OutOfRange,
     /// It cannot be told which node the agent plays.
     NodeChoice,
 }
@@ -86,6 +98,8 @@ impl Kind {
                 | Self::NodeNotGiven
                 | Self::NoFamily
                 | Self::NoPrefix
+                | Self::NoEffect
+                | Self::TimeoutTooShort
         )
     }
 }

@@ -12,17 +12,28 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::HostRouting;
+use super::capacity::{self, CapacityDraft};
+use super::device::{self, DEVICE, Device};
 use super::diagnostic::Diagnostic;
 use super::family::Family;
 use super::label;
-use super::table::{Entry, Field, Keys, Table, wrong_type};
+use super::list;
+use super::masquerade::{self, MasqueradeDraft};
+use super::table::{Entry, Field, Keys, Table, inner, wrong_type};
 use super::value;
 use crate::plan::object::Netns;
 
 static FILE: Keys = Keys {
     table: "",
-    known: &["node", "endpoint", "routing"],
-    later: &["device", "masquerade", "policy", "prefilter"],
+    known: &[
+        "node",
+        "device",
+        "endpoint",
+        "routing",
+        "masquerade",
+        "maps",
+    ],
+    later: &["policy", "prefilter"],
 };
 
 static NODE: Keys = Keys {
@@ -40,13 +51,16 @@ static ENDPOINT: Keys = Keys {
 static ROUTING: Keys = Keys {
     table: "[routing]",
     known: &["host_routing"],
-    later: &[],
+    later: &["endpoint_routes"],
 };
 
 pub(super) struct Draft {
     pub nodes: Vec<Node>,
+    pub devices: Vec<Device>,
     pub endpoints: Vec<Endpoint>,
     pub host_routing: Field<HostRouting>,
+    pub masquerade: MasqueradeDraft,
+    pub capacity: CapacityDraft,
     /// Whether the file has `[[node]]` tables, readable or not.
     pub has_nodes: bool,
 }
@@ -55,7 +69,7 @@ pub(super) struct Node {
     /// The header of the table.
     pub span: Range<usize>,
     pub name: Field<String>,
-    pub address: Field<IpAddr>,
+    pub addresses: Vec<Spanned<IpAddr>>,
     pub ipv4: Field<Ipv4Net>,
     pub ipv6: Field<Ipv6Net>,
     pub mtu: Field<u32>,
@@ -118,10 +132,19 @@ pub(super) fn read<'a>(document: &'a DeTable<'a>, errors: &mut Vec<Diagnostic>) 
     let draft = Draft {
         has_nodes: nodes.is_some() || file.misspells("node"),
         nodes: tables(nodes, &NODE, errors, node),
+        devices: tables(file.take("device"), &DEVICE, errors, device::read),
         endpoints: tables(file.take("endpoint"), &ENDPOINT, errors, endpoint),
         host_routing: file
             .take("routing")
             .map_or(Field::Absent, |entry| routing(&entry, errors)),
+        masquerade: file
+            .take("masquerade")
+            .map(|entry| masquerade::read(&entry, errors))
+            .unwrap_or_default(),
+        capacity: file
+            .take("maps")
+            .map(|entry| capacity::read(&entry, errors))
+            .unwrap_or_default(),
     };
     file.finish(errors);
     draft
@@ -179,7 +202,7 @@ fn node(table: &mut Table<'_>, errors: &mut Vec<Diagnostic>) -> Node {
     Node {
         span: table.span.clone(),
         name: table.require("name", value::name, errors),
-        address: table.read("address", value::node_address, errors),
+        addresses: list::addresses(table, "address", value::node_address, errors),
         ipv4: table.read("ipv4", value::prefix4, errors),
         ipv6: table.read("ipv6", value::prefix6, errors),
         mtu: table.read("mtu", value::mtu, errors),
@@ -210,11 +233,9 @@ fn endpoint(table: &mut Table<'_>, errors: &mut Vec<Diagnostic>) -> Endpoint {
 }
 
 fn routing(entry: &Entry<'_>, errors: &mut Vec<Diagnostic>) -> Field<HostRouting> {
-    let Some(inner) = entry.value.as_table() else {
-        errors.push(wrong_type(entry, "a table, [routing]"));
+    let Some(mut table) = inner(entry, &ROUTING, errors) else {
         return Field::Refused;
     };
-    let mut table = Table::new(&ROUTING, entry.span.clone(), inner);
     let host_routing = table.read("host_routing", value::host_routing, errors);
     table.finish(errors);
     host_routing

@@ -6,26 +6,33 @@
 //! # Layout
 //! - `syntax`, `bracket`: text → document
 //! - `draft`, `table`: document → draft, table by table and key by key
-//! - `value`, `label`, [`name`]: what single values mean
+//! - `device`, [`masquerade`], `timeout`, [`capacity`]: tables with a file of their own
+//! - `value`, `list`, `label`, [`name`]: what single values mean
 //! - `rule`: what the values of a file must be to each other
 //! - [`family`]: IPv4 and IPv6 alike
 //! - [`diagnostic`], [`source`]: what is wrong, where, and how that is shown
 //! - [`load`](mod@load): the only file that reads
 
 mod bracket;
+pub mod capacity;
+mod device;
 pub mod diagnostic;
 mod draft;
 pub mod family;
 mod label;
+mod list;
 pub mod load;
+pub mod masquerade;
 pub mod name;
 mod rule;
 pub mod source;
 mod syntax;
 mod table;
+mod timeout;
 mod value;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::{Ipv4Net, Ipv6Net};
@@ -34,8 +41,10 @@ use toml::Spanned;
 use self::draft::Draft;
 use crate::plan::object::Netns;
 
+pub use self::capacity::Capacity;
 pub use self::diagnostic::{Diagnostic, Kind};
 pub use self::load::{Report, load};
+pub use self::masquerade::Masquerade;
 pub use self::source::Source;
 
 /// Most endpoints of one node: with the host and the outside they fill 4,096 slots.
@@ -53,21 +62,37 @@ pub struct Config {
     /// At least one, in the order of the file.
     pub nodes: Vec<Node>,
     /// In the order of the file.
+    pub devices: Vec<Device>,
+    /// In the order of the file.
     pub endpoints: Vec<Endpoint>,
     pub host_routing: HostRouting,
+    pub masquerade: Masquerade,
+    pub capacity: Capacity,
 }
 
 /// Describes one node.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Node {
     pub name: Spanned<String>,
-    /// Where other nodes reach this one.
-    pub address: Option<Spanned<IpAddr>>,
+    /// Where other nodes reach this one: at most one address of each family.
+    pub addresses: Vec<Spanned<IpAddr>>,
     /// Prefix of its endpoints.
     pub ipv4: Option<Spanned<Ipv4Net>>,
     pub ipv6: Option<Spanned<Ipv6Net>>,
     /// MTU of the links that the agent makes, in bytes.
     pub mtu: u32,
+}
+
+/// Describes a link that faces the outside.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Device {
+    /// Name of a node of the same file.
+    pub node: String,
+    pub name: Spanned<String>,
+    /// Whether what endpoints send through it gets an address of the node.
+    pub masquerade: bool,
+    /// The addresses for that, at most one of each family; by default the device's own.
+    pub masquerade_addresses: Vec<IpAddr>,
 }
 
 /// Describes one endpoint.
@@ -89,9 +114,22 @@ pub struct Endpoint {
 /// Tells how packets get from one device to the other.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum HostRouting {
+    /// BPF, unless that would bypass something on the host.
     #[default]
     Auto,
     Bpf,
+    /// Through the host's stack.
+    Legacy,
+}
+
+impl fmt::Display for HostRouting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Auto => "auto",
+            Self::Bpf => "bpf",
+            Self::Legacy => "legacy",
+        })
+    }
 }
 
 impl Config {
@@ -123,16 +161,16 @@ impl Config {
             .first()
             .map(|node| node.name.get_ref().as_str())
             .unwrap_or_default();
+        let devices = draft.devices.into_iter();
         let endpoints = draft.endpoints.into_iter();
         Self {
+            devices: devices.filter_map(|d| Device::complete(d, only)).collect(),
             endpoints: endpoints
                 .filter_map(|e| Endpoint::complete(e, only, source))
                 .collect(),
-            host_routing: draft
-                .host_routing
-                .into_given()
-                .map(Spanned::into_inner)
-                .unwrap_or_default(),
+            host_routing: draft.host_routing.into_value().unwrap_or_default(),
+            masquerade: draft.masquerade.complete(),
+            capacity: draft.capacity.complete(),
             nodes,
         }
     }
@@ -142,13 +180,23 @@ impl Node {
     fn complete(draft: draft::Node) -> Option<Self> {
         Some(Self {
             name: draft.name.into_given()?,
-            address: draft.address.into_given(),
+            addresses: draft.addresses,
             ipv4: draft.ipv4.into_given(),
             ipv6: draft.ipv6.into_given(),
-            mtu: draft
-                .mtu
-                .into_given()
-                .map_or(MTU_DEFAULT, Spanned::into_inner),
+            mtu: draft.mtu.into_value().unwrap_or(MTU_DEFAULT),
+        })
+    }
+}
+
+impl Device {
+    fn complete(draft: device::Device, only_node: &str) -> Option<Self> {
+        let node = draft.node.into_value();
+        let addresses = draft.masquerade_addresses.into_iter();
+        Some(Self {
+            node: node.unwrap_or_else(|| only_node.to_owned()),
+            name: draft.name.into_given()?,
+            masquerade: draft.masquerade.into_value().unwrap_or_default(),
+            masquerade_addresses: addresses.map(Spanned::into_inner).collect(),
         })
     }
 }

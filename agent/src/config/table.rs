@@ -41,8 +41,9 @@ pub(super) struct Entry<'a> {
 }
 
 /// Is what a key gave.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(super) enum Field<T> {
+    #[default]
     Absent,
     /// Given and refused; the reason is reported already.
     Refused,
@@ -62,6 +63,10 @@ impl<T> Field<T> {
             Self::Given(value) => Some(value),
             Self::Absent | Self::Refused => None,
         }
+    }
+
+    pub(super) fn into_value(self) -> Option<T> {
+        self.into_given().map(Spanned::into_inner)
     }
 
     pub(super) fn is_absent(&self) -> bool {
@@ -170,6 +175,19 @@ impl<'a> Table<'a> {
             }
         }
     }
+}
+
+/// Returns the table behind a key, which is there once at most.
+pub(super) fn inner<'a>(
+    entry: &Entry<'a>,
+    keys: &'static Keys,
+    errors: &mut Vec<Diagnostic>,
+) -> Option<Table<'a>> {
+    let Some(table) = entry.value.as_table() else {
+        errors.push(wrong_type(entry, &format!("a table, {}", keys.table)));
+        return None;
+    };
+    Some(Table::new(keys, entry.span.clone(), table))
 }
 
 /// Lists the keys of a table.

@@ -3,6 +3,7 @@
 //! Each function takes an entry and returns a value or the one thing that is wrong with it.
 //! Rules that need more than one value are in `rule`.
 
+use std::fmt::Display;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 
@@ -27,7 +28,7 @@ const MTU_MIN: u32 = 576;
 /// Largest MTU of a veth device.
 const MTU_MAX: u32 = 65535;
 
-fn string<'a>(entry: &Entry<'a>) -> Result<&'a str, Diagnostic> {
+pub(super) fn string<'a>(entry: &Entry<'a>) -> Result<&'a str, Diagnostic> {
     entry.value.as_str().ok_or_else(|| {
         let diagnostic = wrong_type(entry, "a string");
         if entry.value.is_integer() || entry.value.is_float() {
@@ -75,6 +76,22 @@ pub(super) fn reference(entry: &Entry<'_>) -> Result<String, Diagnostic> {
 
 /// Reads the address under which other nodes reach a node.
 pub(super) fn node_address(entry: &Entry<'_>) -> Result<IpAddr, Diagnostic> {
+    unicast(
+        entry,
+        "give the address under which other nodes reach this one",
+    )
+}
+
+/// Reads an address that endpoints have on the outside.
+pub(super) fn outside_address(entry: &Entry<'_>) -> Result<IpAddr, Diagnostic> {
+    unicast(
+        entry,
+        "give an address that the network outside sends to this node",
+    )
+}
+
+/// Reads an address that one host on a network can have; `help` says which is meant.
+fn unicast(entry: &Entry<'_>, help: &str) -> Result<IpAddr, Diagnostic> {
     let text = string(entry)?;
     let address: IpAddr = text.parse().map_err(|_| bad_address(entry, text, None))?;
     let reason = match address {
@@ -86,10 +103,7 @@ pub(super) fn node_address(entry: &Entry<'_>) -> Result<IpAddr, Diagnostic> {
         IpAddr::V4(_) | IpAddr::V6(_) => return Ok(address),
     };
     let message = format!("address {} {reason}", quote(text));
-    Err(
-        Diagnostic::new(Kind::BadAddress, entry.span.clone(), message)
-            .help("give the address under which other nodes reach this one"),
-    )
+    Err(Diagnostic::new(Kind::BadAddress, entry.span.clone(), message).help(help))
 }
 
 pub(super) fn ipv4(entry: &Entry<'_>) -> Result<Ipv4Addr, Diagnostic> {
@@ -138,6 +152,34 @@ pub(super) fn prefix6(entry: &Entry<'_>) -> Result<Ipv6Net, Diagnostic> {
     }
 }
 
+/// Reads a prefix of either family.
+pub(super) fn any_prefix(entry: &Entry<'_>) -> Result<IpNet, Diagnostic> {
+    let text = string(entry)?;
+    let prefix = text.parse().map_err(|_| bad_any_prefix(entry, text))?;
+    check_host_bits(entry, text, prefix)
+}
+
+fn bad_any_prefix(entry: &Entry<'_>, text: &str) -> Diagnostic {
+    let message = format!("{} is not a prefix", quote(text));
+    let error = Diagnostic::new(Kind::BadPrefix, entry.span.clone(), message);
+    match text.parse::<IpAddr>() {
+        Ok(address) => error.help(format!(
+            "for this address alone write `{text}/{}`",
+            Family::of(address).bits()
+        )),
+        Err(_) => error.help("write an address and a length, as in `10.0.0.0/8`"),
+    }
+}
+
+fn check_host_bits(entry: &Entry<'_>, text: &str, prefix: IpNet) -> Result<IpNet, Diagnostic> {
+    if prefix.addr() == prefix.network() {
+        return Ok(prefix);
+    }
+    let message = format!("prefix {} has bits set behind its length", quote(text));
+    Err(Diagnostic::new(Kind::HostBits, entry.span.clone(), message)
+        .help(format!("did you mean `{}`?", prefix.trunc())))
+}
+
 fn prefix(entry: &Entry<'_>, family: Family) -> Result<IpNet, Diagnostic> {
     let text = string(entry)?;
     let prefix = text
@@ -149,10 +191,7 @@ fn prefix(entry: &Entry<'_>, family: Family) -> Result<IpNet, Diagnostic> {
         let message = format!("prefix {} {reason}", quote(text));
         Err(Diagnostic::new(kind, entry.span.clone(), message))
     };
-    if prefix.addr() != prefix.network() {
-        return refuse(Kind::HostBits, "has bits set behind its length")
-            .map_err(|error| error.help(format!("did you mean `{}`?", prefix.trunc())));
-    }
+    check_host_bits(entry, text, prefix)?;
     if prefix.prefix_len() > family.longest_prefix() {
         let longest = family.longest_prefix();
         return refuse(
@@ -254,21 +293,45 @@ pub(super) fn mtu(entry: &Entry<'_>) -> Result<u32, Diagnostic> {
 
 /// Reads how packets get from one device to the other.
 pub(super) fn host_routing(entry: &Entry<'_>) -> Result<HostRouting, Diagnostic> {
-    match string(entry)? {
-        "auto" => Ok(HostRouting::Auto),
-        "bpf" => Ok(HostRouting::Bpf),
-        "legacy" => {
-            let message = "host routing `legacy` is not supported yet";
-            Err(Diagnostic::new(
-                Kind::NotSupported,
-                entry.span.clone(),
-                message,
-            ))
-        }
-        other => {
-            let message = format!("host routing is `auto` or `bpf`, not {}", quote(other));
-            Err(Diagnostic::new(Kind::BadValue, entry.span.clone(), message)
-                .suggest(other, ["auto", "bpf"]))
-        }
+    let choices = [HostRouting::Auto, HostRouting::Bpf, HostRouting::Legacy];
+    choice(entry, "host routing", &choices)
+}
+
+/// Reads one of some words; `what` is what they say something about.
+pub(super) fn choice<T: Copy + Display>(
+    entry: &Entry<'_>,
+    what: &str,
+    choices: &[T],
+) -> Result<T, Diagnostic> {
+    let text = string(entry)?;
+    let words: Vec<String> = choices.iter().map(T::to_string).collect();
+    let chosen = words.iter().position(|word| word == text);
+    chosen.map(|at| choices[at]).ok_or_else(|| {
+        let quoted: Vec<String> = words.iter().map(|word| quote(word)).collect();
+        let (last, others) = quoted.split_last().expect("there is a choice");
+        let message = format!(
+            "{what} is {} or {last}, not {}",
+            others.join(", "),
+            quote(text)
+        );
+        Diagnostic::new(Kind::BadValue, entry.span.clone(), message)
+            .suggest(text, words.iter().map(String::as_str))
+    })
+}
+
+pub(super) fn boolean(entry: &Entry<'_>) -> Result<bool, Diagnostic> {
+    entry
+        .value
+        .as_bool()
+        .ok_or_else(|| wrong_type(entry, "`true` or `false`"))
+}
+
+pub(super) fn integer(entry: &Entry<'_>, least: u32, most: u32) -> Result<u32, Diagnostic> {
+    if !entry.value.is_integer() {
+        return Err(wrong_type(entry, "an integer").help("write a number without quotes"));
     }
+    within(entry, least, most).ok_or_else(|| {
+        let message = format!("{} is not between {least} and {most}", quote(entry.key));
+        Diagnostic::new(Kind::OutOfRange, entry.span.clone(), message)
+    })
 }

@@ -6,6 +6,8 @@
 //! - [`mod@resolve`]: which node, and everything that belongs to it
 //! - `address`: routers and the addresses of endpoints that ask for none
 //! - `identity`: numbers that depend on labels only
+//! - `outside`: devices, translation, and what the file says about addresses
+//! - [`prefix`]: who is behind an address, and where nothing is translated
 //! - `id`: numbers of endpoints on their node
 //! - [`link`]: names and MAC addresses of links
 
@@ -13,25 +15,31 @@ mod address;
 mod id;
 mod identity;
 pub mod link;
+mod outside;
+pub mod prefix;
 pub mod resolve;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use ipnet::{Ipv4Net, Ipv6Net};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-use crate::plan::object::{Mac, Netns};
+use crate::plan::object::{Mac, Masquerade, Netns};
 
+pub use self::prefix::Prefix;
 pub use self::resolve::resolve;
-pub use crate::config::HostRouting;
+pub use crate::config::{Capacity, HostRouting};
+
+/// Fewest entries of the tables of bindings, where the file gives none.
+const BINDINGS_MIN: u32 = 32_768;
 
 /// Describes one node of a file, as its agent sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Topology {
     /// Name of the node that the agent plays.
     pub node: String,
-    /// Address under which other nodes reach it.
-    pub address: Option<IpAddr>,
+    /// Addresses under which other nodes reach it, at most one of each family.
+    pub addresses: Vec<IpAddr>,
     /// Prefix of its endpoints; the first address is the router's.
     pub ipv4: Option<Ipv4Net>,
     pub ipv6: Option<Ipv6Net>,
@@ -47,7 +55,15 @@ pub struct Topology {
     pub endpoints: Vec<Endpoint>,
     /// Every other node of the file.
     pub peers: Vec<Peer>,
+    /// Links that face the outside, in the order of the file.
+    pub devices: Vec<Device>,
+    /// How those translate that do; `None` if none does.
+    pub masquerade: Option<Masquerade>,
+    /// What is known of addresses: the longest prefix counts.
+    pub prefixes: BTreeMap<IpNet, Prefix>,
     pub host_routing: HostRouting,
+    /// Sizes of tables that the file gives.
+    pub capacity: Capacity,
 }
 
 /// Describes a network namespace that the node connects.
@@ -76,12 +92,43 @@ pub struct Endpoint {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Peer {
     pub name: String,
-    pub address: Option<IpAddr>,
+    /// At most one of each family.
+    pub addresses: Vec<IpAddr>,
     pub ipv4: Option<Ipv4Net>,
     pub ipv6: Option<Ipv6Net>,
 }
 
+/// Describes a link that faces the outside.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Device {
+    pub name: String,
+    /// Whether what endpoints send through it is translated.
+    pub masquerade: bool,
+    /// The source addresses for that; `None` is the device's own.
+    pub masquerade4: Option<Ipv4Addr>,
+    pub masquerade6: Option<Ipv6Addr>,
+}
+
+impl Peer {
+    /// Returns the prefixes of its endpoints.
+    pub fn pools(&self) -> impl Iterator<Item = IpNet> {
+        let (v4, v6) = (self.ipv4.map(IpNet::V4), self.ipv6.map(IpNet::V6));
+        v4.into_iter().chain(v6)
+    }
+}
+
 impl Topology {
+    /// Returns how many entries the tables of bindings need, for each family: two for each port,
+    /// unless the file says otherwise.
+    pub fn bindings(&self) -> u32 {
+        let ports = self.masquerade.map_or(0, |masquerade| {
+            let (first, last) = masquerade.ports;
+            u32::from(last) + 1 - u32::from(first)
+        });
+        let bindings = self.capacity.bindings;
+        bindings.unwrap_or_else(|| (2 * ports).max(BINDINGS_MIN))
+    }
+
     /// Returns the number of slices that the tables of pending flows need: a power of two, at
     /// least 16, with room for every endpoint, the host and the outside.
     pub fn endpoint_slots(&self) -> u32 {

@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use toml::Spanned;
 
 use super::link::{link_name, mac};
-use super::{Endpoint, Peer, Topology, address, id, identity};
+use super::{Endpoint, Peer, Topology, address, id, identity, outside, prefix};
 use crate::config::diagnostic::quote;
 use crate::config::family::router;
 use crate::config::{self, Config, Diagnostic, Kind};
@@ -30,10 +30,11 @@ pub fn resolve(
         return Err(collisions);
     }
 
+    let identities = identity::identities(&config.endpoints);
     let name = node.name.get_ref().as_str();
     let mut topology = Topology {
         node: name.to_owned(),
-        address: node.address.as_ref().map(|address| *address.get_ref()),
+        addresses: addresses(node),
         ipv4: inner(node.ipv4.as_ref()),
         ipv6: inner(node.ipv6.as_ref()),
         router4: prefix4(node).and_then(router).and_then(as_v4),
@@ -41,14 +42,18 @@ pub fn resolve(
         mtu: node.mtu,
         host_mac: mac(name, "cilium_host", ""),
         net_mac: mac(name, "cilium_net", ""),
-        endpoints: endpoints(config, node),
+        endpoints: endpoints(config, node, &identities),
         peers: config
             .nodes
             .iter()
             .filter(|other| *other != node)
             .map(peer)
             .collect(),
+        devices: outside::devices(config, node),
+        masquerade: outside::masquerade(config, node),
+        prefixes: prefix::compile(outside::claims(config, node, &identities)),
         host_routing: config.host_routing,
+        capacity: config.capacity,
     };
     let names: Vec<_> = mine
         .iter()
@@ -132,8 +137,7 @@ fn link_collisions(endpoints: &[(usize, &config::Endpoint)]) -> Vec<Diagnostic> 
 
 /// Describes the endpoints of a node; their ids come later, for they depend on the number of
 /// slots.
-fn endpoints(config: &Config, node: &config::Node) -> Vec<Endpoint> {
-    let identities = identity::identities(&config.endpoints);
+pub(super) fn endpoints(config: &Config, node: &config::Node, identities: &[u32]) -> Vec<Endpoint> {
     let mine: Vec<_> = endpoints_of(config, node).collect();
     let requests4: Vec<_> = mine
         .iter()
@@ -173,32 +177,36 @@ fn endpoints(config: &Config, node: &config::Node) -> Vec<Endpoint> {
 fn peer(node: &config::Node) -> Peer {
     Peer {
         name: node.name.get_ref().clone(),
-        address: inner(node.address.as_ref()),
+        addresses: addresses(node),
         ipv4: inner(node.ipv4.as_ref()),
         ipv6: inner(node.ipv6.as_ref()),
     }
+}
+
+pub(super) fn addresses(node: &config::Node) -> Vec<IpAddr> {
+    node.addresses.iter().map(|a| *a.get_ref()).collect()
 }
 
 fn inner<T: Copy>(value: Option<&Spanned<T>>) -> Option<T> {
     value.map(|value| *value.get_ref())
 }
 
-fn prefix4(node: &config::Node) -> Option<IpNet> {
+pub(super) fn prefix4(node: &config::Node) -> Option<IpNet> {
     inner(node.ipv4.as_ref()).map(IpNet::V4)
 }
 
-fn prefix6(node: &config::Node) -> Option<IpNet> {
+pub(super) fn prefix6(node: &config::Node) -> Option<IpNet> {
     inner(node.ipv6.as_ref()).map(IpNet::V6)
 }
 
-fn as_v4(address: IpAddr) -> Option<Ipv4Addr> {
+pub(super) fn as_v4(address: IpAddr) -> Option<Ipv4Addr> {
     match address {
         IpAddr::V4(address) => Some(address),
         IpAddr::V6(_) => None,
     }
 }
 
-fn as_v6(address: IpAddr) -> Option<Ipv6Addr> {
+pub(super) fn as_v6(address: IpAddr) -> Option<Ipv6Addr> {
     match address {
         IpAddr::V6(address) => Some(address),
         IpAddr::V4(_) => None,

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use ciliate::plan::desired;
 use ciliate::plan::object::{Ambient, Mac, Netns, State};
-use ciliate::topology::{Endpoint, HostRouting, Topology};
+use ciliate::topology::{Capacity, Endpoint, HostRouting, Topology};
 
 pub(crate) const DIGEST: &str = "1111111111111111";
 
@@ -40,7 +40,7 @@ pub(crate) fn with_endpoints(names: &[&str]) -> Topology {
         .collect();
     Topology {
         node: "edge-1".to_owned(),
-        address: None,
+        addresses: Vec::new(),
         ipv4: Some("10.0.1.0/24".parse().unwrap()),
         ipv6: Some("fd00:1::/64".parse().unwrap()),
         router4: Some(Ipv4Addr::new(10, 0, 1, 1)),
@@ -50,7 +50,11 @@ pub(crate) fn with_endpoints(names: &[&str]) -> Topology {
         net_mac: Mac([0x02, 0, 0, 0, 0, 0x02]),
         endpoints,
         peers: Vec::new(),
+        devices: Vec::new(),
+        masquerade: None,
+        prefixes: BTreeMap::new(),
         host_routing: HostRouting::Auto,
+        capacity: Capacity::default(),
     }
 }
 

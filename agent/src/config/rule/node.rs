@@ -1,8 +1,8 @@
 //! There is a node, every endpoint is on one that exists, and its MTU carries its families.
 
-use super::{by_node, node_of};
-use crate::config::diagnostic::{Diagnostic, Kind, quote};
-use crate::config::draft::{Draft, Endpoint, Node};
+use super::{by_node, check_reference};
+use crate::config::diagnostic::{Diagnostic, Kind};
+use crate::config::draft::{Draft, Node};
 use crate::config::{ENDPOINTS_MAX, NODE_ENDPOINTS_MAX};
 
 /// Smallest MTU of a link that carries IPv6 (RFC 8200, section 5).
@@ -14,32 +14,13 @@ pub(super) fn check(draft: &Draft, errors: &mut Vec<Diagnostic>) {
         errors.push(error.help("`ciliate init` prints a file for this machine"));
     }
     for endpoint in &draft.endpoints {
-        check_reference(draft, endpoint, errors);
+        let table = ("[[endpoint]]", &endpoint.span);
+        check_reference(draft, table, &endpoint.node, errors);
     }
     for node in &draft.nodes {
         check_mtu(node, errors);
     }
     check_count(draft, errors);
-}
-
-fn check_reference(draft: &Draft, endpoint: &Endpoint, errors: &mut Vec<Diagnostic>) {
-    if node_of(draft, endpoint).is_some() || draft.nodes.is_empty() {
-        return;
-    }
-    let names = || {
-        let names = draft.nodes.iter().filter_map(|node| node.name.given());
-        names.map(|name| name.get_ref().as_str())
-    };
-    if let Some(name) = endpoint.node.given() {
-        let message = format!("there is no node {}", quote(name.get_ref()));
-        let error = Diagnostic::new(Kind::UndefinedNode, name.span(), message);
-        errors.push(error.suggest(name.get_ref(), names()));
-    } else if endpoint.node.is_absent() {
-        let message = "[[endpoint]] has no `node`, and the file has several";
-        let error = Diagnostic::new(Kind::NodeNotGiven, endpoint.span.clone(), message);
-        let first = names().next().unwrap_or("edge-1");
-        errors.push(error.help(format!("say on which it is, as in `node = \"{first}\"`")));
-    }
 }
 
 fn check_mtu(node: &Node, errors: &mut Vec<Diagnostic>) {

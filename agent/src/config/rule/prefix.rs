@@ -58,7 +58,7 @@ fn check_disjoint(prefixes: &[Spanned<IpNet>], errors: &mut Vec<Diagnostic>) {
 }
 
 fn check_node_addresses(draft: &Draft, prefixes: &[Spanned<IpNet>], errors: &mut Vec<Diagnostic>) {
-    for address in draft.nodes.iter().filter_map(|node| node.address.given()) {
+    for address in draft.nodes.iter().flat_map(|node| &node.addresses) {
         if let Some(prefix) = prefixes
             .iter()
             .find(|p| p.get_ref().contains(address.get_ref()))
@@ -78,7 +78,7 @@ fn check_node_addresses(draft: &Draft, prefixes: &[Spanned<IpNet>], errors: &mut
 
 fn check_node_addresses_unique(draft: &Draft, errors: &mut Vec<Diagnostic>) {
     let mut seen = BTreeMap::new();
-    for address in draft.nodes.iter().filter_map(|node| node.address.given()) {
+    for address in draft.nodes.iter().flat_map(|node| &node.addresses) {
         let Some(first) = seen.get(address.get_ref()) else {
             seen.insert(*address.get_ref(), address.span());
             continue;

@@ -1,0 +1,69 @@
+//! `[[device]]`: a link that faces the outside.
+
+use std::net::IpAddr;
+use std::ops::Range;
+
+use toml::Spanned;
+
+use super::diagnostic::{Diagnostic, Kind, quote};
+use super::list;
+use super::table::{Entry, Field, Keys, Table};
+use super::value;
+
+pub(super) static DEVICE: Keys = Keys {
+    table: "[[device]]",
+    known: &["node", "name", "masquerade", "masquerade_address"],
+    later: &["address", "gateway", "dhcp", "xdp"],
+};
+
+/// Longest name of a link (`IFNAMSIZ` of Linux without the zero byte).
+const LINK_NAME_MAX: usize = 15;
+
+pub(super) struct Device {
+    /// The header of the table.
+    pub span: Range<usize>,
+    pub node: Field<String>,
+    pub name: Field<String>,
+    pub masquerade: Field<bool>,
+    pub masquerade_addresses: Vec<Spanned<IpAddr>>,
+}
+
+pub(super) fn read(table: &mut Table<'_>, errors: &mut Vec<Diagnostic>) -> Device {
+    Device {
+        span: table.span.clone(),
+        node: table.read("node", value::reference, errors),
+        name: table.require("name", name, errors),
+        masquerade: table.read("masquerade", value::boolean, errors),
+        masquerade_addresses: list::addresses(
+            table,
+            "masquerade_address",
+            value::outside_address,
+            errors,
+        ),
+    }
+}
+
+/// Reads the name of a link, which Linux does not restrict much.
+fn name(entry: &Entry<'_>) -> Result<String, Diagnostic> {
+    let text = value::string(entry)?;
+    let fault = text
+        .chars()
+        .find(|c| c.is_whitespace() || matches!(c, '/' | ':' | '\0'));
+    let reason = match (fault, text) {
+        (_, "") => "is empty".to_owned(),
+        (Some(c), _) => format!("contains {}", quote(&c.to_string())),
+        (None, "." | ".." | "all" | "default") => "is a reserved word".to_owned(),
+        (None, _) if text.len() > LINK_NAME_MAX => {
+            format!("has more than {LINK_NAME_MAX} bytes")
+        }
+        (None, "lo") => "is the loopback link".to_owned(),
+        (None, "cilium_host" | "cilium_net") => "is a link of the agent".to_owned(),
+        (None, _) if text.starts_with("lxc") => "is what links of endpoints are called".to_owned(),
+        (None, _) => return Ok(text.to_owned()),
+    };
+    let message = format!("device {} {reason}", quote(text));
+    Err(
+        Diagnostic::new(Kind::BadDevice, entry.span.clone(), message)
+            .help("`ip link` lists the links of this machine"),
+    )
+}
