@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use ipnet::IpNet;
 
 use super::{Cause, Kernel, StateFile};
 use crate::datapath::pin::Pins;
@@ -16,7 +16,7 @@ use crate::host::surroundings::{self, Interest, RESERVED_PORTS};
 use crate::host::{self, Names, Netlink, bpffs, kernel, link, memory};
 use crate::plan::Step;
 use crate::plan::object::{Ambient, Key, Link, Netns, Observed, State, Value};
-use crate::topology::Topology;
+use crate::topology::{Peer, Topology};
 
 /// Index of `lo`, which every network namespace has.
 const LOOPBACK: u32 = 1;
@@ -230,21 +230,16 @@ impl System {
 
 /// Says what of its surroundings a node depends on.
 fn interest(topology: &Topology) -> Interest {
-    let pools = |v4: Option<Ipv4Net>, v6: Option<Ipv6Net>| {
-        let v6 = v6.map(IpNet::V6);
-        v4.map(IpNet::V4).into_iter().chain(v6)
-    };
     let endpoints = topology.endpoints.iter();
+    let devices = topology.devices.iter();
     let peers = topology.peers.iter();
+    let (pool4, pool6) = (topology.ipv4.map(IpNet::V4), topology.ipv6.map(IpNet::V6));
     Interest {
         endpoint_links: endpoints.map(|endpoint| endpoint.link.clone()).collect(),
-        devices: Vec::new(),
-        pools: pools(topology.ipv4, topology.ipv6).collect(),
-        peer_pools: peers
-            .clone()
-            .flat_map(|peer| pools(peer.ipv4, peer.ipv6))
-            .collect(),
-        peers: peers.filter_map(|peer| peer.address).collect(),
+        devices: devices.map(|device| device.name.clone()).collect(),
+        pools: pool4.into_iter().chain(pool6).collect(),
+        peer_pools: peers.clone().flat_map(Peer::pools).collect(),
+        peers: peers.flat_map(|peer| peer.addresses.clone()).collect(),
     }
 }
 

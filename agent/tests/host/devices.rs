@@ -1,5 +1,6 @@
 //! Devices that the file names, and the ways to peers.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use ciliate::host::route::{self, Route};
@@ -158,8 +159,8 @@ fn route_moves_from_one_device_to_the_other() {
             peer_route("eth0", "192.0.2.2"),
             peer_route("eth1", "198.51.100.2"),
         );
-        let see = || observe("edge", &State::new(), &Default::default()).unwrap();
-        let mut executor = Executor::new("edge", Names::default(), Default::default()).unwrap();
+        let see = || observe("edge", &State::new(), &BTreeMap::default()).unwrap();
+        let mut executor = Executor::new("edge", Names::default(), BTreeMap::default()).unwrap();
 
         executor.add(&first.0, &first.1).unwrap();
         executor.add(&first.0, &first.1).unwrap();
@@ -200,7 +201,7 @@ fn device_itself_is_never_changed() {
     isolated(|| {
         up("eth0");
         let device = || Link::Device("eth0".into());
-        let mut executor = Executor::new("edge", Names::default(), Default::default()).unwrap();
+        let mut executor = Executor::new("edge", Names::default(), BTreeMap::default()).unwrap();
 
         let down = executor.remove(&Key::LinkUp(device()), &Value::LinkUp);
         let address = Key::Address(device(), "192.0.2.1/24".parse().unwrap());
@@ -216,11 +217,11 @@ fn rule_is_an_object_like_others() {
     isolated(|| {
         let value = |priority| Value::Rule { priority };
         let see = || {
-            observe("edge", &State::new(), &Default::default())
+            observe("edge", &State::new(), &BTreeMap::default())
                 .unwrap()
                 .objects
         };
-        let mut executor = Executor::new("edge", Names::default(), Default::default()).unwrap();
+        let mut executor = Executor::new("edge", Names::default(), BTreeMap::default()).unwrap();
         let key = Key::Rule(Family::V6);
 
         executor.add(&key, &value(3089)).unwrap();

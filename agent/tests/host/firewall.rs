@@ -250,6 +250,39 @@ fn other_hooks_of_forwarded_packets_matter_too() {
 }
 
 #[test]
+fn translation_to_an_endpoint_matters_whatever_the_destination_was() {
+    let found = |rule: &str| {
+        let mut found = Vec::new();
+        isolated(|| {
+            nft(&format!(
+                "table ip nat {{ chain in {{ type nat hook prerouting priority -100; {rule} }} }}"
+            ));
+            found = obstacles();
+        });
+        found
+    };
+
+    for rule in [
+        "fib daddr type local tcp dport 80 dnat to 10.0.1.5",
+        "ip daddr 203.0.113.5 tcp dport 80 dnat to 10.0.1.5:80",
+        "ip daddr 203.0.113.5 dnat to 10.0.0.9-10.0.1.9",
+        // Endpoints may send there.
+        "ip daddr 203.0.113.5 dnat to 172.17.0.2",
+        "iifname \"eth0\" fib daddr type local dnat to tcp dport map { 80 : 10.0.1.5 }",
+    ] {
+        assert_eq!(found(rule).len(), 1, "{rule}: {:?}", found(rule));
+    }
+    for rule in [
+        "fib daddr type local tcp dport 80 dnat to 172.17.0.2",
+        "iifname \"eth0\" ip daddr 203.0.113.5 dnat to 172.17.0.2",
+        "iifname \"docker0\" ip daddr 203.0.113.5 dnat to 10.0.1.5",
+        "fib daddr type local drop",
+    ] {
+        assert_eq!(found(rule), [""; 0], "{rule}");
+    }
+}
+
+#[test]
 fn hook_of_a_device_matters_if_the_device_is_ours() {
     isolated(|| {
         veth("eth0", "far");

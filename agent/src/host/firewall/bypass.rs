@@ -22,7 +22,8 @@ pub fn bypassed(ruleset: &Ruleset, traffic: &Traffic) -> Vec<Obstacle> {
 
 fn obstacle(ruleset: &Ruleset, chain: &Chain, traffic: &Traffic) -> Option<Obstacle> {
     let (mut by_policy, mut drops, mut numbers) = (false, false, BTreeSet::new());
-    for flow in traffic.flows() {
+    let base = chain.base.as_ref()?;
+    for flow in traffic.flows().chain(traffic.translated(base)) {
         for finding in walk::findings(ruleset, chain, flow) {
             drops |= finding.drops;
             match finding.rule {

@@ -68,7 +68,7 @@ fn commands(ruleset: &Ruleset, chain: &Chain, direction: Direction, pool: &str) 
         let version = if pool.contains(':') { "ip6" } else { "ip" };
         let side = match direction {
             Direction::FromEndpoints => "saddr",
-            Direction::ToEndpoints => "daddr",
+            Direction::ToEndpoints | Direction::TranslatedToEndpoints => "daddr",
         };
         let Chain { table, name, .. } = chain;
         return vec![format!(
@@ -92,7 +92,7 @@ fn commands(ruleset: &Ruleset, chain: &Chain, direction: Direction, pool: &str) 
     };
     let option = match direction {
         Direction::FromEndpoints => "-s",
-        Direction::ToEndpoints => "-d",
+        Direction::ToEndpoints | Direction::TranslatedToEndpoints => "-d",
     };
     let command = text::command(tool, family);
     vec![format!("{command} -I {place} {option} {pool} -j ACCEPT")]
@@ -105,7 +105,7 @@ fn firewalld(direction: Direction, pool: &str) -> Vec<String> {
         Direction::FromEndpoints => {
             vec![format!("{permanent} --zone=trusted --add-source={pool}")]
         }
-        Direction::ToEndpoints => {
+        Direction::ToEndpoints | Direction::TranslatedToEndpoints => {
             let policy = format!("to-{}", pool.replace([':', '.', '/'], "-"));
             vec![
                 format!("{permanent} --new-policy={policy}"),
@@ -124,6 +124,6 @@ fn is_firewalld(chain: &Chain) -> bool {
 fn word(direction: Direction) -> &'static str {
     match direction {
         Direction::FromEndpoints => "from",
-        Direction::ToEndpoints => "to",
+        Direction::ToEndpoints | Direction::TranslatedToEndpoints => "to",
     }
 }

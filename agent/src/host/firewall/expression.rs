@@ -8,8 +8,8 @@
 use std::collections::BTreeMap;
 
 use super::register::{Loaded, joined};
-use super::ruleset::{Condition, Effect, Family, Rule};
-use super::set::Set;
+use super::ruleset::{Condition, Effect, Family, Rule, Span};
+use super::set::{Set, address};
 use super::xtables;
 use crate::host::raw::Attributes;
 
@@ -128,13 +128,17 @@ impl Reader<'_> {
             "immediate" => self.immediate(data),
             "counter" => self.counts = true,
             "match" => self.conditions.extend(xtables::match_of(data)),
-            "target" => self.effects.push(xtables::target_of(data)),
+            "target" => {
+                let version6 = self.version6 == Some(true);
+                self.effects.push(xtables::target_of(version6, data));
+            }
+            "nat" => self.translate(data),
             "reject" => self.effects.push(Effect::Drop("reject".into())),
             "masq" => self.other_effect("masquerade"),
             "redir" => self.other_effect("redirect"),
             "flow_offload" => self.other_effect("flow add"),
-            "nat" | "log" | "queue" | "dup" | "fwd" | "notrack" | "synproxy" | "tproxy"
-            | "dynset" | "objref" => self.other_effect(name),
+            "log" | "queue" | "dup" | "fwd" | "notrack" | "synproxy" | "tproxy" | "dynset"
+            | "objref" => self.other_effect(name),
             // They limit how often a rule matches, by themselves.
             "limit" | "connlimit" | "quota" | "last" => {
                 self.add(Condition::Other(format!("{name} …")));
@@ -233,16 +237,10 @@ impl Reader<'_> {
     fn bitwise(&mut self, data: Attributes<'_>) {
         let bytes = |kind| data.nested(kind).get(VALUE).unwrap_or_default();
         let (mask, xor) = (bytes(4), bytes(5));
-        let value = match self.loaded(data.be32(1)) {
-            Loaded::Address {
-                source, version6, ..
-            } if xor.iter().all(|byte| *byte == 0) && !mask.is_empty() => Loaded::Address {
-                source,
-                version6,
-                mask: mask.to_vec(),
-            },
-            loaded => Loaded::Other(loaded.word().into()),
-        };
+        let loaded = self.loaded(data.be32(1));
+        let is_mask = xor.iter().all(|byte| *byte == 0) && !mask.is_empty();
+        let value = loaded.masked(mask).filter(|_| is_mask);
+        let value = value.unwrap_or_else(|| loaded.unknown());
         self.load(data.be32(2), value);
     }
 
@@ -302,8 +300,26 @@ impl Reader<'_> {
         if value.get(VERDICT).is_some() {
             self.effects.extend(verdict(value));
         } else {
-            self.load(data.be32(1), Loaded::Other("immediate".into()));
+            let value = value.get(VALUE).unwrap_or_default();
+            self.load(data.be32(1), Loaded::Value(value.to_vec()));
         }
+    }
+
+    fn translate(&mut self, data: Attributes<'_>) {
+        const DESTINATION: u32 = 1;
+        if data.be32(1) != Some(DESTINATION) {
+            return self.other_effect("snat");
+        }
+        let value = |kind| match self.registers.get(&data.be32(kind)?) {
+            Some(Loaded::Value(bytes)) => address(bytes),
+            _ => None,
+        };
+        let first = value(3);
+        let span = first.map(|first| Span {
+            first,
+            last: value(4).unwrap_or(first),
+        });
+        self.effects.push(Effect::Translate(span));
     }
 
     /// Takes an expression that is not followed: with a destination it loads, else it changes.
@@ -321,5 +337,88 @@ impl Reader<'_> {
         if name != "inner" {
             self.other_effect(&format!("{name} set"));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
+        let len = u16::try_from(value.len() + 4).unwrap();
+        let mut bytes = [len.to_ne_bytes(), kind.to_ne_bytes()].concat();
+        bytes.extend(value);
+        bytes.resize(bytes.len().next_multiple_of(4), 0);
+        bytes
+    }
+
+    fn expression(name: &str, data: &[Vec<u8>]) -> Vec<u8> {
+        let parts = [
+            attribute(NAME, name.as_bytes()),
+            attribute(DATA, &data.concat()),
+        ];
+        attribute(ELEMENT, &parts.concat())
+    }
+
+    fn read(expressions: &[Vec<u8>]) -> Rule {
+        let expressions = expressions.concat();
+        let rules = rules(7, Family::Ip, Attributes(&expressions), &BTreeMap::new());
+        assert_eq!(rules.len(), 1);
+        rules.into_iter().next().unwrap()
+    }
+
+    fn number(number: u32) -> [u8; 4] {
+        number.to_be_bytes()
+    }
+
+    #[test]
+    fn matches_and_targets_of_iptables_are_understood() {
+        let local = [0, 0, 4, 0, 0, 0, 0, 0];
+        let rule = read(&[
+            expression(
+                "match",
+                &[
+                    attribute(1, b"addrtype\0"),
+                    attribute(2, &number(1)),
+                    attribute(3, &local),
+                ],
+            ),
+            expression("match", &[attribute(1, b"comment\0")]),
+            expression("match", &[attribute(1, b"conntrack\0")]),
+            expression("counter", &[]),
+            expression("target", &[attribute(1, b"MASQUERADE\0")]),
+        ]);
+
+        assert_eq!(
+            rule.conditions,
+            [
+                Condition::LocalDestination,
+                Condition::Other("-m conntrack".into())
+            ]
+        );
+        assert_eq!(rule.effects, [Effect::Other("MASQUERADE".into())]);
+    }
+
+    #[test]
+    fn register_that_something_unknown_wrote_is_not_trusted() {
+        let load_name = expression(
+            "meta",
+            &[attribute(1, &number(1)), attribute(2, &number(6))],
+        );
+        let value = attribute(3, &attribute(VALUE, b"docker0\0\0\0\0\0\0\0\0\0"));
+        let compare = expression(
+            "cmp",
+            &[
+                attribute(1, &number(1)),
+                attribute(2, &number(EQUAL)),
+                value,
+            ],
+        );
+
+        let known = read(&[load_name.clone(), compare.clone()]);
+        let unknown = read(&[load_name, expression("inner", &[]), compare]);
+
+        assert!(matches!(known.conditions[..], [Condition::Incoming(_)]));
+        assert!(matches!(unknown.conditions[..], [Condition::Other(_)]));
     }
 }

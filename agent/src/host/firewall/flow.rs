@@ -38,13 +38,31 @@ pub struct Flow<'a> {
 pub enum Direction {
     FromEndpoints,
     ToEndpoints,
+    /// To any address, from which a rule sends the packet on to an endpoint.
+    TranslatedToEndpoints,
 }
 
 impl Traffic {
     /// Returns all flows: both directions of each pool.
     pub fn flows(&self) -> impl Iterator<Item = Flow<'_>> {
+        let directions = [Direction::FromEndpoints, Direction::ToEndpoints];
+        self.directed(directions)
+    }
+
+    /// Returns the flows that become ours on their way through a chain in a hook: those that
+    /// somebody translates to endpoints. Their replies need whoever did that.
+    pub fn translated(&self, base: &Base) -> impl Iterator<Item = Flow<'_>> {
+        let possible = (base.hook == Hook::Prerouting).then_some(Direction::TranslatedToEndpoints);
+        self.directed(possible)
+    }
+
+    fn directed<'a>(
+        &'a self,
+        directions: impl IntoIterator<Item = Direction> + Clone + 'a,
+    ) -> impl Iterator<Item = Flow<'a>> {
         self.pools.iter().flat_map(move |pool| {
-            [Direction::FromEndpoints, Direction::ToEndpoints].map(|direction| Flow {
+            let directions = directions.clone().into_iter();
+            directions.map(|direction| Flow {
                 pool: *pool,
                 direction,
                 traffic: self,
@@ -56,10 +74,10 @@ impl Traffic {
     pub fn passes(&self, base: &Base) -> bool {
         match base.hook {
             Hook::Prerouting | Hook::Forward | Hook::Postrouting => true,
-            Hook::Ingress | Hook::Egress => base
-                .devices
-                .iter()
-                .any(|device| self.devices.contains(device) || self.endpoints.contains(device)),
+            Hook::Ingress | Hook::Egress => {
+                let mut ours = self.devices.iter().chain(&self.endpoints);
+                ours.any(|link| base.devices.contains(link))
+            }
         }
     }
 }
@@ -76,6 +94,7 @@ impl Flow<'_> {
             Condition::Incoming(names) => self.incoming().any(|name| names.contains(name)),
             Condition::Outgoing(names) => self.outgoing().any(|name| names.contains(name)),
             Condition::Source(spans) => self.may_be(spans, Direction::FromEndpoints),
+            Condition::Destination(_) | Condition::LocalDestination if self.is_translated() => true,
             Condition::Destination(spans) => self.may_be(spans, Direction::ToEndpoints),
             Condition::Version6(version6) => *version6 == self.is_version6(),
             Condition::LocalDestination => false,
@@ -99,11 +118,16 @@ impl Flow<'_> {
         })
     }
 
+    /// Tells whether somebody else has to translate the packets.
+    pub fn is_translated(self) -> bool {
+        self.direction == Direction::TranslatedToEndpoints
+    }
+
     /// Lists the links by which packets of the flow come in.
     fn incoming(&self) -> impl Iterator<Item = &str> {
         let devices = match self.direction {
             Direction::FromEndpoints => &[][..],
-            Direction::ToEndpoints => &self.traffic.devices,
+            Direction::ToEndpoints | Direction::TranslatedToEndpoints => &self.traffic.devices,
         };
         let links = self.traffic.endpoints.iter().chain(devices);
         links.map(String::as_str)
@@ -113,7 +137,7 @@ impl Flow<'_> {
     fn outgoing(&self) -> impl Iterator<Item = &str> {
         let devices = match self.direction {
             Direction::FromEndpoints => &self.traffic.devices,
-            Direction::ToEndpoints => &[][..],
+            Direction::ToEndpoints | Direction::TranslatedToEndpoints => &[][..],
         };
         let links = self.traffic.endpoints.iter().chain(devices);
         links.map(String::as_str).chain([HOST_LINK])

@@ -123,6 +123,7 @@ struct Entry<'a> {
     bytes: &'a [u8],
     matches: Vec<(String, u8, &'a [u8])>,
     target: String,
+    revision: u8,
     info: &'a [u8],
 }
 
@@ -156,13 +157,14 @@ impl<'a> Table<'a> {
             matches.push((name, revision, info));
             part_at += len;
         }
-        let (target, _, info, _) = part(&bytes[target_at..])?;
+        let (target, revision, info, _) = part(&bytes[target_at..])?;
         Some(Entry {
             at,
             next: at + len,
             bytes,
             matches,
             target,
+            revision,
             info,
         })
     }
@@ -208,7 +210,7 @@ impl<'a> Table<'a> {
             hook,
             priority: 0,
             drops: false,
-            devices: Vec::new(),
+            devices: Names::default(),
         });
         self.chain(name, base)
     }
@@ -239,7 +241,9 @@ impl<'a> Table<'a> {
 
     fn effect(&self, entry: &Entry<'_>, called: &BTreeMap<usize, String>) -> Effect {
         if !entry.target.is_empty() {
-            return xtables::effect(&entry.target);
+            let version6 = self.layout.family == Family::Ip6;
+            let revision = u32::from(entry.revision);
+            return xtables::effect(version6, &entry.target, revision, entry.info);
         }
         let is_goto = entry.bytes[self.layout.flags_at] & self.layout.goto_bit != 0;
         match verdict(entry) {

@@ -9,7 +9,7 @@ use nix::errno::Errno;
 use rtnetlink::sys::protocols::NETLINK_NETFILTER;
 
 use super::expression;
-use super::ruleset::{Base, Chain, Family, Hook, Tool};
+use super::ruleset::{Base, Chain, Family, Hook, Names, Tool};
 use super::set::Set;
 use crate::host::error::Result;
 use crate::host::netlink::Netlink;
@@ -192,6 +192,7 @@ fn base(family: Family, chain: Attributes<'_>) -> Option<Base> {
     const PRIORITY: u16 = 2;
     const DEVICE: u16 = 3;
     const DEVICES: u16 = 4;
+    const DEVICE_PREFIX: u16 = 2;
     const DROP: u32 = 0;
     let place = chain.nested(HOOK);
     let hook = match (family, place.be32(NUMBER)?) {
@@ -203,15 +204,19 @@ fn base(family: Family, chain: Attributes<'_>) -> Option<Base> {
         // Input and output.
         _ => return None,
     };
-    let several = place
-        .nested(DEVICES)
-        .iter()
-        .map(|(_, name)| raw::text(name));
+    let devices = place.nested(DEVICES).iter();
+    let several = devices.map(|(kind, name)| match kind {
+        DEVICE_PREFIX => format!("{}*", raw::text(name)),
+        _ => raw::text(name),
+    });
     Some(Base {
         hook,
         priority: place.be32(PRIORITY)?.cast_signed(),
         drops: chain.be32(POLICY) == Some(DROP),
-        devices: place.text(DEVICE).into_iter().chain(several).collect(),
+        devices: Names {
+            patterns: place.text(DEVICE).into_iter().chain(several).collect(),
+            inverted: false,
+        },
     })
 }
 

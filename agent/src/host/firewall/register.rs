@@ -29,6 +29,8 @@ pub(super) enum Loaded {
     },
     /// The version of IP as a number of a family, or as an Ethernet protocol.
     Version,
+    /// A value that the rule itself holds.
+    Value(Vec<u8>),
     /// What kind of address the destination is.
     DestinationKind,
     /// Something that is not followed.
@@ -54,6 +56,7 @@ impl Loaded {
             },
             Self::Address { .. } => self.ranged(inverted, value, value),
             Self::Version => version(value, inverted),
+            Self::Value(_) => Condition::Other("immediate …".into()),
             Self::DestinationKind if !inverted && number(value) == Some(KIND_LOCAL) => {
                 Condition::LocalDestination
             }
@@ -106,8 +109,29 @@ impl Loaded {
         }
     }
 
+    /// Returns the same under a mask, if it is an address.
+    pub(super) fn masked(&self, mask: &[u8]) -> Option<Self> {
+        if let Self::Address {
+            source, version6, ..
+        } = self
+        {
+            Some(Self::Address {
+                source: *source,
+                version6: *version6,
+                mask: mask.to_vec(),
+            })
+        } else {
+            None
+        }
+    }
+
+    /// Returns the same without what is known of it.
+    pub(super) fn unknown(&self) -> Self {
+        Self::Other(self.word().into())
+    }
+
     /// Returns the word for what was loaded.
-    pub(super) fn word(&self) -> &str {
+    fn word(&self) -> &str {
         match self {
             Self::Name { incoming: true } => "iifname",
             Self::Name { incoming: false } => "oifname",
@@ -117,6 +141,7 @@ impl Loaded {
             Self::Address { source: false, .. } => "daddr",
             Self::Version => "meta nfproto",
             Self::DestinationKind => "fib daddr type",
+            Self::Value(_) => "immediate",
             Self::Other(word) => word,
         }
     }

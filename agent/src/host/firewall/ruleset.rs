@@ -66,7 +66,7 @@ pub struct Base {
     /// Whether a packet that reaches the end is dropped.
     pub drops: bool,
     /// The devices of an ingress or egress hook.
-    pub devices: Vec<String>,
+    pub devices: Names,
 }
 
 /// Is a rule: its effects happen, in order, if all conditions hold.
@@ -94,7 +94,7 @@ pub enum Condition {
 }
 
 /// Is a set of link names, or all but those.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Names {
     /// Names; one that ends with `*` stands for all that begin so.
     pub patterns: Vec<String>,
@@ -124,6 +124,8 @@ pub enum Effect {
     Drop(String),
     Jump(String),
     Goto(String),
+    /// Gives the packet another destination, of which nothing may be known.
+    Translate(Option<Span>),
     /// Anything else that would be missed: it is counted, marked, translated, logged.
     Other(String),
 }

@@ -76,6 +76,15 @@ fn effect(tool: Tool, effect: &Effect) -> String {
         Effect::Accept => "accept",
         Effect::Return => "return",
         Effect::Drop(word) | Effect::Other(word) => word,
+        Effect::Translate(to) => {
+            let to = to.map(|to| to.to_string()).unwrap_or_default();
+            return match tool {
+                Tool::Nftables => format!("dnat to {to}"),
+                Tool::Iptables | Tool::LegacyIptables => {
+                    format!("-j DNAT --to-destination {to}")
+                }
+            };
+        }
         Effect::Jump(chain) if tool == Tool::Nftables => return format!("jump {chain}"),
         Effect::Goto(chain) if tool == Tool::Nftables => return format!("goto {chain}"),
         Effect::Jump(chain) => return format!("-j {chain}"),

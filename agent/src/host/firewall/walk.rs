@@ -8,7 +8,7 @@
 //! time that it is called: a rule that cannot be reached behind one that only might match counts.
 
 use super::flow::Flow;
-use super::ruleset::{Chain, Effect, Rule, Ruleset};
+use super::ruleset::{Chain, Effect, Rule, Ruleset, Span};
 
 /// How deep calls go in the kernel (`NFT_JUMP_STACK_SIZE`).
 const DEEPEST_CALL: u32 = 16;
@@ -72,7 +72,8 @@ pub fn findings<'a>(ruleset: &'a Ruleset, base: &'a Chain, flow: Flow<'_>) -> Ve
             Fate::Ended => return findings,
         }
     }
-    if base.base.as_ref().is_some_and(|base| base.drops) {
+    let drops = base.base.as_ref().is_some_and(|base| base.drops);
+    if drops && !flow.is_translated() {
         findings.push(Finding {
             rule: None,
             drops: true,
@@ -109,6 +110,12 @@ impl<'a> Walk<'a, '_> {
 
     fn through_effect(&self, effect: &Effect, depth: u32) -> Passage {
         match effect {
+            Effect::Translate(to) => Passage {
+                matters: !self.flow.is_translated() || self.leads_to_pool(*to),
+                ..Passage::NOTHING
+            },
+            // It is not ours before it is translated.
+            Effect::Drop(_) | Effect::Other(_) if self.flow.is_translated() => Passage::NOTHING,
             Effect::Accept => Passage {
                 fate: Fate::Ended,
                 ..Passage::NOTHING
@@ -137,6 +144,11 @@ impl<'a> Walk<'a, '_> {
                 Passage { fate, ..passage }
             }
         }
+    }
+
+    /// Tells whether a translation may lead to endpoints.
+    fn leads_to_pool(&self, to: Option<Span>) -> bool {
+        to.is_none_or(|to| to.overlaps(self.flow.pool.into()))
     }
 
     fn through_chain(&self, name: &str, depth: u32) -> Passage {
@@ -208,7 +220,7 @@ mod tests {
             hook: Hook::Forward,
             priority: 0,
             drops,
-            devices: Vec::new(),
+            devices: Names::default(),
         });
         let ruleset = Ruleset {
             chains: others.into_iter().chain([forward]).collect(),

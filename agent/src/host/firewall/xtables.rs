@@ -1,7 +1,8 @@
 //! Matches and targets of iptables, which nftables carries along when iptables stores its rules
 //! there, and legacy tables hold by themselves.
 
-use super::ruleset::{Condition, Effect};
+use super::ruleset::{Condition, Effect, Span};
+use super::set::address;
 use crate::host::raw::Attributes;
 
 /// Attributes of a match or target inside of nftables.
@@ -23,8 +24,13 @@ pub(super) fn match_of(data: Attributes<'_>) -> Option<Condition> {
 }
 
 /// Reads a target that nftables carries.
-pub(super) fn target_of(data: Attributes<'_>) -> Effect {
-    effect(&data.text(NAME).unwrap_or_default())
+pub(super) fn target_of(version6: bool, data: Attributes<'_>) -> Effect {
+    effect(
+        version6,
+        &data.text(NAME).unwrap_or_default(),
+        data.be32(REVISION).unwrap_or_default(),
+        data.get(INFO).unwrap_or_default(),
+    )
 }
 
 /// Returns what a match asks for; `None` if it asks for nothing.
@@ -37,12 +43,22 @@ pub(super) fn condition(name: &str, revision: u32, info: &[u8]) -> Option<Condit
 }
 
 /// Returns what a target does.
-pub(super) fn effect(name: &str) -> Effect {
-    if name == "REJECT" {
-        Effect::Drop(name.into())
-    } else {
-        Effect::Other(name.into())
+pub(super) fn effect(version6: bool, name: &str, revision: u32, info: &[u8]) -> Effect {
+    match name {
+        "REJECT" => Effect::Drop(name.into()),
+        "DNAT" => Effect::Translate(translation(version6, revision, info)),
+        _ => Effect::Other(name.into()),
     }
+}
+
+/// Returns the addresses to which `DNAT` sends packets.
+fn translation(version6: bool, revision: u32, info: &[u8]) -> Option<Span> {
+    let len = if version6 { 16 } else { 4 };
+    // Behind the flags; of revision 0, which knows no IPv6, the number of ranges comes first.
+    let (first_at, last_at) = if revision == 0 { (8, 12) } else { (4, 20) };
+    let at = |at: usize| address(info.get(at..at + len)?);
+    let (first, last) = (at(first_at)?, at(last_at)?);
+    Some(Span { first, last })
 }
 
 /// Tells whether `addrtype` asks for a local destination only.
@@ -80,5 +96,22 @@ mod tests {
             condition("addrtype", 1, &[]),
             Some(Condition::LocalDestination)
         );
+    }
+
+    #[test]
+    fn destination_of_a_translation_is_read() {
+        let info = [
+            &[1, 0, 0, 0, 172, 17, 0, 2][..],
+            &[0; 12],
+            &[172, 17, 0, 3],
+            &[0; 16],
+        ]
+        .concat();
+
+        let Effect::Translate(Some(span)) = effect(false, "DNAT", 2, &info) else {
+            panic!("should be a translation");
+        };
+        assert_eq!(span.to_string(), "172.17.0.2/31");
+        assert_eq!(effect(false, "DNAT", 2, &[]), Effect::Translate(None));
     }
 }
