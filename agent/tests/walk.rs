@@ -62,6 +62,10 @@ fn states() -> Vec<State> {
         lab::crowd(),
         // Its only endpoint has a number in the crowd that needs larger tables.
         lab::with_endpoints(&["box15"]),
+        lab::outside(),
+        lab::retranslated(),
+        lab::legacy(),
+        lab::exchanged(),
     ];
     let mut states: Vec<State> = topologies.iter().map(state_of).collect();
     states.push(desired_of(&lab(), &newer));

@@ -9,7 +9,7 @@ use super::failure::Failure;
 use super::instance::{self, Instance, Whereabouts};
 use crate::host::netns;
 use crate::plan::object::State;
-use crate::plan::{self, Plan};
+use crate::plan::{self, Desired, Plan};
 use crate::reconcile::{self, Journal, Report, System};
 use crate::topology::Topology;
 
@@ -23,11 +23,9 @@ pub fn plan(common: &Common, file: &Path, out: &mut dyn Write) -> Result<u8, Fai
     let plan = instance.enter(|| {
         let mut system = instance.system()?;
         let desired = desired(&system, &topology, instance.bpffs())?;
-        Ok(reconcile::preview(
-            &mut system,
-            &desired,
-            &instance.journal(),
-        )?)
+        let mut plan = reconcile::preview(&mut system, &desired.state, &instance.journal())?;
+        plan.notes = desired.notes;
+        Ok(plan)
     })?;
     print_plan(&plan, common.json, out)?;
     Ok(if plan.is_empty() {
@@ -133,7 +131,14 @@ fn converge(instance: &Instance, topology: &Topology) -> Result<(System, Report)
     let places = places.map(|endpoint| (endpoint.name.clone(), endpoint.netns.clone()));
     system.state().add_netns(places.collect())?;
     let mut journal = instance.journal();
-    let report = reconcile::apply(&mut system, &desired, &mut journal)?;
+    let mut report = reconcile::apply(&mut system, &desired.state, &mut journal)?;
+    if !report.plan.is_empty() {
+        desired.notes.log();
+    }
+    system
+        .state()
+        .set_host_routing(desired.notes.host_routing.as_ref())?;
+    report.plan.notes = desired.notes;
     Ok((system, report))
 }
 
@@ -153,9 +158,9 @@ pub fn take_down(instance: &Instance) -> Result<Report, Failure> {
     Ok(report)
 }
 
-fn desired(system: &System, topology: &Topology, bpffs: &Path) -> Result<State, Failure> {
+fn desired(system: &System, topology: &Topology, bpffs: &Path) -> Result<Desired, Failure> {
     let ambient = system.ambient(topology)?;
-    Ok(plan::desired(topology, &ambient, bpffs))
+    Ok(plan::desired(topology, &ambient, bpffs)?)
 }
 
 fn print_plan(plan: &Plan, json: bool, out: &mut dyn Write) -> Result<(), Failure> {

@@ -6,6 +6,7 @@ use thiserror::Error;
 
 use super::exit;
 use crate::config::Report;
+use crate::plan::Refusals;
 use crate::reconcile::{ApplyError, Cause, FileError};
 use crate::{datapath, host};
 
@@ -29,6 +30,8 @@ pub enum Failure {
     Apply(#[from] ApplyError),
     #[error(transparent)]
     State(#[from] FileError),
+    #[error(transparent)]
+    Refused(#[from] Refusals),
     #[error(transparent)]
     Host(#[from] host::Error),
     #[error(transparent)]
@@ -58,6 +61,7 @@ impl Failure {
             Self::Apply(_)
             | Self::State(_)
             | Self::Elsewhere(_)
+            | Self::Refused(_)
             | Self::Host(_)
             | Self::Datapath(_)
             | Self::Kernel(_)

@@ -7,6 +7,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::exit;
 use super::machine::Machine;
+use crate::config;
 use crate::config::family::{Family, nth};
 use crate::config::name::sanitize;
 
@@ -38,6 +39,7 @@ pub fn file(machine: &Machine) -> String {
         Some(prefix) => format!("# {key} = \"{prefix}\""),
         None => format!("# {key} = \"…\"   # every usual private prefix is in use here"),
     };
+    let device = device(machine);
     let example = ipv4.and_then(|prefix| nth(prefix, 10));
     let example = example.map_or("10.0.1.10".to_owned(), |address| address.to_string());
     format!(
@@ -59,6 +61,10 @@ name = "{name}"
 # MTU of the links of endpoints, in bytes.
 # mtu = 1500
 
+# Links that face the outside. What endpoints send through one that masquerades gets its address.
+# The port of a bond or a bridge is not one: name the bond or the bridge.
+{device}
+
 # An endpoint is a network namespace that the agent connects. `ip netns add web` makes one.
 # [[endpoint]]
 # name = "web"
@@ -70,14 +76,32 @@ name = "{name}"
 # name = "db"
 # labels = {{ app = "db" }}
 
-# How packets get from one link to the other: "bpf" skips the host's stack. "auto" leaves the
-# choice to the agent, which knows no other way yet.
+# How packets get from one link to the other: "bpf" skips the host's stack, "legacy" goes through
+# it. "auto" is "bpf", unless that would bypass a firewall or a routing policy of this machine.
 [routing]
 host_routing = "auto"
+
+# Destinations that see the addresses of endpoints as they are. Other nodes of the file always do.
+# [masquerade]
+# exclude = ["10.0.0.0/8", "fd00::/8"]
+# ports = "49152-65535"      # kept from the machine's own connections
 "#,
         line4 = line(ipv4, true, Family::V4.key()),
         line6 = line(ipv6, has_ipv6, Family::V6.key()),
     )
+}
+
+/// Returns the table of the device through which the machine reaches the outside.
+fn device(machine: &Machine) -> String {
+    let usable = |name: &&String| {
+        name.bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"._-@".contains(&b))
+            && config::is_device_name(name)
+    };
+    match machine.device.as_ref().filter(usable) {
+        Some(name) => format!("[[device]]\nname = \"{name}\"\nmasquerade = true"),
+        None => "# [[device]]\n# name = \"eth0\"\n# masquerade = true".to_owned(),
+    }
 }
 
 /// Returns the address under which others are most likely to reach the machine.
@@ -148,6 +172,7 @@ mod tests {
             hostname: hostname.to_owned(),
             addresses: nets(addresses),
             routes: nets(routes),
+            device: None,
         }
     }
 
@@ -201,7 +226,7 @@ mod tests {
         let uncommented: String = text
             .lines()
             .map(|line| match line.strip_prefix("# ") {
-                Some(rest) if rest.contains(" = ") || rest.starts_with("[[") => rest,
+                Some(rest) if rest.contains(" = ") || rest.starts_with('[') => rest,
                 _ => line,
             })
             .flat_map(|line| [line, "\n"])
@@ -210,6 +235,19 @@ mod tests {
         let config = Config::parse("init.toml", &uncommented).expect("a good file");
 
         assert_eq!(config.endpoints.len(), 2);
+        assert_eq!(config.devices.len(), 1);
+        assert_eq!(config.masquerade.exclude.len(), 2);
+    }
+
+    #[test]
+    fn the_device_of_the_default_route_masquerades() {
+        let mut machine = machine("a", &["192.0.2.10/24"], &["0.0.0.0/0"]);
+        machine.device = Some("bond0.100".to_owned());
+
+        let config = parsed(&machine);
+
+        assert_eq!(config.devices[0].name.get_ref(), "bond0.100");
+        assert!(config.devices[0].masquerade);
     }
 
     #[test]
@@ -223,11 +261,13 @@ mod tests {
             hostname in ".{0,70}",
             addresses in proptest::collection::vec((any::<IpAddr>(), 0..=32_u8), 0..5),
             routes in proptest::collection::vec((any::<IpAddr>(), 0..=32_u8), 0..5),
+            device in proptest::option::of("(lxc|lo|[a-z\"\\\\. é/]{0,16})"),
         ) {
             let nets = |pairs: Vec<(IpAddr, u8)>| {
                 pairs.into_iter().filter_map(|(ip, len)| IpNet::new(ip, len).ok()).collect()
             };
-            let machine = Machine { hostname, addresses: nets(addresses), routes: nets(routes) };
+            let (addresses, routes) = (nets(addresses), nets(routes));
+            let machine = Machine { hostname, addresses, routes, device };
 
             prop_assert!(Config::parse("init.toml", &file(&machine)).is_ok());
         }

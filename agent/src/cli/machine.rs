@@ -16,6 +16,8 @@ pub struct Machine {
     pub addresses: Vec<IpNet>,
     /// Destinations of the routes.
     pub routes: Vec<IpNet>,
+    /// The Ethernet device of the default route.
+    pub device: Option<String>,
 }
 
 impl Machine {
@@ -30,6 +32,7 @@ impl Machine {
                 .filter_map(|link| prefix(ip(&link.address?)?, ip(&link.netmask?)?))
                 .collect(),
             routes: routes(),
+            device: default_device().filter(|device| is_ethernet(device)),
         })
     }
 }
@@ -57,6 +60,26 @@ fn routes() -> Vec<IpNet> {
     let (v4, v6) = (table("/proc/net/route"), table("/proc/net/ipv6_route"));
     let v4 = v4.lines().filter_map(route4);
     v4.chain(v6.lines().filter_map(route6)).collect()
+}
+
+/// Returns the device of the default route, that of IPv4 if there is one.
+fn default_device() -> Option<String> {
+    let table = |path| fs::read_to_string(path).unwrap_or_default();
+    let is_default = |prefix: Option<IpNet>| prefix.is_some_and(|net| net.prefix_len() == 0);
+    let (v4, v6) = (table("/proc/net/route"), table("/proc/net/ipv6_route"));
+    let v4 = v4.lines().filter(|line| is_default(route4(line)));
+    let v6 = v6.lines().filter(|line| is_default(route6(line)));
+    let first_word = v4.filter_map(|line| line.split_whitespace().next());
+    // IPv6 has an unreachable default route on `lo`.
+    let last_word = v6.filter_map(|line| line.split_whitespace().next_back());
+    let mut devices = first_word.chain(last_word).filter(|device| *device != "lo");
+    devices.next().map(str::to_owned)
+}
+
+/// Tells whether packets of a device have an Ethernet header (`ARPHRD_ETHER`).
+fn is_ethernet(device: &str) -> bool {
+    let kind = fs::read_to_string(format!("/sys/class/net/{device}/type"));
+    kind.is_ok_and(|kind| kind.trim() == "1")
 }
 
 /// Reads a line of `/proc/net/route`: the second and the eighth word are destination and mask,

@@ -18,9 +18,10 @@ pub fn status(common: &Common, out: &mut dyn Write) -> Result<u8, Failure> {
         let mut system = instance.system()?;
         let (objects, links) = system.look()?;
         let config = system.state().config().map(ToOwned::to_owned);
+        let choice = system.state().host_routing().cloned();
         Ok(status::status(
             &instance.node,
-            config,
+            (config, choice.as_ref()),
             &objects,
             &links,
             system.pins(),

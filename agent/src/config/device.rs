@@ -43,27 +43,40 @@ pub(super) fn read(table: &mut Table<'_>, errors: &mut Vec<Diagnostic>) -> Devic
     }
 }
 
-/// Reads the name of a link, which Linux does not restrict much.
+/// Tells whether a device may have this name.
+pub fn is_device_name(name: &str) -> bool {
+    fault(name).is_none()
+}
+
+/// Reads the name of a link.
 fn name(entry: &Entry<'_>) -> Result<String, Diagnostic> {
     let text = value::string(entry)?;
-    let fault = text
-        .chars()
-        .find(|c| c.is_whitespace() || matches!(c, '/' | ':' | '\0'));
-    let reason = match (fault, text) {
-        (_, "") => "is empty".to_owned(),
-        (Some(c), _) => format!("contains {}", quote(&c.to_string())),
-        (None, "." | ".." | "all" | "default") => "is a reserved word".to_owned(),
-        (None, _) if text.len() > LINK_NAME_MAX => {
-            format!("has more than {LINK_NAME_MAX} bytes")
-        }
-        (None, "lo") => "is the loopback link".to_owned(),
-        (None, "cilium_host" | "cilium_net") => "is a link of the agent".to_owned(),
-        (None, _) if text.starts_with("lxc") => "is what links of endpoints are called".to_owned(),
-        (None, _) => return Ok(text.to_owned()),
+    let Some(reason) = fault(text) else {
+        return Ok(text.to_owned());
     };
     let message = format!("device {} {reason}", quote(text));
     Err(
         Diagnostic::new(Kind::BadDevice, entry.span.clone(), message)
             .help("`ip link` lists the links of this machine"),
     )
+}
+
+/// Says why no device has this name; Linux does not restrict names of links much.
+fn fault(name: &str) -> Option<String> {
+    let foreign = name
+        .chars()
+        .find(|c| c.is_whitespace() || matches!(c, '/' | ':' | '\0'));
+    let reason = match (foreign, name) {
+        (_, "") => "is empty".to_owned(),
+        (Some(c), _) => format!("contains {}", quote(&c.to_string())),
+        (None, "." | ".." | "all" | "default") => "is a reserved word".to_owned(),
+        (None, _) if name.len() > LINK_NAME_MAX => {
+            format!("has more than {LINK_NAME_MAX} bytes")
+        }
+        (None, "lo") => "is the loopback link".to_owned(),
+        (None, "cilium_host" | "cilium_net") => "is a link of the agent".to_owned(),
+        (None, _) if name.starts_with("lxc") => "is what links of endpoints are called".to_owned(),
+        (None, _) => return None,
+    };
+    Some(reason)
 }

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::ops::Range;
 
 use toml::Spanned;
-use toml::de::DeValue;
 
 use super::diagnostic::{Diagnostic, Kind, quote};
 use super::family::Family;
@@ -21,8 +21,8 @@ pub(super) fn read<'a, T>(
     let Some(entry) = table.take(key) else {
         return Vec::new();
     };
-    let items = match entry.value {
-        DeValue::Array(array) => array
+    let items = match entry.value.as_array() {
+        Some(array) => array
             .iter()
             .map(|item| Entry {
                 value: item.get_ref(),
@@ -30,7 +30,7 @@ pub(super) fn read<'a, T>(
                 ..entry.clone()
             })
             .collect(),
-        _ => vec![entry],
+        None => vec![entry],
     };
     let mut found = Vec::new();
     for item in items {
@@ -60,7 +60,7 @@ pub(super) fn addresses<'a>(
         let message = format!("{} has two {family} addresses", quote(key));
         errors.push(
             Diagnostic::new(Kind::DuplicateFamily, address.span(), message)
-                .other(std::ops::Range::clone(first), "the other one")
+                .other(Range::clone(first), "the other one")
                 .help("give at most one of each family"),
         );
     }

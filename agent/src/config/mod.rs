@@ -42,6 +42,7 @@ use self::draft::Draft;
 use crate::plan::object::Netns;
 
 pub use self::capacity::Capacity;
+pub use self::device::is_device_name;
 pub use self::diagnostic::{Diagnostic, Kind};
 pub use self::load::{Report, load};
 pub use self::masquerade::Masquerade;

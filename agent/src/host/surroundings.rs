@@ -16,9 +16,7 @@ use super::mark::{Mark, Owner};
 use super::netlink::Netlink;
 use super::{device, obstacle, reach, sysctl};
 use crate::plan::object::{DeviceFacts, NextHop, Obstacle};
-
-/// Holds the sysctl that keeps ports from the kernel's own choice.
-pub const RESERVED_PORTS: &str = "net/ipv4/ip_local_reserved_ports";
+use crate::plan::reserved::RESERVED_PORTS;
 
 /// Holds the first and the last port of the kernel's own choice.
 pub const PORT_RANGE: &str = "net/ipv4/ip_local_port_range";

@@ -11,7 +11,8 @@ use serde::Serialize;
 use crate::datapath::pin::Pins;
 use crate::datapath::table::{self, MapStatus};
 use crate::datapath::{self};
-use crate::plan::object::{AttachKind, Hook, Key, Link, LinkRef, State, Value};
+use crate::plan::host_routing::Choice;
+use crate::plan::object::{AttachKind, Hook, HostRoutingMode, Key, Link, LinkRef, State, Value};
 
 /// Number of this layout.
 const SCHEMA: u32 = 1;
@@ -90,7 +91,7 @@ pub struct Drift {
 /// When a map cannot be read.
 pub fn status(
     node: &str,
-    config: Option<PathBuf>,
+    (config, choice): (Option<PathBuf>, Option<&Choice>),
     objects: &State,
     links: &BTreeMap<Link, u32>,
     pins: &Pins,
@@ -108,12 +109,9 @@ pub fn status(
         schema: SCHEMA,
         node: node.to_owned(),
         config,
-        host_routing: host_routing(datapath.is_some()),
+        host_routing: host_routing(objects, choice),
         datapath,
-        masquerade: Mode {
-            mode: "off",
-            reason: "this version does not translate addresses".to_owned(),
-        },
+        masquerade: masquerade(objects),
         policy: Policy {
             enforcement: "never",
         },
@@ -131,35 +129,83 @@ pub fn status(
     })
 }
 
-fn host_routing(is_loaded: bool) -> Mode {
-    if is_loaded {
-        let reason = "endpoints are joined by redirect_peer, past the host's stack".to_owned();
-        Mode {
-            mode: "bpf",
-            reason,
-        }
-    } else {
-        Mode {
+/// Returns the mode in which the programs work, and the reason that was recorded for it.
+fn host_routing(objects: &State, choice: Option<&Choice>) -> Mode {
+    let Some(Value::NodeEntry { host_routing, .. }) = objects.get(&Key::NodeEntry) else {
+        return Mode {
             mode: "none",
             reason: "no programs are loaded".to_owned(),
+        };
+    };
+    let recorded = choice.filter(|choice| choice.mode == *host_routing);
+    Mode {
+        mode: match host_routing {
+            HostRoutingMode::Bpf => "bpf",
+            HostRoutingMode::Legacy => "legacy",
+        },
+        reason: recorded.map_or_else(
+            || "why it was chosen is not recorded".to_owned(),
+            |choice| choice.reason.clone(),
+        ),
+    }
+}
+
+/// Tells to which addresses the devices translate.
+fn masquerade(objects: &State) -> Mode {
+    let mut sources = Vec::new();
+    for (key, value) in objects {
+        if let (
+            Key::DeviceEntry(name),
+            Value::DeviceEntry {
+                masquerade4,
+                masquerade6,
+                ..
+            },
+        ) = (key, value)
+        {
+            let (v4, v6) = (masquerade4.map(IpAddr::V4), masquerade6.map(IpAddr::V6));
+            let addresses = v4.into_iter().chain(v6);
+            sources.extend(addresses.map(|address| format!("{name}: {address}")));
         }
+    }
+    if sources.is_empty() {
+        return Mode {
+            mode: "off",
+            reason: "no device of the node masquerades".to_owned(),
+        };
+    }
+    Mode {
+        mode: "bpf",
+        reason: sources.join(", "),
     }
 }
 
 /// Lists the devices that carry programs of ours besides endpoints' links.
 fn devices(objects: &State) -> Vec<Device> {
-    let kind = match objects.get(&Key::Attachment(Link::Host, Hook::Egress)) {
-        Some(Value::Attachment { kind, .. }) => *kind,
-        _ => return Vec::new(),
-    };
-    vec![Device {
-        name: crate::host::HOST_LINK.to_owned(),
-        xdp: Mode {
-            mode: "off",
-            reason: "no device of the outside".to_owned(),
-        },
-        tc: Tc { kind },
-    }]
+    let mut devices = Vec::new();
+    for (key, value) in objects {
+        let (Key::Attachment(link, Hook::Egress), Value::Attachment { kind, .. }) = (key, value)
+        else {
+            continue;
+        };
+        let (name, reason) = match link {
+            Link::Host => (
+                crate::host::HOST_LINK.to_owned(),
+                "no device of the outside",
+            ),
+            Link::Device(name) => (name.clone(), "there is nothing to filter"),
+            Link::Net | Link::Lxc(_) | Link::Eth0(_) => continue,
+        };
+        devices.push(Device {
+            name,
+            xdp: Mode {
+                mode: "off",
+                reason: reason.to_owned(),
+            },
+            tc: Tc { kind: *kind },
+        });
+    }
+    devices
 }
 
 fn endpoints(objects: &State, links: &BTreeMap<Link, u32>) -> Vec<Endpoint> {

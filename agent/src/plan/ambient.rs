@@ -89,6 +89,6 @@ pub enum ObstacleKind {
     ForwardDrop,
     /// A rule of policy routing that the lookup of BPF does not follow.
     PolicyRule,
-    /// An IPsec policy transforms them.
+    /// A policy of `IPsec` transforms them.
     Ipsec,
 }

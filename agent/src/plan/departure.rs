@@ -11,7 +11,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::desired::IPV6_FORWARDING;
-use super::object::{Key, State, Value};
+use super::object::{Key, Link, State, Value};
 
 /// Tells why an object leaves.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,7 +70,7 @@ impl Departures {
         let Some(present) = observed.get(leaving) else {
             return false;
         };
-        if leaving == key || in_the_way(present, value) {
+        if leaving == key || in_the_way(present, value) || is_same_route(leaving, key) {
             return true;
         }
         // An entry leaves before its link does.
@@ -133,6 +133,18 @@ fn claimant(desired: &State, key: &Key, present: &Value) -> Option<String> {
 fn protects(key: &Key, desired: &State) -> bool {
     matches!(key, Key::Sysctl(path) if path.ends_with("/accept_ra"))
         && desired.contains_key(&Key::Sysctl(IPV6_FORWARDING.to_owned()))
+}
+
+/// Tells whether two routes of the node lead to the same prefix by different links, which its
+/// table holds one of.
+fn is_same_route(leaving: &Key, key: &Key) -> bool {
+    let of_node = |link: &Link| matches!(link, Link::Host | Link::Net | Link::Device(_));
+    match (leaving, key) {
+        (Key::Route(old, prefix), Key::Route(new, wanted)) => {
+            prefix == wanted && of_node(old) && of_node(new)
+        }
+        _ => false,
+    }
 }
 
 /// Returns what differs between two values and cannot be changed in place.

@@ -1,5 +1,8 @@
 //! Topology → desired state: every object that the node must have.
 //!
+//! `outside` adds what concerns devices, prefixes and peers, and `host_routing` chooses how
+//! packets get from one to the other.
+//!
 //! Called for `plan`, `apply` and `run`; `down` desires `State::new()`. The bpffs and the
 //! sysctls are always desired: the difference leaves those alone that are so without us.
 //!
@@ -15,19 +18,53 @@ use std::path::Path;
 use ipnet::IpNet;
 use sha2::{Digest, Sha256};
 
+use super::host_routing;
+use super::notes::Notes;
 use super::object::{
-    Ambient, AttachKind, Hook, HostRoutingMode, Key, Link, LinkRef, Netns, Program, State, Value,
+    Ambient, AttachKind, Hook, HostRoutingMode, Key, Link, LinkRef, Netns, Obstacle, ObstacleKind,
+    Program, State, Value,
 };
+use super::outside::Outside;
+use super::refusal::Refusals;
+use super::reserved::{self, RESERVED_PORTS};
+use super::warning::{self, Warning};
+use crate::config::family::Family;
 use crate::topology::{Endpoint, Topology};
 
 /// Is the switch that makes the node forward IPv6, for all of its devices at once.
 pub const IPV6_FORWARDING: &str = "net/ipv6/conf/all/forwarding";
 
+/// Is the priority of our rules of policy routing: before the main table, and behind what
+/// people put at round numbers.
+pub const RULE_PRIORITY: u32 = 3089;
+
+/// Is what a node must have, and what a person should know about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Desired {
+    pub state: State,
+    pub notes: Notes,
+}
+
 /// Returns everything that the node must have.
 ///
 /// `bpffs` is the mount point of the BPF file system that holds the pins.
-pub fn desired(topology: &Topology, ambient: &Ambient, bpffs: &Path) -> State {
-    let mut state = State::new();
+///
+/// # Errors
+/// Everything on this host that stands against it.
+pub fn desired(topology: &Topology, ambient: &Ambient, bpffs: &Path) -> Result<Desired, Refusals> {
+    let mut outside = Outside::of(topology, ambient);
+    let choice = match host_routing::choose(topology.host_routing, &ambient.obstacles) {
+        Ok(choice) if outside.refusals.is_empty() => choice,
+        other => {
+            outside.refusals.extend(other.err());
+            return Err(Refusals(outside.refusals));
+        }
+    };
+    let mut warnings = outside.warnings;
+    if choice.mode == HostRoutingMode::Legacy {
+        warnings.extend(dropping_firewalls(topology, ambient));
+    }
+    let mut state = outside.state;
     state.insert(
         Key::Bpffs,
         Value::Bpffs {
@@ -41,7 +78,7 @@ pub fn desired(topology: &Topology, ambient: &Ambient, bpffs: &Path) -> State {
             endpoint_slots: topology.endpoint_slots(),
         },
     );
-    add_host_link(&mut state, topology);
+    add_host_link(&mut state, topology, choice.mode);
     add_host_attachments(&mut state, ambient);
     add_sysctls(&mut state, topology, ambient);
     for endpoint in &topology.endpoints {
@@ -49,7 +86,11 @@ pub fn desired(topology: &Topology, ambient: &Ambient, bpffs: &Path) -> State {
     }
     let fingerprint = fingerprint(&state, &ambient.digest);
     state.insert(Key::Generation, Value::Generation { fingerprint });
-    state
+    let notes = Notes {
+        host_routing: Some(choice),
+        warnings,
+    };
+    Ok(Desired { state, notes })
 }
 
 /// Returns the path of the sysctl that makes a device accept router advertisements.
@@ -57,7 +98,16 @@ pub fn accept_ra(device: &str) -> String {
     format!("net/ipv6/conf/{device}/accept_ra")
 }
 
-fn add_host_link(state: &mut State, topology: &Topology) {
+fn dropping_firewalls(topology: &Topology, ambient: &Ambient) -> Vec<Warning> {
+    let pools: Vec<IpNet> = pools(topology).into_iter().flatten().collect();
+    let drops = |obstacle: &&Obstacle| obstacle.kind == ObstacleKind::ForwardDrop;
+    let obstacles = ambient.obstacles.iter().filter(drops);
+    obstacles
+        .map(|obstacle| warning::dropping_firewall(&obstacle.what, &pools))
+        .collect()
+}
+
+fn add_host_link(state: &mut State, topology: &Topology, host_routing: HostRoutingMode) {
     let Topology {
         host_mac,
         net_mac,
@@ -81,14 +131,12 @@ fn add_host_link(state: &mut State, topology: &Topology) {
             ipv6: topology.ipv6,
             host_mac,
             host_link: LinkRef::Current,
-            host_routing: HostRoutingMode::Bpf,
-            masquerade: None,
+            host_routing,
+            masquerade: topology.masquerade,
         },
     );
-    let pool4 = topology.ipv4.map(IpNet::V4);
-    let pool6 = topology.ipv6.map(IpNet::V6);
     let routers = both(topology.router4, topology.router6);
-    for (router, pool) in routers.into_iter().zip([pool4, pool6]) {
+    for (router, pool) in routers.into_iter().zip(pools(topology)) {
         let (Some(router), Some(pool)) = (router, pool) else {
             continue;
         };
@@ -103,6 +151,13 @@ fn add_host_link(state: &mut State, topology: &Topology) {
                 via: None,
                 src,
                 mtu: None,
+            },
+        );
+        // What the datapath refuses it hands to cilium_net, for the kernel to answer.
+        state.insert(
+            Key::Rule(Family::of(router)),
+            Value::Rule {
+                priority: RULE_PRIORITY,
             },
         );
     }
@@ -149,6 +204,16 @@ fn add_sysctls(state: &mut State, topology: &Topology, ambient: &Ambient) {
         ] {
             want(format!("net/ipv4/conf/cilium_host/{name}"), value);
         }
+        // The kernel answers for others only where it forwards.
+        want("net/ipv4/conf/cilium_net/forwarding".to_owned(), "1");
+        want("net/ipv4/conf/cilium_net/rp_filter".to_owned(), "0");
+        for device in &topology.devices {
+            want(format!("net/ipv4/conf/{}/forwarding", device.name), "1");
+        }
+    }
+    if let Some(masquerade) = topology.masquerade {
+        let ports = reserved::merge(&ambient.reserved_ports, masquerade.ports);
+        want(RESERVED_PORTS.to_owned(), &ports);
     }
     if topology.ipv6.is_some() {
         for device in &ambient.ra_devices {
@@ -238,6 +303,10 @@ fn endpoint_entry(topology: &Topology, endpoint: &Endpoint) -> Value {
         mtu: topology.mtu,
         link: LinkRef::Current,
     }
+}
+
+fn pools(topology: &Topology) -> [Option<IpNet>; 2] {
+    [topology.ipv4.map(IpNet::V4), topology.ipv6.map(IpNet::V6)]
 }
 
 fn both(v4: Option<Ipv4Addr>, v6: Option<Ipv6Addr>) -> [Option<IpAddr>; 2] {

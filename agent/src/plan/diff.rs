@@ -10,6 +10,7 @@
 use std::collections::BTreeSet;
 
 use super::departure::Departures;
+use super::notes::Notes;
 use super::object::{Ambient, Key, Observed, State, Value};
 use super::reason;
 use super::risk;
@@ -72,6 +73,7 @@ impl<'a> Diff<'a> {
         Plan {
             steps: self.steps,
             places: places([self.observed, self.desired]),
+            notes: Notes::default(),
         }
     }
 

@@ -4,6 +4,10 @@
 //! - [`object`], [`masquerade`]: keys and values of everything that a node is made of
 //! - [`ambient`]: what surrounds it
 //! - [`desired`](mod@desired): topology → desired state
+//! - `outside`: the part of it that concerns devices, prefixes and peers
+//! - [`host_routing`]: past the host's stack or through it
+//! - [`reserved`]: ports that the host's own connections must not get
+//! - [`refusal`], [`warning`], [`notes`]: what stands against it, and what a person should know
 //! - `departure`: what has to leave, why, and what vanishes with it
 //! - [`diff`]: desired − observed → ordered steps
 //! - `reason`: why a step is needed
@@ -21,14 +25,22 @@ pub mod desired;
 pub mod diff;
 mod difference;
 mod entry;
+pub mod host_routing;
 pub mod masquerade;
+pub mod notes;
 pub mod object;
+mod outside;
 mod reason;
+pub mod refusal;
 pub mod render;
+pub mod reserved;
 mod risk;
 pub mod step;
+pub mod warning;
 
-pub use desired::desired;
+pub use desired::{Desired, desired};
 pub use diff::{plan, restore, resume};
 pub use difference::UNFINISHED_MTU;
+pub use notes::Notes;
+pub use refusal::{Refusal, Refusals};
 pub use step::{Action, Place, Plan, Step};

@@ -38,8 +38,9 @@ pub(super) fn of_addition(key: &Key, why: Option<&Why>) -> String {
         Key::EndpointLink(name) if why.is_some() => format!("{name} is connected anew"),
         Key::EndpointLink(name) => format!("{name} is not connected yet"),
         Key::EndpointEntry(name) if why.is_some() => format!("{name} gets its entry again"),
-        Key::EndpointEntry(name) => format!("the maps do not know {name} yet"),
-        Key::DeviceEntry(name) => format!("the maps do not know {name} yet"),
+        Key::EndpointEntry(name) | Key::DeviceEntry(name) => {
+            format!("the maps do not know {name} yet")
+        }
         Key::PrefixEntry(_) => "the maps do not know who is there yet".into(),
         Key::Generation => of_generation(false, true, false),
     }
@@ -94,7 +95,16 @@ fn of_sysctl(path: &str) -> String {
         Some("forwarding") if path == IPV6_FORWARDING => {
             "the kernel forwards IPv6 only if this is on, for the whole node"
         }
-        Some("forwarding") => "what endpoints send to others arrives on cilium_host",
+        Some("forwarding") if device == "cilium_net" => {
+            "the kernel answers what is refused only where it forwards"
+        }
+        Some("forwarding") if device == "cilium_host" => {
+            "what endpoints send to others arrives on cilium_host"
+        }
+        Some("forwarding") => return format!("what is sent to endpoints arrives on {device}"),
+        Some("ip_local_reserved_ports") => {
+            "the host's own connections must not get the ports of translations"
+        }
         Some("rp_filter") => "what endpoints send must not be taken for spoofed",
         Some("send_redirects") => "endpoints have no shorter way than the router",
         _ => "the node needs this value",

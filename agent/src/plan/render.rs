@@ -24,6 +24,7 @@ impl fmt::Display for Plan {
                 writeln!(f, "    ! {risk}")?;
             }
         }
+        write!(f, "{}", self.notes)?;
         writeln!(f, "{}", self.summary())
     }
 }
@@ -56,6 +57,8 @@ impl Plan {
             "change": self.count(Action::Change),
             "remove": self.count(Action::Remove),
             "steps": steps.collect::<Vec<_>>(),
+            "host_routing": self.notes.host_routing,
+            "warnings": self.notes.warnings,
         })
     }
 }

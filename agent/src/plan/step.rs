@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::notes::Notes;
 use super::object::{Key, Netns, State, Value};
 
 /// Changes one object; what vanishes with a removed object has no step of its own.
@@ -69,6 +70,8 @@ pub struct Plan {
     pub steps: Vec<Step>,
     /// Endpoints that the steps speak of, by name.
     pub places: BTreeMap<String, Place>,
+    /// What is said beside the steps; the caller that knows adds it.
+    pub notes: Notes,
 }
 
 impl Plan {

@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use super::FileError;
 use crate::host::netns::Identity;
+use crate::plan::host_routing::Choice;
 use crate::plan::object::Netns;
 
 const SCHEMA: u32 = 1;
@@ -48,6 +49,9 @@ struct Content {
     /// The network namespace that the node was set up in.
     #[serde(default)]
     namespace: Option<Identity>,
+    /// How packets get from one device to the other, and why.
+    #[serde(default)]
+    host_routing: Option<Choice>,
 }
 
 impl Default for Content {
@@ -59,6 +63,7 @@ impl Default for Content {
             bystanders: BTreeMap::new(),
             netns: BTreeMap::new(),
             namespace: None,
+            host_routing: None,
         }
     }
 }
@@ -130,6 +135,19 @@ impl StateFile {
     /// If the file cannot be written.
     pub fn set_config(&mut self, config: &Path) -> Result<(), FileError> {
         self.update(|content| content.config = Some(config.to_owned()))
+    }
+
+    /// Returns how packets get from one device to the other, and why.
+    pub fn host_routing(&self) -> Option<&Choice> {
+        self.content.host_routing.as_ref()
+    }
+
+    /// Records how packets get from one device to the other: the kernel does not tell why.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn set_host_routing(&mut self, choice: Option<&Choice>) -> Result<(), FileError> {
+        self.update(|content| content.host_routing = choice.cloned())
     }
 
     /// Returns the network namespace that the node was set up in.

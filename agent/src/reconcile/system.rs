@@ -12,10 +12,11 @@ use super::{Cause, Kernel, StateFile};
 use crate::datapath::pin::Pins;
 use crate::datapath::{self, object::DIGEST, sys};
 use crate::host::firewall::cure::Cure;
-use crate::host::surroundings::{self, Interest, RESERVED_PORTS};
+use crate::host::surroundings::{self, Interest};
 use crate::host::{self, Names, Netlink, bpffs, kernel, link, memory};
 use crate::plan::Step;
 use crate::plan::object::{Ambient, Key, Link, Netns, Observed, State, Value};
+use crate::plan::reserved::RESERVED_PORTS;
 use crate::topology::{Peer, Topology};
 
 /// Index of `lo`, which every network namespace has.

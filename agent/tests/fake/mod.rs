@@ -9,7 +9,7 @@
 
 use std::collections::BTreeMap;
 
-use ciliate::plan::object::{Ambient, Key, LinkRef, Observed, State, Value};
+use ciliate::plan::object::{Ambient, Key, Link, LinkRef, Observed, State, Value};
 use ciliate::plan::{Action, Step};
 use ciliate::reconcile::{Cause, Kernel};
 
@@ -60,7 +60,11 @@ impl FakeKernel {
         let sysctls = [
             ("net/ipv6/conf/all/forwarding", "0"),
             ("net/ipv6/conf/eth0/accept_ra", "1"),
+            ("net/ipv4/conf/eth0/forwarding", "0"),
+            ("net/ipv4/conf/eth1/forwarding", "0"),
+            ("net/ipv4/ip_local_reserved_ports", ""),
         ];
+        let devices = [("eth0", 2), ("eth1", 3)].map(|(name, index)| (device(name), index));
         let own = |(path, value): (&str, &str)| (path.to_owned(), value.to_owned());
         Self {
             ambient: Ambient {
@@ -69,6 +73,7 @@ impl FakeKernel {
                 ..Ambient::default()
             },
             sysctls: sysctls.map(own).into(),
+            indexes: devices.into(),
             last_index: 10,
             ..Self::default()
         }
@@ -139,7 +144,8 @@ impl FakeKernel {
             Value::NodeEntry {
                 host_link: link, ..
             }
-            | Value::EndpointEntry { link, .. } => {
+            | Value::EndpointEntry { link, .. }
+            | Value::DeviceEntry { link, .. } => {
                 let index = self.indexes.get(&link_of(key));
                 let held = &self.held[key];
                 *link = if index == Some(held) {
@@ -189,7 +195,8 @@ impl FakeKernel {
                 Value::NodeEntry {
                     host_link: link, ..
                 }
-                | Value::EndpointEntry { link, .. },
+                | Value::EndpointEntry { link, .. }
+                | Value::DeviceEntry { link, .. },
                 _,
             ) => {
                 let index = match link {
@@ -222,7 +229,9 @@ impl FakeKernel {
                 self.sysctls.insert(path.clone(), original);
             }
             Key::HostLink => {
-                let gone = |path: &String, _: &mut String| !path.contains("/cilium_host/");
+                let gone = |path: &String, _: &mut String| {
+                    !path.contains("/cilium_host/") && !path.contains("/cilium_net/")
+                };
                 self.sysctls.retain(gone);
                 self.originals.retain(gone);
             }
@@ -284,11 +293,16 @@ impl Kernel for FakeKernel {
 
 /// Returns the link whose index an entry holds.
 fn link_of(entry: &Key) -> Key {
-    if let Key::EndpointEntry(name) = entry {
-        Key::EndpointLink(name.clone())
-    } else {
-        Key::HostLink
+    match entry {
+        Key::EndpointEntry(name) => Key::EndpointLink(name.clone()),
+        Key::DeviceEntry(name) => device(name),
+        _ => Key::HostLink,
     }
+}
+
+/// Stands for a link that is not ours.
+fn device(name: &str) -> Key {
+    Key::LinkUp(Link::Device(name.to_owned()))
 }
 
 /// Returns the value without what goes stale by itself while a run changes something else.
@@ -298,7 +312,8 @@ fn lasting(value: &Value) -> Value {
         Value::NodeEntry {
             host_link: link, ..
         }
-        | Value::EndpointEntry { link, .. } => {
+        | Value::EndpointEntry { link, .. }
+        | Value::DeviceEntry { link, .. } => {
             *link = LinkRef::Current;
         }
         Value::Attachment { digest, .. } => *digest = None,
@@ -309,11 +324,13 @@ fn lasting(value: &Value) -> Value {
 
 fn host_link_sysctls() -> impl Iterator<Item = (String, String)> {
     let defaults = [
-        ("forwarding", "0"),
-        ("rp_filter", "0"),
-        ("send_redirects", "1"),
+        ("cilium_host/forwarding", "0"),
+        ("cilium_host/rp_filter", "0"),
+        ("cilium_host/send_redirects", "1"),
+        ("cilium_net/forwarding", "0"),
+        ("cilium_net/rp_filter", "1"),
     ];
-    let path = |name| format!("net/ipv4/conf/cilium_host/{name}");
+    let path = |name| format!("net/ipv4/conf/{name}");
     defaults
         .into_iter()
         .map(move |(name, value)| (path(name), value.to_owned()))

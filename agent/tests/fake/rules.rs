@@ -25,7 +25,11 @@ impl FakeKernel {
             (Key::Sysctl(path), Value::Sysctl { .. }) => {
                 ensure(self.sysctls.contains_key(path), key, "no such sysctl")
             }
-            (Key::Attachment(..), Value::Attachment { digest, .. }) => {
+            (Key::Attachment(link, _), Value::Attachment { digest, .. }) => {
+                if let Link::Device(name) = link {
+                    self.need(key, &Key::NodeEntry)?;
+                    self.need(key, &Key::DeviceEntry(name.clone()))?;
+                }
                 let pinned = match self.value(&Key::Datapath) {
                     Some(Value::Datapath { digest, .. }) => Some(digest),
                     _ => None,
@@ -37,6 +41,8 @@ impl FakeKernel {
                 )
             }
             (Key::LinkUp(link), _) => self.check_judged(key, link),
+            // Whether the kernel reaches the gateway was observed.
+            (Key::Route(Link::Device(_), _), _) => Ok(()),
             (Key::Route(link, _), Value::Route { via, src, .. }) => {
                 self.need(key, &Key::LinkUp(link.clone()))?;
                 self.need_each(key, *via, |address| Key::Route(link.clone(), address))?;
@@ -59,6 +65,9 @@ impl FakeKernel {
         let free = match key {
             Key::Bpffs => self.value(&Key::Datapath).is_none(),
             Key::Datapath => !others.any(|(other, _)| matches!(other, Key::Attachment(..))),
+            Key::DeviceEntry(name) => !others.any(
+                |(other, _)| matches!(other, Key::Attachment(Link::Device(on), _) if on == name),
+            ),
             Key::LinkUp(link) => {
                 !others.any(|(other, _)| matches!(other, Key::Route(on, _) if on == link))
             }
@@ -101,6 +110,12 @@ impl FakeKernel {
 
     /// Tells whether another object has what only one can have.
     pub(super) fn is_taken(&self, key: &Key, value: &Value) -> bool {
+        if let Key::Route(Link::Host | Link::Device(_), prefix) = key {
+            return self.objects.keys().any(|other| {
+                matches!(other, Key::Route(Link::Host | Link::Device(_), taken)
+                    if taken == prefix && other != key)
+            });
+        }
         if !matches!(key, Key::EndpointLink(_) | Key::EndpointEntry(_)) {
             return false;
         }

@@ -8,23 +8,53 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 
 use ciliate::plan::desired;
-use ciliate::plan::object::{Ambient, Mac, Netns, State};
-use ciliate::topology::{Capacity, Endpoint, HostRouting, Topology};
+use ciliate::plan::object::{
+    Ambient, DeviceFacts, DeviceKind, Filtering, Mac, Mapping, Masquerade, Netns, NextHop,
+    PortSelection, State, Timeouts,
+};
+use ciliate::topology::{Capacity, Device, Endpoint, HostRouting, Peer, Prefix, Topology};
 
 pub(crate) const DIGEST: &str = "1111111111111111";
 
-/// Returns a kernel with tcx, a bpffs and no router in sight.
+/// Returns a kernel with tcx, a bpffs and no router in sight. Its devices are `eth0`, behind
+/// which a peer is, and `eth1`.
 pub(crate) fn ambient() -> Ambient {
+    let peer = "192.0.2.11".parse().unwrap();
+    let hop = NextHop {
+        device: "eth0".to_owned(),
+        gateway: None,
+    };
+    let devices = [("eth0", 10), ("eth1", 20)];
     Ambient {
         tcx: true,
         bpffs: true,
         digest: DIGEST.to_owned(),
+        devices: devices
+            .map(|(name, last)| (name.to_owned(), facts(last)))
+            .into(),
+        peer_hops: BTreeMap::from([(peer, hop)]),
+        local_port_range: Some((32_768, 60_999)),
         ..Ambient::default()
+    }
+}
+
+/// Returns an Ethernet device whose addresses end with this number.
+pub(crate) fn facts(last: u8) -> DeviceFacts {
+    DeviceFacts {
+        mac: Some(Mac([0x52, 0x54, 0, 0, 0, last])),
+        kind: DeviceKind::Ethernet,
+        master: None,
+        addresses4: vec![Ipv4Addr::new(192, 0, 2, last)],
+        addresses6: vec![Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, last.into())],
+        mtu: 1500,
+        up: true,
     }
 }
 
 pub(crate) fn desired_of(topology: &Topology, ambient: &Ambient) -> State {
     desired(topology, ambient, Path::new("/sys/fs/bpf"))
+        .unwrap()
+        .state
 }
 
 /// Returns `edge-1` with `web` and `db`.
@@ -55,6 +85,88 @@ pub(crate) fn with_endpoints(names: &[&str]) -> Topology {
         prefixes: BTreeMap::new(),
         host_routing: HostRouting::Auto,
         capacity: Capacity::default(),
+    }
+}
+
+/// Returns the lab behind `eth0`, which masquerades, with the peer `edge-2`.
+pub(crate) fn outside() -> Topology {
+    let known = |identity| Prefix {
+        identity,
+        excluded: true,
+    };
+    let prefixes = [
+        ("10.0.0.0/8", known(2)),
+        ("10.0.2.0/24", known(2)),
+        ("10.0.2.10/32", known(1010)),
+        ("192.0.2.11/32", known(6)),
+        ("fd00:1::/64", known(2)),
+    ];
+    Topology {
+        addresses: vec![Ipv4Addr::new(192, 0, 2, 10).into()],
+        devices: vec![device("eth0", true)],
+        masquerade: Some(masquerade((49_152, 65_535))),
+        prefixes: prefixes
+            .map(|(prefix, known)| (prefix.parse().unwrap(), known))
+            .into(),
+        peers: vec![Peer {
+            name: "edge-2".to_owned(),
+            addresses: vec![Ipv4Addr::new(192, 0, 2, 11).into()],
+            ipv4: Some("10.0.2.0/24".parse().unwrap()),
+            ipv6: None,
+        }],
+        ..lab()
+    }
+}
+
+/// Returns the same with another port range, translated to addresses that the file gives.
+pub(crate) fn retranslated() -> Topology {
+    let mut topology = Topology {
+        masquerade: Some(masquerade((40_000, 49_999))),
+        ..outside()
+    };
+    topology.devices[0].masquerade4 = Some(Ipv4Addr::new(203, 0, 113, 3));
+    topology
+}
+
+/// Returns the same with two devices, of which none masquerades, through the host's stack.
+pub(crate) fn legacy() -> Topology {
+    Topology {
+        devices: vec![device("eth0", false), device("eth1", false)],
+        masquerade: None,
+        host_routing: HostRouting::Legacy,
+        ..outside()
+    }
+}
+
+/// Returns the same with the prefixes of the node and of its peer exchanged.
+pub(crate) fn exchanged() -> Topology {
+    let mut topology = outside();
+    std::mem::swap(&mut topology.ipv4, &mut topology.peers[0].ipv4);
+    topology.router4 = Some(Ipv4Addr::new(10, 0, 2, 1));
+    for endpoint in &mut topology.endpoints {
+        let [.., last] = endpoint.ipv4.unwrap().octets();
+        endpoint.ipv4 = Some(Ipv4Addr::new(10, 0, 2, last));
+    }
+    topology
+}
+
+fn device(name: &str, masquerade: bool) -> Device {
+    Device {
+        name: name.to_owned(),
+        masquerade,
+        masquerade4: None,
+        masquerade6: None,
+    }
+}
+
+fn masquerade(ports: (u16, u16)) -> Masquerade {
+    Masquerade {
+        ports,
+        mapping: Mapping::default(),
+        filtering: Filtering::default(),
+        selection: PortSelection::default(),
+        max_ports: 0,
+        timeouts: Timeouts::default(),
     }
 }
 

@@ -13,7 +13,9 @@ use ciliate::plan::{Action, Plan, Step, plan, resume};
 use ciliate::topology::Topology;
 use lab::{ambient, desired_of, lab};
 
+#[path = "../lab/mod.rs"]
 mod lab;
+mod outside;
 
 /// Returns what is observed after an apply.
 fn settled(topology: &Topology) -> Observed {

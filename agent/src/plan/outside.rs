@@ -1,0 +1,250 @@
+//! What a node needs towards the outside: entries and programs of devices, what is known of
+//! prefixes, routes to the endpoints of peers.
+//!
+//! Devices belong to somebody else: what cannot carry our programs is refused, and what works
+//! only in part is a warning. A pool of a peer is reached by the way on which the kernel reaches
+//! the peer itself, through a device that has our programs.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use ipnet::IpNet;
+
+use super::object::{
+    Ambient, AttachKind, DeviceFacts, DeviceKind, Hook, Key, Link, LinkRef, Mac, NextHop, Program,
+    State, Value,
+};
+use super::refusal::Refusal;
+use super::warning::{self, Warning};
+use crate::config::family::Family;
+use crate::config::masquerade::{AUTOMATIC_MIN, automatic_left};
+use crate::topology::{Device, Peer, Topology};
+
+/// Collects what a node needs, and what stands against it.
+pub(super) struct Outside<'a> {
+    pub topology: &'a Topology,
+    pub ambient: &'a Ambient,
+    pub state: State,
+    pub warnings: Vec<Warning>,
+    pub refusals: Vec<Refusal>,
+}
+
+impl<'a> Outside<'a> {
+    /// Finds everything that a node needs towards the outside.
+    pub(super) fn of(topology: &'a Topology, ambient: &'a Ambient) -> Self {
+        let mut outside = Self {
+            topology,
+            ambient,
+            state: State::new(),
+            warnings: Vec::new(),
+            refusals: Vec::new(),
+        };
+        outside.check_ports();
+        outside.add_prefixes();
+        for device in &topology.devices {
+            outside.add_device(device);
+        }
+        if !topology.devices.is_empty() {
+            for peer in &topology.peers {
+                outside.add_peer(peer);
+            }
+        }
+        outside
+    }
+
+    fn check_ports(&mut self) {
+        let (Some(masquerade), Some(automatic)) =
+            (self.topology.masquerade, self.ambient.local_port_range)
+        else {
+            return;
+        };
+        let left = automatic_left(automatic, masquerade.ports);
+        if left < AUTOMATIC_MIN {
+            self.refusals.push(Refusal::TooFewPorts {
+                ports: masquerade.ports,
+                automatic,
+                left,
+            });
+        }
+    }
+
+    fn add_prefixes(&mut self) {
+        for (prefix, known) in &self.topology.prefixes {
+            let value = Value::PrefixEntry {
+                identity: known.identity,
+                excluded: known.excluded,
+            };
+            self.state.insert(Key::PrefixEntry(*prefix), value);
+        }
+    }
+
+    fn add_device(&mut self, device: &Device) {
+        let (facts, mac) = match usable(device, self.ambient) {
+            Ok(usable) => usable,
+            Err(refusal) => return self.refusals.push(refusal),
+        };
+        if !facts.up {
+            self.warnings.push(warning::device_down(&device.name));
+        }
+        let masquerade = |pool: bool| device.masquerade && pool;
+        let (pool4, pool6) = (self.topology.ipv4, self.topology.ipv6);
+        let masquerade4 = masquerade(pool4.is_some())
+            .then(|| self.masquerade4(device, facts))
+            .flatten();
+        let masquerade6 = masquerade(pool6.is_some())
+            .then(|| self.masquerade6(device, facts))
+            .flatten();
+        self.state.insert(
+            Key::DeviceEntry(device.name.clone()),
+            Value::DeviceEntry {
+                mac,
+                masquerade4,
+                masquerade6,
+                link: LinkRef::Current,
+            },
+        );
+        self.attach(&device.name);
+    }
+
+    fn attach(&mut self, device: &str) {
+        let kind = if self.ambient.tcx {
+            AttachKind::Tcx
+        } else {
+            AttachKind::Clsact
+        };
+        let hooks = [
+            (Hook::Ingress, Program::FromNetdev),
+            (Hook::Egress, Program::ToNetdev),
+        ];
+        for (hook, program) in hooks {
+            let digest = Some(self.ambient.digest.clone());
+            self.state.insert(
+                Key::Attachment(Link::Device(device.to_owned()), hook),
+                Value::Attachment {
+                    program,
+                    digest,
+                    kind,
+                },
+            );
+        }
+    }
+
+    fn masquerade4(&mut self, device: &Device, facts: &DeviceFacts) -> Option<Ipv4Addr> {
+        let pool = self.topology.ipv4.map(IpNet::V4);
+        self.masquerade(
+            device,
+            Family::V4,
+            device.masquerade4,
+            &facts.addresses4,
+            pool,
+        )
+    }
+
+    fn masquerade6(&mut self, device: &Device, facts: &DeviceFacts) -> Option<Ipv6Addr> {
+        let pool = self.topology.ipv6.map(IpNet::V6);
+        self.masquerade(
+            device,
+            Family::V6,
+            device.masquerade6,
+            &facts.addresses6,
+            pool,
+        )
+    }
+
+    /// Chooses the address of a family that endpoints get on a device.
+    fn masquerade<A: Copy + PartialEq + Into<IpAddr>>(
+        &mut self,
+        device: &Device,
+        family: Family,
+        wanted: Option<A>,
+        present: &[A],
+        pool: Option<IpNet>,
+    ) -> Option<A> {
+        let name = device.name.as_str();
+        if let Some(address) = wanted {
+            if !present.contains(&address) {
+                let warning = warning::foreign_masquerade_address(name, address.into());
+                self.warnings.push(warning);
+            }
+            return Some(address);
+        }
+        let Some(address) = present.first().copied() else {
+            let warning = warning::no_masquerade_address(name, family);
+            self.warnings.push(warning);
+            return None;
+        };
+        let (ip, around) = (address.into(), pool);
+        if let Some(prefix) = around.filter(|pool| pool.contains(&ip)) {
+            self.refusals.push(Refusal::AddressInPrefix {
+                device: name.to_owned(),
+                address: ip,
+                prefix,
+            });
+        }
+        Some(address)
+    }
+
+    fn add_peer(&mut self, peer: &Peer) {
+        for pool in peer.pools() {
+            match self.way(peer, pool) {
+                Ok((device, via)) => {
+                    let route = Value::Route {
+                        via: Some(via),
+                        src: None,
+                        mtu: None,
+                    };
+                    self.state
+                        .insert(Key::Route(Link::Device(device), pool), route);
+                }
+                Err(warning) => self.warnings.push(warning),
+            }
+        }
+    }
+
+    /// Returns the device and the gateway by which a pool is reached.
+    fn way(&self, peer: &Peer, pool: IpNet) -> Result<(String, IpAddr), Warning> {
+        let family = Family::of(pool.addr());
+        let unreachable =
+            |why: &str, remedy: String| warning::unreachable_pool(&peer.name, pool, why, remedy);
+        let mut addresses = peer.addresses.iter();
+        let Some(address) = addresses.find(|address| Family::of(**address) == family) else {
+            let why = format!("the file gives it no {family} address");
+            let remedy = format!("add one to `address` of {}", peer.name);
+            return Err(unreachable(&why, remedy));
+        };
+        let Some(NextHop { device, gateway }) = self.ambient.peer_hops.get(address) else {
+            let why = format!("the host has no route to {address}");
+            return Err(unreachable(
+                &why,
+                format!("`ip route get {address}` says why"),
+            ));
+        };
+        if !self.topology.devices.iter().any(|own| own.name == *device) {
+            let why = format!("{address} is behind {device}, which is no device of the file");
+            let remedy = format!("add a [[device]] with `name = \"{device}\"`");
+            return Err(unreachable(&why, remedy));
+        }
+        Ok((device.clone(), gateway.unwrap_or(*address)))
+    }
+}
+
+/// Returns what is known of a device, if it can carry our programs.
+fn usable<'a>(device: &Device, ambient: &'a Ambient) -> Result<(&'a DeviceFacts, Mac), Refusal> {
+    let name = || device.name.clone();
+    let facts = ambient
+        .devices
+        .get(&device.name)
+        .ok_or_else(|| Refusal::NoDevice(name()))?;
+    if let Some(master) = facts.master.clone() {
+        return Err(Refusal::Enslaved {
+            device: name(),
+            master,
+        });
+    }
+    match (facts.kind, facts.mac) {
+        (DeviceKind::Ethernet, Some(mac)) => Ok((facts, mac)),
+        (DeviceKind::Ethernet, None) | (DeviceKind::NoEthernetHeader, _) => {
+            Err(Refusal::NoEthernetHeader(name()))
+        }
+        (DeviceKind::Loopback, _) => Err(Refusal::Loopback(name())),
+    }
+}
