@@ -8,6 +8,7 @@ use super::args::{Common, DEFAULT_FILE, File};
 use super::failure::Failure;
 use super::machine;
 use crate::config::{self, Config, Report, Source, name};
+use crate::datapath::pin::Pins;
 use crate::host::lock::Lock;
 use crate::host::netns;
 use crate::reconcile::{Journal, StateFile, System};
@@ -118,7 +119,7 @@ impl Instance {
     /// Tells whether something of the node is here.
     pub fn exists(&self) -> bool {
         let is_file = |name| self.directory.join(name).is_file();
-        TRACES.into_iter().any(is_file) || self.bpffs.join("ciliate").join(&self.node).is_dir()
+        TRACES.into_iter().any(is_file) || Pins::new(&self.bpffs, &self.node).exist()
     }
 
     /// Returns the mount point of the BPF file system.
@@ -228,12 +229,10 @@ pub enum Whereabouts {
 
 /// Lists the nodes that were set up here; what else lies beside their folders is not ours.
 fn nodes(common: &Common) -> Vec<String> {
-    let pins = common.bpffs.join("ciliate");
-    let mut names: Vec<String> = [common.state_dir.as_path(), &pins]
-        .iter()
-        .filter_map(|folder| fs::read_dir(folder).ok())
-        .flatten()
-        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+    let folders = fs::read_dir(&common.state_dir).into_iter().flatten();
+    let folders = folders.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    let mut names: Vec<String> = folders
+        .chain(Pins::nodes(&common.bpffs))
         .filter(|name| name::is_valid(name) && Instance::new(common, name).exists())
         .collect();
     names.sort();

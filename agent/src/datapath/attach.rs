@@ -1,13 +1,13 @@
-//! Programs on hooks: clsact filters on endpoint links, pinned tcx links on `cilium_host`.
+//! Programs on hooks: clsact filters on endpoint links, pinned tcx links on devices and on
+//! `cilium_host`.
 //!
-//! A tcx attach waits for a grace period of RCU, 6 to 23 ms; a filter takes 0.1 ms. So only
-//! `cilium_host`, where the order towards other tools matters, has tcx links. Both are replaced in
-//! place.
+//! A tcx attach waits for a grace period of RCU, 6 to 23 ms; a filter takes 0.1 ms. So only links
+//! on which the order towards other tools matters have tcx links. Both are replaced in place.
 
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -15,6 +15,7 @@ use aya_obj::generated::bpf_attach_type;
 
 use super::pin::Pins;
 use super::{Error, sys};
+use crate::host::HOST_LINK;
 use crate::host::clsact;
 use crate::host::netlink::Netlink;
 use crate::plan::object::{AttachKind, Hook, Link, Program};
@@ -46,10 +47,10 @@ pub fn find(
     let Some(program) = Program::of(link, hook) else {
         return Ok(None);
     };
-    if *link == Link::Host
-        && let Some(tcx) = open_link(&pins.link(hook))?
+    if let Some(pin) = pin(pins, link, hook)
+        && let Some(tcx) = open_link(&pin)?
     {
-        let info = info(&tcx, &pins.link(hook))?;
+        let info = info(&tcx, &pin)?;
         let found = Attached {
             program_id: info.program_id,
             program,
@@ -73,7 +74,7 @@ pub fn find(
 pub fn set(
     pins: &Pins,
     netlink: &mut Netlink,
-    (ifindex, hook): (u32, Hook),
+    (link, ifindex, hook): (&Link, u32, Hook),
     program: (&Path, Program),
     kind: AttachKind,
 ) -> Result<(), Error> {
@@ -83,7 +84,7 @@ pub fn set(
         clsact::ensure_qdisc(netlink, ifindex)?;
         return Ok(clsact::set(netlink, ifindex, hook, name.name(), &program)?);
     }
-    let pin = pins.link(hook);
+    let pin = pin(pins, link, hook).ok_or_else(|| Error::NotOurs(format!("tcx on {link:?}")))?;
     if let Some(link) = open_link(&pin)? {
         if is_on(&info(&link, &pin)?, ifindex, hook) {
             return sys::update_link(link.as_fd(), program.as_fd())
@@ -104,12 +105,21 @@ pub fn set(
 pub fn unset(
     pins: &Pins,
     netlink: &mut Netlink,
-    (ifindex, hook): (u32, Hook),
+    (link, ifindex, hook): (&Link, u32, Hook),
     kind: AttachKind,
 ) -> Result<(), Error> {
     match kind {
-        AttachKind::Tcx => remove_pin(&pins.link(hook)),
+        AttachKind::Tcx => pin(pins, link, hook).map_or(Ok(()), |pin| remove_pin(&pin)),
         AttachKind::Clsact => Ok(clsact::del(netlink, ifindex, hook)?),
+    }
+}
+
+/// Returns the pin of a link's tcx link, if it is of a kind that has them.
+pub fn pin(pins: &Pins, link: &Link, hook: Hook) -> Option<PathBuf> {
+    match link {
+        Link::Host => Some(pins.link(HOST_LINK, hook)),
+        Link::Device(name) => Some(pins.link(name, hook)),
+        Link::Net | Link::Lxc(_) | Link::Eth0(_) => None,
     }
 }
 

@@ -3,17 +3,20 @@
 //! Every operation may be repeated: what is so already, or gone already, is success. The caller
 //! gives the present indices of links.
 
-use datapath::abi::{Addr4, Addr6, Node, PENDING_PER_SLOT, Party};
+use datapath::abi::{self, Addr4, Addr6, Node, OUTSIDE, PENDING_PER_SLOT, Party};
+use datapath::packet::MacPair;
 
 use super::entry::{gone, insert};
 use super::load::{self, Sizes};
 use super::pin::Pins;
-use super::{Error, attach, entry, observe, table};
+use super::{Error, attach, device, entry, observe, prefix, table};
 use crate::host::link;
 use crate::host::netlink::Netlink;
 use crate::host::observe::NO_MAC;
 use crate::host::{HOST_LINK, NET_LINK};
-use crate::plan::object::{Key, Value};
+use crate::plan::object::{
+    Filtering, HostRoutingMode, Key, Mapping, Masquerade, PortSelection, Value,
+};
 
 /// Carries out changes to the BPF objects of a node.
 pub struct Executor {
@@ -58,11 +61,13 @@ impl Executor {
                 Value::Datapath {
                     digest,
                     endpoint_slots,
+                    flows,
+                    bindings,
                 },
             ) => {
                 load::load(
                     &self.pins,
-                    &Sizes::new(self.budget, *endpoint_slots),
+                    &Sizes::new(self.budget, *endpoint_slots, *flows, *bindings),
                     digest,
                 )?;
                 self.write_node(&mut |node| {
@@ -73,8 +78,14 @@ impl Executor {
             (Key::EndpointEntry(_), Value::EndpointEntry { .. }) => {
                 entry::set(&self.pins, before, value, ifindex)
             }
+            (Key::DeviceEntry(_), Value::DeviceEntry { .. }) => {
+                device::set(&self.pins, before, value, ifindex)
+            }
+            (Key::PrefixEntry(prefix), Value::PrefixEntry { .. }) => {
+                prefix::set(&self.pins, *prefix, value)
+            }
             (
-                Key::Attachment(_, hook),
+                Key::Attachment(link, hook),
                 Value::Attachment {
                     program,
                     digest,
@@ -84,11 +95,11 @@ impl Executor {
                 if let Some(Value::Attachment { kind: old, .. }) = before
                     && old != kind
                 {
-                    attach::unset(&self.pins, &mut self.netlink, (ifindex, *hook), *old)?;
+                    attach::unset(&self.pins, &mut self.netlink, (link, ifindex, *hook), *old)?;
                 }
                 let version = digest.as_deref().unwrap_or_default();
                 let path = self.pins.object(version).join(program.name());
-                let at = (ifindex, *hook);
+                let at = (link, ifindex, *hook);
                 attach::set(&self.pins, &mut self.netlink, at, (&path, *program), *kind)
             }
             (Key::Generation, Value::Generation { fingerprint }) => {
@@ -108,8 +119,10 @@ impl Executor {
             (Key::NodeEntry, _) => self.write_node(&mut |node| node.host_ifindex = 0),
             (Key::Generation, _) => self.write_node(&mut |node| node.generation = 0),
             (Key::EndpointEntry(_), before) => entry::remove(&self.pins, before),
-            (Key::Attachment(_, hook), Value::Attachment { kind, .. }) => {
-                attach::unset(&self.pins, &mut self.netlink, (ifindex, *hook), *kind)
+            (Key::DeviceEntry(_), before) => device::remove(&self.pins, before, ifindex),
+            (Key::PrefixEntry(prefix), _) => prefix::remove(&self.pins, *prefix),
+            (Key::Attachment(link, hook), Value::Attachment { kind, .. }) => {
+                attach::unset(&self.pins, &mut self.netlink, (link, ifindex, *hook), *kind)
             }
             _ => Err(Error::NotOurs(format!("{key:?}"))),
         }
@@ -121,11 +134,14 @@ impl Executor {
             router6,
             ipv4,
             ipv6,
+            host_routing,
+            masquerade,
             ..
         } = value
         else {
             return Err(Error::NotOurs(format!("{value:?}")));
         };
+        let timeouts = masquerade.map(timeouts).unwrap_or_default();
         let slots = table::pending4(&self.pins)?.len();
         let [host, net] = [HOST_LINK, NET_LINK].map(|name| link::get(&mut self.netlink, name));
         let (Some(host), Some(net)) = (host?, net?) else {
@@ -136,12 +152,18 @@ impl Executor {
         let party = Party::host(ifindex, mac, gateway_mac, mtu);
         let mut parties = table::endpoints(&self.pins)?;
         insert("ENDPOINTS", parties.insert(ifindex, party, 0))?;
+        insert("ENDPOINTS", parties.insert(OUTSIDE, Party::outside(), 0))?;
         self.write_node(&mut |node| {
             let mut fresh = Node::default();
             fresh.generation = node.generation;
             fresh.fingerprint = node.fingerprint;
             fresh.host_ifindex = ifindex;
             fresh.pending_mask = slots.max(PENDING_PER_SLOT) - 1;
+            fresh.to_stack = MacPair::new(mac, gateway_mac);
+            fresh.net_ifindex = net.index;
+            fresh.legacy_routing = u8::from(*host_routing == HostRoutingMode::Legacy);
+            fresh.timeouts = timeouts;
+            fresh.masquerade = masquerade.map(settings).unwrap_or_default();
             if let (Some(prefix), Some(router)) = (ipv4, router4) {
                 let network = Addr4::new(prefix.network().octets());
                 fresh.set_ipv4((network, prefix.prefix_len()), Addr4::new(router.octets()));
@@ -156,7 +178,7 @@ impl Executor {
         let stale: Vec<u32> = parties
             .iter()
             .filter_map(Result::ok)
-            .filter(|(index, party)| !party.is_endpoint() && *index != ifindex)
+            .filter(|(index, party)| !party.is_endpoint() && ![ifindex, OUTSIDE].contains(index))
             .map(|(index, _)| index)
             .collect();
         for index in stale {
@@ -191,6 +213,30 @@ impl Executor {
 fn is_about_a_link(key: &Key) -> bool {
     matches!(
         key,
-        Key::NodeEntry | Key::EndpointEntry(_) | Key::Attachment(..)
+        Key::NodeEntry | Key::EndpointEntry(_) | Key::DeviceEntry(_) | Key::Attachment(..)
     )
+}
+
+/// Returns settings of masquerade as the kernel side has them.
+fn settings(masquerade: Masquerade) -> abi::Masquerade {
+    let (first, last) = masquerade.ports;
+    abi::Masquerade {
+        ports: [first, last],
+        max_ports: masquerade.max_ports,
+        endpoint_independent: u8::from(masquerade.mapping == Mapping::EndpointIndependent),
+        unfiltered: u8::from(masquerade.filtering == Filtering::EndpointIndependent),
+        random_ports: u8::from(masquerade.selection == PortSelection::Random),
+        pad: 0,
+    }
+}
+
+fn timeouts(masquerade: Masquerade) -> abi::Timeouts {
+    let timeouts = masquerade.timeouts;
+    abi::Timeouts {
+        tcp_established: timeouts.tcp_established_secs,
+        tcp_transitory: timeouts.tcp_transitory_secs,
+        udp: timeouts.udp_secs,
+        icmp: timeouts.icmp_secs,
+        other: timeouts.other_secs,
+    }
 }

@@ -35,6 +35,9 @@ const CALLED: [(&str, u32); 3] = [
     ("arp", CALL_ARP),
 ];
 
+/// Most prefixes of a family: those of the endpoints of a file, and as many others three times.
+const PREFIXES_MAX: u32 = 1 << 17;
+
 /// Name of the folder in which programs are collected before they count.
 pub(super) const INCOMPLETE: &str = "incomplete";
 
@@ -43,28 +46,39 @@ pub(super) const INCOMPLETE: &str = "incomplete";
 pub struct Sizes {
     /// Of `FLOWS4`; `FLOWS6` has half of it.
     pub flows: u32,
+    /// Whether the file asks for that number: then `FLOWS6` has as many, and tables of another
+    /// size are thrown away.
+    pub flows_given: bool,
     /// Slices of `PENDING4` and `PENDING6`: a power of two.
     pub endpoint_slots: u32,
+    /// Of `BINDINGS4` and `BINDINGS6`.
+    pub bindings: u32,
 }
 
 impl Sizes {
-    /// Chooses capacities: flow tables from the memory that maps may take, in bytes; the other
-    /// tables from the number of endpoints.
-    pub fn new(budget: u64, endpoint_slots: u32) -> Self {
-        // Half of the budget, for an IPv4 flow and half an IPv6 one of about 280 bytes together.
-        let flows = (budget / 2 / 280).clamp(1_024, 65_536);
-        let flows = u32::try_from(flows).unwrap_or(1_024);
+    /// Chooses capacities: flow tables from the memory that maps may take, in bytes, unless the
+    /// file gives their size; tables of pending flows from the number of endpoints.
+    pub fn new(budget: u64, endpoint_slots: u32, flows: Option<u32>, bindings: u32) -> Self {
+        // Half of the budget, for an IPv4 flow and half an IPv6 one of about 340 bytes together.
+        let affordable = (budget / 2 / 340).clamp(1_024, 65_536);
+        let affordable = u32::try_from(affordable).unwrap_or(1_024);
         Self {
-            flows: 1 << flows.ilog2(),
+            flows: flows.unwrap_or(1 << affordable.ilog2()),
+            flows_given: flows.is_some(),
             endpoint_slots,
+            bindings,
         }
     }
 
     fn of(&self, map: &str) -> Option<u32> {
         match map {
-            "FLOWS4" => Some(self.flows),
-            "FLOWS6" => Some(self.flows / 2),
+            "FLOWS6" if !self.flows_given => Some(self.flows / 2),
+            "FLOWS4" | "FLOWS6" => Some(self.flows),
+            "BINDINGS4" | "BINDINGS6" => Some(self.bindings),
+            // Only a limit: the tries take memory for what is in them.
+            "PREFIXES4" | "PREFIXES6" => Some(PREFIXES_MAX),
             "PENDING4" | "PENDING6" => Some(self.endpoint_slots * PENDING_PER_SLOT),
+            "BOUND" => Some(self.endpoint_slots),
             _ => None,
         }
     }
@@ -73,7 +87,7 @@ impl Sizes {
     /// better size, but a slice that is missing would let endpoints share one.
     fn accepts(&self, map: &str, found: u32) -> bool {
         match map {
-            "FLOWS4" | "FLOWS6" => true,
+            "FLOWS4" | "FLOWS6" if !self.flows_given => true,
             _ => self.of(map).is_none_or(|wanted| wanted == found),
         }
     }
@@ -327,5 +341,26 @@ fn remove(path: &Path, how: fn(&Path) -> io::Result<()>) -> Result<(), Error> {
             Err(Error::at("remove", path)(error))
         }
         Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: u64 = 1 << 20;
+
+    #[test]
+    fn flow_tables_follow_the_memory_unless_the_file_gives_their_size() {
+        let free = Sizes::new(16 * MIB, 16, None, 32_768);
+        let given = Sizes::new(16 * MIB, 16, Some(5000), 32_768);
+
+        assert_eq!(free.of("FLOWS4"), Some(16_384));
+        assert_eq!(free.of("FLOWS6"), Some(8_192));
+        assert!(free.accepts("FLOWS4", 1024), "flows are not thrown away");
+        assert_eq!(given.of("FLOWS4"), Some(5000));
+        assert_eq!(given.of("FLOWS6"), Some(5000));
+        assert!(!given.accepts("FLOWS4", 1024));
+        assert_eq!(given.of("BINDINGS6"), Some(32_768));
     }
 }

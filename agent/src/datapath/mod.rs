@@ -2,19 +2,22 @@
 //!
 //! # Layout
 //! - [`object`], [`pin`]: what is loaded, and where it lies
-//! - [`load`], [`sys`]: maps created, programs verified and pinned
+//! - [`load`], [`btf`], [`sys`]: maps created, programs verified and pinned
 //! - [`table`]: typed access to the maps
 //! - [`attach`]: programs on hooks
-//! - `entry`: the entries of endpoints
+//! - `entry`, `device`, `prefix`: the entries of endpoints, devices and prefixes
 //! - [`observe`], [`execute`]: the BPF part of a node's state, read and changed
 
 pub mod attach;
+pub mod btf;
+mod device;
 mod entry;
 pub mod execute;
 pub mod load;
 pub mod object;
 pub mod observe;
 pub mod pin;
+mod prefix;
 pub mod sys;
 pub mod table;
 

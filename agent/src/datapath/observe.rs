@@ -9,15 +9,19 @@ use std::io;
 use std::time::SystemTime;
 
 use aya::programs::ProgramInfo;
-use datapath::abi::{Addr4, Addr6, PENDING_PER_SLOT, Party};
+use datapath::abi::{Addr4, Addr6, Node, PENDING_PER_SLOT, Party};
 use ipnet::{Ipv4Net, Ipv6Net};
 
 use super::attach::{self, Attached};
 use super::pin::Pins;
 use super::table::{self, MAPS};
-use super::{Error, load};
+use super::{Error, device, load, prefix};
+use crate::host::HOST_LINK;
 use crate::host::netlink::Netlink;
-use crate::plan::object::{Hook, HostRoutingMode, Key, Link, LinkRef, Mac, Program, State, Value};
+use crate::plan::object::{
+    AttachKind, Filtering, Hook, HostRoutingMode, Key, Link, LinkRef, Mac, Mapping, Masquerade,
+    PortSelection, Program, State, Timeouts, Value,
+};
 
 /// Reads the BPF part of a node's state.
 ///
@@ -33,27 +37,62 @@ pub fn observe(
     let mut state = State::new();
     let versions = versions(pins)?;
     let mut ids = BTreeMap::new();
-    if let Some((version, endpoint_slots)) = current(pins, &versions) {
+    if let Some(datapath) = current(pins, &versions) {
         // Without all of the maps, what is attached works on some that nobody can reach.
         ids = program_ids(pins, &versions);
-        let value = Value::Datapath {
-            digest: version,
-            endpoint_slots,
-        };
-        state.insert(Key::Datapath, value);
+        state.insert(Key::Datapath, datapath);
         take_entries(pins, links, &mut state)?;
     }
-    for (link, ifindex) in links {
-        if let Link::Host | Link::Lxc(_) = link {
-            for hook in [Hook::Ingress, Hook::Egress] {
-                if let Some(found) = attach::find(pins, netlink, link, *ifindex, hook)? {
-                    let value = attachment(found, &ids);
-                    state.insert(Key::Attachment(link.clone(), hook), value);
-                }
+    take_attachments(pins, links, netlink, &ids, &mut state)?;
+    Ok(state)
+}
+
+/// Finds our programs on hooks. Of links that are not ours, only those are asked that have an
+/// entry among the devices, which comes before a program and leaves after it, or pinned links.
+fn take_attachments(
+    pins: &Pins,
+    links: &BTreeMap<Link, u32>,
+    netlink: &mut Netlink,
+    ids: &BTreeMap<u32, (Program, String)>,
+    state: &mut State,
+) -> Result<(), Error> {
+    let mut linked = pins.linked();
+    linked.remove(HOST_LINK);
+    let carries = |link: &Link| match link {
+        Link::Host | Link::Lxc(_) => true,
+        Link::Device(name) => {
+            linked.contains(name) || state.contains_key(&Key::DeviceEntry(name.clone()))
+        }
+        Link::Net | Link::Eth0(_) => false,
+    };
+    let places: Vec<_> = links.iter().filter(|(link, _)| carries(link)).collect();
+    for (link, ifindex) in places {
+        for hook in [Hook::Ingress, Hook::Egress] {
+            if let Some(found) = attach::find(pins, netlink, link, *ifindex, hook)? {
+                let value = attachment(found, ids);
+                state.insert(Key::Attachment(link.clone(), hook), value);
             }
         }
     }
-    Ok(state)
+    for name in linked {
+        take_dead_links(pins, &Link::Device(name), state);
+    }
+    Ok(())
+}
+
+/// Takes the pins of tcx links whose device is gone: they stand for programs that nothing runs.
+fn take_dead_links(pins: &Pins, link: &Link, state: &mut State) {
+    for hook in [Hook::Ingress, Hook::Egress] {
+        let pin = attach::pin(pins, link, hook);
+        if let (Some(program), true) = (Program::of(link, hook), pin.is_some_and(|p| p.exists())) {
+            let key = Key::Attachment(link.clone(), hook);
+            state.entry(key).or_insert(Value::Attachment {
+                program,
+                digest: None,
+                kind: AttachKind::Tcx,
+            });
+        }
+    }
 }
 
 /// Lists the versions whose programs are pinned, the one that was loaded last first.
@@ -75,15 +114,22 @@ pub(super) fn versions(pins: &Pins) -> Result<Vec<String>, Error> {
     Ok(found.into_iter().rev().map(|(_, name)| name).collect())
 }
 
-/// Returns the version that was loaded last, and the number of slices of its pending flows.
-fn current(pins: &Pins, versions: &[String]) -> Option<(String, u32)> {
+/// Returns the version that was loaded last, with the sizes of its tables.
+fn current(pins: &Pins, versions: &[String]) -> Option<Value> {
     let all_maps = MAPS.iter().all(|name| pins.map(name).exists());
     let pending = table::pending4(pins).ok()?;
     let slots = pending.len() / PENDING_PER_SLOT;
     let version = versions
         .iter()
         .find(|version| load::is_complete(pins, version))?;
-    all_maps.then(|| (version.clone(), slots))
+    all_maps.then_some(Value::Datapath {
+        digest: version.clone(),
+        endpoint_slots: slots,
+        // Only a file that asks for a number makes both tables equal.
+        flows: table::capacity(pins, "FLOWS4")
+            .filter(|flows| table::capacity(pins, "FLOWS6") == Some(*flows)),
+        bindings: table::capacity(pins, "BINDINGS4")?,
+    })
 }
 
 /// Returns the program and version behind each id that is pinned.
@@ -156,12 +202,21 @@ fn take_entries(pins: &Pins, links: &BTreeMap<Link, u32>, state: &mut State) -> 
             } else {
                 LinkRef::Stale(node.host_ifindex)
             },
-            // These programs know no other way, and translate nothing.
-            host_routing: HostRoutingMode::Bpf,
-            masquerade: None,
+            host_routing: if node.legacy_routing == 0 {
+                HostRoutingMode::Bpf
+            } else {
+                HostRoutingMode::Legacy
+            },
+            masquerade: masquerade(&node),
         };
         state.insert(Key::NodeEntry, value);
     }
+    let devices = links.iter().filter_map(|(link, ifindex)| match link {
+        Link::Device(name) => Some((*ifindex, name.as_str())),
+        Link::Host | Link::Net | Link::Lxc(_) | Link::Eth0(_) => None,
+    });
+    device::observe(pins, &devices.collect(), state)?;
+    prefix::observe(pins, state)?;
     if node.generation != 0 {
         state.insert(
             Key::Generation,
@@ -200,4 +255,34 @@ where
         mtu: u32::from(party.mtu),
         link,
     }
+}
+
+/// Returns settings of masquerade as the planner has them.
+fn masquerade(node: &Node) -> Option<Masquerade> {
+    let found = node.masquerade;
+    let [first, last] = found.ports;
+    let timeouts = node.timeouts;
+    (first != 0).then(|| Masquerade {
+        ports: (first, last),
+        mapping: match found.endpoint_independent {
+            0 => Mapping::Symmetric,
+            _ => Mapping::EndpointIndependent,
+        },
+        filtering: match found.unfiltered {
+            0 => Filtering::Address,
+            _ => Filtering::EndpointIndependent,
+        },
+        selection: match found.random_ports {
+            0 => PortSelection::Sequential,
+            _ => PortSelection::Random,
+        },
+        max_ports: found.max_ports,
+        timeouts: Timeouts {
+            tcp_established_secs: timeouts.tcp_established,
+            tcp_transitory_secs: timeouts.tcp_transitory,
+            udp_secs: timeouts.udp,
+            icmp_secs: timeouts.icmp,
+            other_secs: timeouts.other,
+        },
+    })
 }

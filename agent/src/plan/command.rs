@@ -146,10 +146,16 @@ fn of_own_object(action: Action, key: &Key, value: &Value) -> String {
             Value::Datapath {
                 digest,
                 endpoint_slots,
+                flows,
+                bindings,
             },
             _,
         ) => {
-            format!("bpftool prog loadall ciliate-{digest} slices {endpoint_slots}")
+            let mut text = format!("bpftool prog loadall ciliate-{digest}");
+            append(&mut text, "slices", Some(endpoint_slots));
+            append(&mut text, "flows", flows.as_ref());
+            append(&mut text, "bindings", Some(bindings));
+            text
         }
         (Value::HostLink { .. }, Action::Remove) => "ip link del cilium_host".into(),
         (Value::HostLink { mtu, .. }, Action::Change) => {

@@ -76,6 +76,8 @@ pub fn desired(topology: &Topology, ambient: &Ambient, bpffs: &Path) -> Result<D
         Value::Datapath {
             digest: ambient.digest.clone(),
             endpoint_slots: topology.endpoint_slots(),
+            flows: topology.capacity.flows,
+            bindings: topology.bindings(),
         },
     );
     add_host_link(&mut state, topology, choice.mode);

@@ -18,10 +18,14 @@ pub(super) fn differences(before: &Value, after: &Value) -> Vec<String> {
             Value::Datapath {
                 digest,
                 endpoint_slots,
+                flows,
+                bindings,
             },
             Value::Datapath {
                 digest: digest_after,
                 endpoint_slots: slots_after,
+                flows: flows_after,
+                bindings: bindings_after,
             },
         ) => {
             found.note("the pinned programs are of build", digest, digest_after);
@@ -29,6 +33,15 @@ pub(super) fn differences(before: &Value, after: &Value) -> Vec<String> {
                 "the number of slices for pending flows is",
                 endpoint_slots,
                 slots_after,
+            );
+            let size = |flows: &Option<u32>| {
+                flows.map_or_else(|| "the machine's choice".to_owned(), |f| f.to_string())
+            };
+            found.note("the number of flows is", &size(flows), &size(flows_after));
+            found.note(
+                "the number of entries for bindings is",
+                bindings,
+                bindings_after,
             );
         }
         (Value::HostLink { mtu, .. }, Value::HostLink { mtu: after, .. })

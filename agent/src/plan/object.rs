@@ -323,6 +323,11 @@ pub enum Value {
         digest: String,
         /// Number of slices of the tables of pending flows: a power of two.
         endpoint_slots: u32,
+        /// Entries of the tables of flows, of each family; `None` takes those that are there, or
+        /// what the machine has room for.
+        flows: Option<u32>,
+        /// Entries of the tables of bindings, of each family.
+        bindings: u32,
     },
     /// Goes with [`Key::HostLink`].
     HostLink {

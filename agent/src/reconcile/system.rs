@@ -249,6 +249,8 @@ fn incomplete() -> Value {
     Value::Datapath {
         digest: "incomplete".to_owned(),
         endpoint_slots: 0,
+        flows: None,
+        bindings: 0,
     }
 }
 
@@ -280,6 +282,7 @@ impl Kernel for System {
                 &found.links,
                 &mut netlink,
             )?);
+            forget_free_size(desired, &mut objects);
             if !desired.contains_key(&Key::Datapath) && self.pins.root().exists() {
                 objects.entry(Key::Datapath).or_insert_with(incomplete);
             }
@@ -307,6 +310,15 @@ impl Kernel for System {
         let result = self.execute_on(&mut run, step);
         self.run = Some(run);
         result
+    }
+}
+
+/// Says of tables whose size the file leaves open that theirs is right.
+fn forget_free_size(desired: &State, objects: &mut State) {
+    if let Some(Value::Datapath { flows: None, .. }) = desired.get(&Key::Datapath)
+        && let Some(Value::Datapath { flows, .. }) = objects.get_mut(&Key::Datapath)
+    {
+        *flows = None;
     }
 }
 
