@@ -159,7 +159,7 @@ pub fn take_down(instance: &Instance) -> Result<Report, Failure> {
 }
 
 fn desired(system: &System, topology: &Topology, bpffs: &Path) -> Result<Desired, Failure> {
-    let ambient = system.ambient(topology.endpoint_slots())?;
+    let ambient = system.ambient(topology)?;
     Ok(plan::desired(topology, &ambient, bpffs)?)
 }
 
