@@ -21,6 +21,13 @@ pub enum Failure {
     NothingToRemove(String),
     #[error("node {0} is set up in another network namespace; remove it there first")]
     Elsewhere(String),
+    #[error("node {node}: an agent keeps it {and}; {cause}")]
+    AgentRuns {
+        node: String,
+        /// What follows from it for the verb.
+        and: &'static str,
+        cause: host::Error,
+    },
     #[error("{0} needs root: run it as root or through sudo")]
     NotPrivileged(&'static str),
     #[error(transparent)]
@@ -58,6 +65,7 @@ impl Failure {
             Self::Apply(_)
             | Self::State(_)
             | Self::Elsewhere(_)
+            | Self::AgentRuns { .. }
             | Self::Host(_)
             | Self::Datapath(_)
             | Self::Kernel(_)

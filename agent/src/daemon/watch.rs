@@ -1,0 +1,224 @@
+//! The loop of the resident agent.
+//!
+//! It sleeps in `poll` until something is announced, a signal comes, or a look, the end of a
+//! pause or a chore is due. All state belongs to its one thread.
+
+use std::collections::BTreeSet;
+use std::os::fd::AsFd as _;
+use std::time::Instant;
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use super::announcement::Announcements;
+use super::back_off::{BackOff, Undone};
+use super::chore::Chore;
+use super::consequence::causes;
+use super::schedule::Schedule;
+use super::signal::{Request, Signals};
+use super::{Node, Round, service, warning};
+use crate::host;
+use crate::plan::Plan;
+use crate::reconcile::Cause;
+use crate::reconcile::drift::DriftFile;
+
+/// Is what wakes the loop.
+pub struct Sources {
+    signals: Signals,
+    announcements: Announcements,
+}
+
+impl Sources {
+    /// Opens them. What changes from here on is not missed, and no signal ends the process.
+    ///
+    /// # Errors
+    /// If the kernel refuses.
+    pub fn open() -> Result<Self, Cause> {
+        Ok(Self {
+            signals: Signals::take()?,
+            announcements: Announcements::listen()?,
+        })
+    }
+
+    /// Sleeps until something happens, or until `deadline`.
+    fn wait(&self, deadline: Instant) -> Result<(), Cause> {
+        // Rounded up, or the last millisecond would be spent awake.
+        let left = deadline.saturating_duration_since(Instant::now());
+        let millis = i32::try_from(left.as_micros().div_ceil(1000)).unwrap_or(i32::MAX);
+        let timeout = PollTimeout::try_from(millis).unwrap_or(PollTimeout::MAX);
+        let mut sources = [self.signals.as_fd(), self.announcements.as_fd()]
+            .map(|source| PollFd::new(source, PollFlags::POLLIN));
+        match poll(&mut sources, timeout) {
+            Ok(_) | Err(Errno::EINTR) => Ok(()),
+            Err(errno) => Err(host::Error::system("wait for announcements", errno).into()),
+        }
+    }
+}
+
+/// Keeps a node as it shall be.
+pub struct Watch<'a> {
+    node: &'a mut dyn Node,
+    sources: Sources,
+    drift: DriftFile,
+    chores: Vec<Chore>,
+    schedule: Schedule,
+    back_off: BackOff,
+    /// What went wrong the last time, which is not told again.
+    trouble: Option<String>,
+}
+
+impl<'a> Watch<'a> {
+    /// Prepares to keep a node that is as it shall be.
+    pub fn new(
+        node: &'a mut dyn Node,
+        sources: Sources,
+        drift: DriftFile,
+        chores: Vec<Chore>,
+    ) -> Self {
+        Self {
+            node,
+            sources,
+            drift,
+            chores,
+            schedule: Schedule::new(Instant::now()),
+            back_off: BackOff::default(),
+            trouble: None,
+        }
+    }
+
+    /// Runs until a signal asks for the end; the datapath stays.
+    ///
+    /// # Errors
+    /// If announcements can no longer be read.
+    pub fn run(mut self) -> Result<(), Cause> {
+        service::ready();
+        loop {
+            self.sources.wait(self.deadline())?;
+            match self.sources.signals.request() {
+                Some(Request::Stop) => break,
+                Some(Request::Reload) => self.reload(),
+                None => {}
+            }
+            let matters = self.sources.announcements.read()?;
+            let now = Instant::now();
+            if matters {
+                self.schedule.announce(now);
+            }
+            if self.back_off.release(now) || now >= self.schedule.next() {
+                self.look(now);
+            }
+            for chore in &mut self.chores {
+                chore.attend(Instant::now());
+            }
+        }
+        service::stopping();
+        log::info!("the agent ends, and the datapath stays");
+        Ok(())
+    }
+
+    fn deadline(&self) -> Instant {
+        let chores = self.chores.iter().map(Chore::next);
+        let others = chores.chain(self.back_off.next());
+        others.fold(self.schedule.next(), Instant::min)
+    }
+
+    fn look(&mut self, now: Instant) {
+        self.schedule.begin();
+        match self.node.repair(&self.back_off.spared()) {
+            Ok(Round::Busy) => {
+                // It changes something, and does not tell when it has done.
+                self.succeed(now);
+                self.schedule.announce(Instant::now());
+            }
+            Ok(Round::Renewed(plan)) => {
+                self.succeed(now);
+                self.renewed(&plan);
+            }
+            Ok(Round::Repaired(plan)) => {
+                self.succeed(now);
+                self.repaired(&plan);
+            }
+            Err(cause) => {
+                let delay = self.schedule.fail(Instant::now());
+                let trouble = cause.to_string();
+                if self.trouble.as_ref() != Some(&trouble) {
+                    let code = warning::FAILED;
+                    log::warn!("{code}: {trouble}; trying again, the first time in {delay:?}");
+                }
+                self.trouble = Some(trouble);
+            }
+        }
+    }
+
+    fn succeed(&mut self, begun: Instant) {
+        self.schedule.succeed(begun, Instant::now());
+        if self.trouble.take().is_some() {
+            log::info!("the node is looked at and repaired again");
+        }
+    }
+
+    /// Tells and counts what was repaired, and notices what had been repaired before.
+    fn repaired(&mut self, plan: &Plan) {
+        let now = Instant::now();
+        let mut repairs = Vec::new();
+        let causes = causes(plan);
+        for step in &causes {
+            let repair = format!("{} ({})", plan.command(step), step.reason);
+            log::info!("repaired: {repair}");
+            repairs.push(repair);
+        }
+        let keys: BTreeSet<_> = causes.into_iter().map(|step| &step.key).collect();
+        for key in keys {
+            if let Some(undone) = self.back_off.note(key, now) {
+                let step = plan.steps.iter().find(|step| step.key == *key);
+                warn_of(
+                    &undone,
+                    &step.map(|step| plan.command(step)).unwrap_or_default(),
+                );
+            }
+        }
+        if !repairs.is_empty()
+            && let Err(error) = self.drift.count(&repairs)
+        {
+            log::warn!("{}: {error}", warning::FAILED);
+        }
+    }
+
+    fn reload(&mut self) {
+        let begun = Instant::now();
+        self.schedule.begin();
+        match self.node.reload() {
+            Ok(plan) => {
+                self.succeed(begun);
+                self.renewed(&plan);
+            }
+            Err(cause) => {
+                let code = warning::NOT_RELOADED;
+                log::warn!(
+                    "{code}: the file is not taken, what was applied before holds:\n{cause}"
+                );
+            }
+        }
+    }
+
+    /// Tells what another file changed; what was repaired under the old one does not count.
+    fn renewed(&mut self, plan: &Plan) {
+        self.back_off = BackOff::default();
+        for step in &plan.steps {
+            let sign = step.action().sign();
+            log::info!("{sign} {} ({})", plan.command(step), step.reason);
+        }
+        log::info!("the file is taken anew: {}", plan.summary());
+    }
+}
+
+fn warn_of(undone: &Undone, command: &str) {
+    log::warn!(
+        "{}: {command}: repaired {} times in {} s: something keeps undoing it; the next repair is \
+         in {} s at the earliest",
+        warning::UNDONE,
+        undone.repairs,
+        undone.within.as_secs(),
+        undone.pause.as_secs()
+    );
+}
