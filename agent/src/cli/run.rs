@@ -13,7 +13,8 @@ use super::args::Common;
 use super::exit;
 use super::failure::Failure;
 use super::instance::{self, Instance};
-use crate::daemon::{Chore, Node, Round, Sources, Sparing, Watch, consequence, warning};
+use crate::daemon::{Chore, Files, Node, Round, Sources, Sparing, Watch, consequence, warning};
+use crate::datapath::pin::Pins;
 use crate::host::lock::Lock;
 use crate::host::netns;
 use crate::plan::Plan;
@@ -104,6 +105,20 @@ impl Node for Kept<'_> {
         }
         let plan = self.converge(&self.file, spared, &lock)?;
         Ok(Round::Repaired(plan))
+    }
+
+    fn files(&self) -> Files {
+        let pins = Pins::new(self.instance.bpffs(), &self.instance.node);
+        let namespaces = self.topology.endpoints.iter();
+        Files {
+            folders: BTreeSet::from([
+                pins.root().to_owned(),
+                pins.maps(),
+                pins.programs(),
+                pins.links(),
+            ]),
+            single: namespaces.map(|endpoint| endpoint.netns.path()).collect(),
+        }
     }
 
     fn reload(&mut self) -> Result<Plan, Cause> {

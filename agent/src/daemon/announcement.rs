@@ -3,7 +3,7 @@
 //!
 //! Only whether something was announced that the node may depend on: what there is afterwards is
 //! observed. What is lost because nobody read in time (`ENOBUFS`) counts as announced. tcx links,
-//! most sysctls, pins and map entries are never announced.
+//! most sysctls and map entries are never announced.
 
 use std::io::ErrorKind;
 use std::os::fd::{AsFd, BorrowedFd};

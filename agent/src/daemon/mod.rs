@@ -7,6 +7,7 @@
 //! # Layout
 //! - [`watch`]: the loop
 //! - [`announcement`]: what the kernel announces about its network objects
+//! - [`folder`]: folders in which files come and go
 //! - [`signal`]: signals, as a descriptor
 //! - [`schedule`]: when to look; pure
 //! - [`back_off`]: how long to leave alone what is undone again and again; pure
@@ -20,6 +21,7 @@ pub mod announcement;
 pub mod back_off;
 pub mod chore;
 pub mod consequence;
+pub mod folder;
 pub mod schedule;
 pub mod service;
 pub mod signal;
@@ -28,6 +30,7 @@ pub mod warning;
 pub mod watch;
 
 pub use chore::Chore;
+pub use folder::Files;
 pub use sparing::Sparing;
 pub use watch::{Sources, Watch};
 
@@ -44,6 +47,9 @@ pub trait Node {
     /// # Errors
     /// If the kernel refuses; what was done is undone then.
     fn repair(&mut self, spared: &BTreeSet<Key>) -> Result<Round, Cause>;
+
+    /// Returns the files whose coming and going the node depends on.
+    fn files(&self) -> Files;
 
     /// Reads the file anew and makes the node what it says. Returns what that took.
     ///

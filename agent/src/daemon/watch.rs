@@ -14,6 +14,7 @@ use super::announcement::Announcements;
 use super::back_off::{BackOff, Undone};
 use super::chore::Chore;
 use super::consequence::causes;
+use super::folder::Folders;
 use super::schedule::Schedule;
 use super::signal::{Request, Signals};
 use super::{Node, Round, service, warning};
@@ -26,6 +27,7 @@ use crate::reconcile::drift::DriftFile;
 pub struct Sources {
     signals: Signals,
     announcements: Announcements,
+    folders: Folders,
 }
 
 impl Sources {
@@ -37,6 +39,7 @@ impl Sources {
         Ok(Self {
             signals: Signals::take()?,
             announcements: Announcements::listen()?,
+            folders: Folders::open()?,
         })
     }
 
@@ -46,12 +49,23 @@ impl Sources {
         let left = deadline.saturating_duration_since(Instant::now());
         let millis = i32::try_from(left.as_micros().div_ceil(1000)).unwrap_or(i32::MAX);
         let timeout = PollTimeout::try_from(millis).unwrap_or(PollTimeout::MAX);
-        let mut sources = [self.signals.as_fd(), self.announcements.as_fd()]
-            .map(|source| PollFd::new(source, PollFlags::POLLIN));
+        let mut sources = [
+            self.signals.as_fd(),
+            self.announcements.as_fd(),
+            self.folders.as_fd(),
+        ]
+        .map(|source| PollFd::new(source, PollFlags::POLLIN));
         match poll(&mut sources, timeout) {
             Ok(_) | Err(Errno::EINTR) => Ok(()),
             Err(errno) => Err(host::Error::system("wait for announcements", errno).into()),
         }
+    }
+
+    /// Takes everything that was announced; tells whether the node may depend on any of it.
+    fn read(&mut self) -> Result<bool, Cause> {
+        // Both, whatever the first says: what is not taken wakes the loop again.
+        let (network, files) = (self.announcements.read()?, self.folders.read()?);
+        Ok(network || files)
     }
 }
 
@@ -99,7 +113,7 @@ impl<'a> Watch<'a> {
                 Some(Request::Reload) => self.reload(),
                 None => {}
             }
-            let matters = self.sources.announcements.read()?;
+            let matters = self.sources.read()?;
             let now = Instant::now();
             if matters {
                 self.schedule.announce(now);
@@ -124,6 +138,7 @@ impl<'a> Watch<'a> {
 
     fn look(&mut self, now: Instant) {
         self.schedule.begin();
+        self.sources.folders.watch(self.node.files());
         match self.node.repair(&self.back_off.spared()) {
             Ok(Round::Busy) => {
                 // It changes something, and does not tell when it has done.

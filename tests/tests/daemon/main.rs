@@ -44,7 +44,7 @@ impl Kept {
         Self { agent, net }
     }
 
-    /// Damages something by a command, which must be repaired in time.
+    /// Damages something by a command, or by a value of a sysctl (`path=value`), which must be repaired in time.
     fn expect_repair(&self, place: &Namespace, damage: &str, within: Duration) {
         self.expect_repair_alone(place, damage, within);
         self.expect_nothing_to_do();
@@ -58,7 +58,10 @@ impl Kept {
             BUSY
         };
         let (before, start) = (repairs(), Instant::now());
-        place.run(damage);
+        match damage.split_once('=') {
+            Some((path, value)) => place.set_sysctl(path, value),
+            None => drop(place.run(damage)),
+        }
         while repairs() == before {
             assert!(
                 start.elapsed() < within * factor,

@@ -8,8 +8,10 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use tests::lab::agent;
+use tests::lab::namespace::Namespace;
 use tests::lab::node::{OneNode, ping};
 use tests::lab::resident::Resident;
+use tests::lab::stream::Stream;
 use tests::lab::wait_until;
 use tests::party::Family;
 
@@ -27,17 +29,16 @@ fn announced_changes_are_repaired_within_a_second() {
         (&net.host, "ip route del 10.0.1.0/24"),
         (&net.host, "ip address del 10.0.1.1/32 dev cilium_host"),
         (&net.host, "ip link del lxcdb"),
-        (
-            &net.host,
-            "sysctl -qw net.ipv4.conf.cilium_host.forwarding=0",
-        ),
-        (
-            &net.host,
-            "sysctl -qw net.ipv4.conf.cilium_host.rp_filter=1",
-        ),
+        (&net.host, "net/ipv4/conf/cilium_host/forwarding=0"),
+        (&net.host, "net/ipv4/conf/cilium_host/rp_filter=1"),
         (&net.web, "ip route del default"),
         (&net.web, "ip -6 address del fd00:1::10/128 dev eth0"),
         (&net.api, "ip link del eth0"),
+        (
+            &net.host,
+            "rm /sys/fs/bpf/ciliate/edge-1/v1/links/cilium_host_egress",
+        ),
+        (&net.host, "rm -r /sys/fs/bpf/ciliate/edge-1/v1"),
         (&net.host, "ip link del cilium_host"),
     ] {
         kept.expect_repair(place, damage, ANNOUNCED);
@@ -50,13 +51,8 @@ fn changes_that_nobody_announces_are_repaired_by_the_next_check() {
     let kept = Kept::new();
     let host = &kept.net.host;
 
-    for damage in [
-        "sysctl -qw net.ipv4.conf.cilium_host.send_redirects=1",
-        "rm /sys/fs/bpf/ciliate/edge-1/v1/links/cilium_host_egress",
-        "rm -r /sys/fs/bpf/ciliate/edge-1/v1",
-    ] {
-        kept.expect_repair(host, damage, UNANNOUNCED);
-    }
+    let damage = "net/ipv4/conf/cilium_host/send_redirects=1";
+    kept.expect_repair(host, damage, UNANNOUNCED);
     kept.net.ping_all();
 }
 
@@ -143,12 +139,31 @@ fn endpoint_whose_namespace_goes_is_joined_again_when_it_comes() {
     ping(&net.web, net.address("api", Family::V4));
     net.host.run("ip netns add db");
 
-    wait_until("db is joined again", || {
-        net.db
-            .attempt("ip address show dev eth0")
-            .stdout
-            .contains("10.0.1.11")
-    });
+    wait_until("db is joined again", || is_joined(&net.db));
     kept.expect_nothing_to_do();
     net.ping_all();
+}
+
+#[test]
+fn namespaces_that_come_and_go_do_not_end_the_agent() {
+    let kept = Kept::new();
+    let net = &kept.net;
+    let stream = Stream::start(&net.web, &net.api, net.address("api", Family::V4));
+
+    // More often, and the agent would take its time.
+    for _ in 0..4 {
+        net.host.run("ip netns del db");
+        net.host.run("ip netns add db");
+        thread::sleep(Duration::from_millis(30));
+    }
+
+    wait_until("db is joined again", || is_joined(&net.db));
+    kept.expect_nothing_to_do();
+    stream.expect_complete();
+    net.ping_all();
+}
+
+fn is_joined(db: &Namespace) -> bool {
+    let addresses = db.attempt("ip address show dev eth0").stdout;
+    addresses.contains("10.0.1.11") && addresses.contains("fd00:1::11")
 }
