@@ -13,14 +13,16 @@ use super::args::Common;
 use super::exit;
 use super::failure::Failure;
 use super::instance::{self, Instance};
-use crate::daemon::{Chore, Files, Node, Round, Sources, Sparing, Watch, consequence, warning};
+use crate::daemon::{
+    Chore, Files, Node, Round, Sources, Sparing, Trouble, Watch, consequence, warning,
+};
 use crate::datapath::pin::Pins;
 use crate::host::lock::Lock;
 use crate::host::netns;
 use crate::plan::Plan;
 use crate::plan::object::{Key, State};
 use crate::reconcile::drift::DriftFile;
-use crate::reconcile::{self, Cause};
+use crate::reconcile::{self, ApplyError, Cause};
 use crate::topology::Topology;
 
 /// Sets the node up and keeps it until TERM or INT. Returns the exit code.
@@ -73,6 +75,19 @@ fn chores() -> Vec<Chore> {
     Vec::new()
 }
 
+/// Names the object that could not be repaired.
+fn trouble(failure: Failure) -> Trouble {
+    let object = if let Failure::Apply(ApplyError::Step(step)) = &failure {
+        Some(step.key.clone())
+    } else {
+        None
+    };
+    Trouble {
+        cause: failure.into(),
+        object,
+    }
+}
+
 /// Is the node, as the loop sees it.
 struct Kept<'a> {
     instance: &'a Instance,
@@ -84,12 +99,12 @@ struct Kept<'a> {
 }
 
 impl Node for Kept<'_> {
-    fn repair(&mut self, spared: &BTreeSet<Key>) -> Result<Round, Cause> {
+    fn repair(&mut self, spared: &BTreeSet<Key>) -> Result<Round, Trouble> {
         self.note_absent();
         // Where somebody removed the state, a whole run writes it again.
         if let Some(applied) = self.applied()? {
             if applied != instance::fingerprint(&self.topology) {
-                return self.follow();
+                return Ok(self.follow()?);
             }
             if self.preview(spared)?.is_empty() {
                 return Ok(Round::Repaired(Plan::default()));
@@ -103,8 +118,8 @@ impl Node for Kept<'_> {
             // It was applied between our look and our lock.
             return Ok(Round::Busy);
         }
-        let plan = self.converge(&self.file, spared, &lock)?;
-        Ok(Round::Repaired(plan))
+        let converged = self.converge(&self.file, spared, &lock);
+        converged.map(Round::Repaired).map_err(trouble)
     }
 
     fn files(&self) -> Files {
@@ -145,11 +160,12 @@ impl Kept<'_> {
     }
 
     /// Keeps the node as the file says that somebody else applied.
-    fn follow(&mut self) -> Result<Round, Cause> {
+    fn follow(&mut self) -> Result<Round, Failure> {
         let mut system = self.instance.system_to_look()?;
         let file = system.state().config().unwrap_or(&self.file).to_owned();
-        log::info!("{} was applied", file.display());
-        Ok(Round::Renewed(self.take(file)?))
+        let plan = self.take(file)?;
+        log::info!("{} was applied", self.file.display());
+        Ok(Round::Renewed(plan))
     }
 
     /// Makes the node what a file says; it stays what it was if that fails.

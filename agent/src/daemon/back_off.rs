@@ -72,6 +72,18 @@ impl BackOff {
         })
     }
 
+    /// Notes that an object could not be repaired. Returns how long it is left alone from now on.
+    pub fn refuse(&mut self, key: &Key, now: Instant) -> Duration {
+        // As if it had been repaired as often as is normal.
+        for _ in 0..NORMAL {
+            if let Some(undone) = self.note(key, now) {
+                return undone.pause;
+            }
+        }
+        self.note(key, now)
+            .map_or(FIRST_PAUSE, |undone| undone.pause)
+    }
+
     /// Returns the objects that are left alone.
     pub fn spared(&self) -> BTreeSet<Key> {
         let paused = self.0.iter().filter(|(_, fight)| fight.pause.is_some());
@@ -152,6 +164,18 @@ mod tests {
         let (pauses, _) = repair(&mut back_off, 1, now + FORGET + SECOND);
 
         assert_eq!(pauses, [0]);
+    }
+
+    #[test]
+    fn object_that_cannot_be_repaired_is_left_alone_at_once() {
+        let mut back_off = BackOff::default();
+        let mut now = Instant::now();
+
+        for seconds in [1, 2, 4] {
+            assert_eq!(back_off.refuse(&key(), now), seconds * SECOND);
+            now += seconds * SECOND;
+            assert!(back_off.release(now));
+        }
     }
 
     #[test]

@@ -36,6 +36,14 @@ pub fn goes_with(key: &Key, others: &BTreeSet<Key>) -> bool {
         && (others.contains(key) || needs(key).iter().any(|need| goes_with(need, others)))
 }
 
+/// Returns what is left alone when an object of an endpoint cannot be repaired: the endpoint.
+pub fn endpoint_of(key: &Key) -> Option<Key> {
+    if let Key::EndpointLink(_) = key {
+        return Some(key.clone());
+    }
+    needs(key).iter().find_map(endpoint_of)
+}
+
 /// Leaves out everything that goes with one of `others`.
 pub fn without(mut state: State, others: &BTreeSet<Key>) -> State {
     state.retain(|key, _| !goes_with(key, others));
@@ -120,6 +128,16 @@ mod tests {
 
         assert_eq!(causes_of(&all), all);
         assert_eq!(causes_of(&[Key::Generation]), [Key::Generation]);
+    }
+
+    #[test]
+    fn objects_of_an_endpoint_know_it() {
+        let prefix = "0.0.0.0/0".parse().expect("a prefix");
+        let link = Some(Key::EndpointLink(web()));
+
+        assert_eq!(endpoint_of(&Key::EndpointEntry(web())), link);
+        assert_eq!(endpoint_of(&Key::Route(Link::Eth0(web()), prefix)), link);
+        assert_eq!(endpoint_of(&Key::Route(Link::Host, prefix)), None);
     }
 
     #[test]

@@ -46,7 +46,7 @@ pub trait Node {
     ///
     /// # Errors
     /// If the kernel refuses; what was done is undone then.
-    fn repair(&mut self, spared: &BTreeSet<Key>) -> Result<Round, Cause>;
+    fn repair(&mut self, spared: &BTreeSet<Key>) -> Result<Round, Trouble>;
 
     /// Returns the files whose coming and going the node depends on.
     fn files(&self) -> Files;
@@ -56,6 +56,23 @@ pub trait Node {
     /// # Errors
     /// If the file is wrong or the kernel refuses: the node stays what it was.
     fn reload(&mut self) -> Result<Plan, Cause>;
+}
+
+/// Says why a node could not be looked at or repaired.
+#[derive(Debug)]
+pub struct Trouble {
+    pub cause: Cause,
+    /// The object that could not be repaired, if it was one.
+    pub object: Option<Key>,
+}
+
+impl<E: Into<Cause>> From<E> for Trouble {
+    fn from(cause: E) -> Self {
+        Self {
+            cause: cause.into(),
+            object: None,
+        }
+    }
 }
 
 /// Tells what came of a look at the node.

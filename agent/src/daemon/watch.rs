@@ -3,7 +3,7 @@
 //! It sleeps in `poll` until something is announced, a signal comes, or a look, the end of a
 //! pause or a chore is due. All state belongs to its one thread.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::os::fd::AsFd as _;
 use std::time::Instant;
 
@@ -13,11 +13,11 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use super::announcement::Announcements;
 use super::back_off::{BackOff, Undone};
 use super::chore::Chore;
-use super::consequence::causes;
+use super::consequence::{causes, endpoint_of};
 use super::folder::Folders;
 use super::schedule::Schedule;
 use super::signal::{Request, Signals};
-use super::{Node, Round, service, warning};
+use super::{Node, Round, Trouble, service, warning};
 use crate::host;
 use crate::plan::Plan;
 use crate::reconcile::Cause;
@@ -153,22 +153,35 @@ impl<'a> Watch<'a> {
                 self.succeed(now);
                 self.repaired(&plan);
             }
-            Err(cause) => {
-                let delay = self.schedule.fail(Instant::now());
-                let trouble = cause.to_string();
-                if self.trouble.as_ref() != Some(&trouble) {
-                    let code = warning::FAILED;
-                    log::warn!("{code}: {trouble}; trying again, the first time in {delay:?}");
-                }
-                self.trouble = Some(trouble);
-            }
+            Err(trouble) => self.failed(now, &trouble),
         }
+    }
+
+    /// Leaves alone for a while what could not be repaired: the endpoint if it was about one, so
+    /// that others are repaired meanwhile, else everything.
+    fn failed(&mut self, begun: Instant, trouble: &Trouble) {
+        let now = Instant::now();
+        let (delay, what) = match trouble.object.as_ref().and_then(endpoint_of) {
+            Some(endpoint) => {
+                self.schedule.succeed(begun, now);
+                self.schedule.announce(now);
+                (self.back_off.refuse(&endpoint, now), "the endpoint")
+            }
+            None => (self.schedule.fail(now), "the node"),
+        };
+        let text = trouble.cause.to_string();
+        if self.trouble.as_ref() != Some(&text) {
+            let code = warning::FAILED;
+            log::warn!("{code}: {text}; {what} is left alone for {delay:?}, and longer each time");
+        }
+        self.trouble = Some(text);
     }
 
     fn succeed(&mut self, begun: Instant) {
         self.schedule.succeed(begun, Instant::now());
-        if self.trouble.take().is_some() {
-            log::info!("the node is looked at and repaired again");
+        // An endpoint that is left alone has not been repaired.
+        if self.back_off.next().is_none() && self.trouble.take().is_some() {
+            log::info!("all of the node is looked at and repaired again");
         }
     }
 
@@ -182,14 +195,11 @@ impl<'a> Watch<'a> {
             log::info!("repaired: {repair}");
             repairs.push(repair);
         }
-        let keys: BTreeSet<_> = causes.into_iter().map(|step| &step.key).collect();
-        for key in keys {
+        // A step that was repeated within the run is one repair of its object.
+        let objects: BTreeMap<_, _> = causes.into_iter().map(|step| (&step.key, step)).collect();
+        for (key, step) in objects {
             if let Some(undone) = self.back_off.note(key, now) {
-                let step = plan.steps.iter().find(|step| step.key == *key);
-                warn_of(
-                    &undone,
-                    &step.map(|step| plan.command(step)).unwrap_or_default(),
-                );
+                warn_of(&undone, &plan.command(step));
             }
         }
         if !repairs.is_empty()
@@ -208,6 +218,8 @@ impl<'a> Watch<'a> {
                 self.renewed(&plan);
             }
             Err(cause) => {
+                // What was announced meanwhile has not been looked at.
+                self.schedule.announce(begun);
                 let code = warning::NOT_RELOADED;
                 log::warn!(
                     "{code}: the file is not taken, what was applied before holds:\n{cause}"

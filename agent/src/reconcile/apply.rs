@@ -13,7 +13,7 @@ use thiserror::Error;
 use super::report::{Phase, Report};
 use super::undo::{Undo, undo};
 use super::{Cause, FileError, Journal, Kernel};
-use crate::plan::object::{Observed, State};
+use crate::plan::object::{Key, Observed, State};
 use crate::plan::{self, Plan};
 
 /// Says why a run ended before its end.
@@ -36,6 +36,8 @@ pub enum ApplyError {
 #[derive(Debug, Error)]
 #[error("{command}: {cause}; {}", self.outcome())]
 pub struct Failure {
+    /// The object of the step.
+    pub key: Key,
     /// The step, as a command.
     pub command: String,
     /// Why it failed.
@@ -183,6 +185,7 @@ impl<K: Kernel> Run<'_, K> {
     fn roll_back(&mut self, before: &State, index: usize, cause: Cause) -> ApplyError {
         let plan = &self.report.plan;
         let command = plan.command(&plan.steps[index]);
+        let key = plan.steps[index].key.clone();
         log::info!("{command}: {cause}; undoing {index} steps");
         let noted = self.journal.undo(&format!("{command}: {cause}"));
         let mut outcome = undo(self.kernel, self.desired, before, plan);
@@ -201,6 +204,7 @@ impl<K: Kernel> Run<'_, K> {
             failed: not_undone,
         } = outcome;
         ApplyError::Step(Box::new(Failure {
+            key,
             command,
             cause,
             done: index,

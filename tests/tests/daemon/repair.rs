@@ -145,6 +145,32 @@ fn endpoint_whose_namespace_goes_is_joined_again_when_it_comes() {
 }
 
 #[test]
+fn endpoint_that_cannot_be_repaired_does_not_hinder_the_others() {
+    let kept = Kept::new();
+    let net = &kept.net;
+
+    kept.agent.signal(Signal::SIGSTOP);
+    net.web.run("ip link del eth0");
+    net.web.run("ip link add eth0 type veth peer name other");
+    net.host.run("ip link set lxcapi down");
+    kept.agent.signal(Signal::SIGCONT);
+
+    kept.agent.expect_log("CIL0103: ");
+    wait_until("the other endpoint is repaired", || {
+        net.host.run("ip link show lxcapi").contains(",UP")
+    });
+    ping(&net.db, net.address("api", Family::V4));
+    net.web.run("ip link del eth0");
+    wait_until("web is joined again", || {
+        kept.agent
+            .log()
+            .contains("all of the node is looked at and repaired again")
+    });
+    kept.expect_nothing_to_do();
+    net.ping_all();
+}
+
+#[test]
 fn namespaces_that_come_and_go_do_not_end_the_agent() {
     let kept = Kept::new();
     let net = &kept.net;
