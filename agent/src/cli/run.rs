@@ -85,6 +85,7 @@ fn trouble(failure: Failure) -> Trouble {
     Trouble {
         cause: failure.into(),
         object,
+        was_undone: true,
     }
 }
 

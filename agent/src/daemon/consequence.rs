@@ -50,24 +50,19 @@ pub fn without(mut state: State, others: &BTreeSet<Key>) -> State {
     state
 }
 
-/// Returns the objects that an object cannot be without.
+/// Returns the objects that an object cannot be without: its owner, and some that do not own it.
 fn needs(key: &Key) -> Vec<Key> {
     let mut needs: Vec<Key> = key.owner().into_iter().collect();
-    match key {
-        Key::NodeEntry => needs.push(Key::HostLink),
-        Key::EndpointEntry(name) => needs.push(Key::EndpointLink(name.clone())),
-        Key::Attachment(..) => needs.push(Key::Datapath),
-        Key::Route(link, _) => {
-            needs.push(Key::LinkUp(link.clone()));
-        }
-        Key::Datapath => needs.push(Key::Bpffs),
-        Key::Bpffs
-        | Key::HostLink
-        | Key::Sysctl(_)
-        | Key::Address(..)
-        | Key::LinkUp(_)
-        | Key::EndpointLink(_)
-        | Key::Generation => {}
+    if let Key::NodeEntry = key {
+        needs.push(Key::HostLink);
+    } else if let Key::EndpointEntry(name) = key {
+        needs.push(Key::EndpointLink(name.clone()));
+    } else if let Key::Attachment(..) = key {
+        needs.push(Key::Datapath);
+    } else if let Key::Route(link, _) = key {
+        needs.push(Key::LinkUp(link.clone()));
+    } else if let Key::Datapath = key {
+        needs.push(Key::Bpffs);
     }
     needs
 }

@@ -64,6 +64,8 @@ pub struct Trouble {
     pub cause: Cause,
     /// The object that could not be repaired, if it was one.
     pub object: Option<Key>,
+    /// Whether something was changed and changed back.
+    pub was_undone: bool,
 }
 
 impl<E: Into<Cause>> From<E> for Trouble {
@@ -71,6 +73,7 @@ impl<E: Into<Cause>> From<E> for Trouble {
         Self {
             cause: cause.into(),
             object: None,
+            was_undone: false,
         }
     }
 }

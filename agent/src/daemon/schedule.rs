@@ -3,7 +3,7 @@
 //! Announcements come in bursts: a look waits until they pause for a moment, but not for ever. A
 //! look that takes long is followed by a rest, so that a stream of announcements (a routing
 //! daemon at work) takes a fraction of a processor and no more. What is not announced is found by
-//! a check. After a failure only the next attempt counts: undoing is announced too.
+//! a check. After a repair that failed only the next attempt counts: undoing is announced too.
 
 use std::time::{Duration, Instant};
 
@@ -35,6 +35,8 @@ pub struct Schedule {
     /// The look that comes whatever is announced.
     check: Instant,
     failures: u32,
+    /// Whether announcements may be the echo of our own undoing.
+    is_deaf: bool,
 }
 
 impl Schedule {
@@ -45,6 +47,7 @@ impl Schedule {
             rested: now,
             check: now + CHECK,
             failures: 0,
+            is_deaf: false,
         }
     }
 
@@ -57,7 +60,7 @@ impl Schedule {
     /// Returns when the next look is due.
     pub fn next(&self) -> Instant {
         match self.announced {
-            Some((first, latest)) if self.failures == 0 => (latest + PAUSE)
+            Some((first, latest)) if !self.is_deaf => (latest + PAUSE)
                 .min(first + PATIENCE)
                 .max(self.rested)
                 .min(self.check),
@@ -73,18 +76,27 @@ impl Schedule {
     /// Notes that a look is over.
     pub fn succeed(&mut self, begun: Instant, now: Instant) {
         self.failures = 0;
-        self.rested = now + (now.duration_since(begun) * REST).min(PATIENCE);
+        self.is_deaf = false;
+        self.rested = now + rest(begun, now);
         self.check = now + CHECK;
     }
 
-    /// Notes that a look or a repair failed. Returns how long the next attempt is away.
-    pub fn fail(&mut self, now: Instant) -> Duration {
+    /// Notes that a look failed, or a repair (`was_undone`). Returns how long the next attempt is
+    /// away; after a look, an announcement brings it about before.
+    pub fn fail(&mut self, begun: Instant, now: Instant, was_undone: bool) -> Duration {
         let doubled = RETRY.saturating_mul(1 << self.failures.min(16));
         let delay = doubled.min(LAST_RETRY);
         self.failures = self.failures.saturating_add(1);
         self.check = now + delay;
+        self.rested = now + rest(begun, now);
+        self.is_deaf = was_undone;
         delay
     }
+}
+
+/// Returns how long a look is followed by none.
+fn rest(begun: Instant, now: Instant) -> Duration {
+    (now.duration_since(begun) * REST).min(PATIENCE)
 }
 
 #[cfg(test)]
@@ -163,17 +175,27 @@ mod tests {
     fn failures_double_the_delay_up_to_a_minute() {
         let (start, mut schedule) = begin();
 
-        let delays: Vec<Duration> = (0..10).map(|_| schedule.fail(start)).collect();
+        let delays: Vec<Duration> = (0..10).map(|_| schedule.fail(start, start, true)).collect();
 
         assert_eq!(delays[..4], [250 * MS, 500 * MS, 1000 * MS, 2000 * MS]);
         assert_eq!(delays[8..], [LAST_RETRY, LAST_RETRY]);
     }
 
     #[test]
-    fn announcement_does_not_hasten_an_attempt_after_a_failure() {
+    fn announcement_hastens_the_next_look_after_one_that_failed() {
         let (start, mut schedule) = begin();
 
-        schedule.fail(start);
+        schedule.fail(start, start, false);
+        assert_eq!(schedule.next(), start + RETRY);
+        schedule.announce(start);
+        assert_eq!(schedule.next(), start + PAUSE);
+    }
+
+    #[test]
+    fn announcement_does_not_hasten_an_attempt_after_a_repair_that_failed() {
+        let (start, mut schedule) = begin();
+
+        schedule.fail(start, start, true);
         schedule.announce(start);
         assert_eq!(schedule.next(), start + RETRY);
 

@@ -161,13 +161,14 @@ impl<'a> Watch<'a> {
     /// that others are repaired meanwhile, else everything.
     fn failed(&mut self, begun: Instant, trouble: &Trouble) {
         let now = Instant::now();
-        let (delay, what) = match trouble.object.as_ref().and_then(endpoint_of) {
-            Some(endpoint) => {
-                self.schedule.succeed(begun, now);
-                self.schedule.announce(now);
-                (self.back_off.refuse(&endpoint, now), "the endpoint")
-            }
-            None => (self.schedule.fail(now), "the node"),
+        let object = trouble.object.as_ref();
+        let (delay, what) = if let Some(endpoint) = object.and_then(endpoint_of) {
+            self.schedule.succeed(begun, now);
+            self.schedule.announce(now);
+            (self.back_off.refuse(&endpoint, now), "the endpoint")
+        } else {
+            let delay = self.schedule.fail(begun, now, trouble.was_undone);
+            (delay, "the node")
         };
         let text = trouble.cause.to_string();
         if self.trouble.as_ref() != Some(&text) {
