@@ -7,6 +7,7 @@
 //! - [`node`]: one node with three endpoints
 //! - [`wire`]: whole frames sent and captured on a link
 //! - [`program`]: small BPF programs of somebody else
+//! - [`resident`]: the resident agent, in the background
 //! - [`stream`]: numbered datagrams of which none may be missing
 //! - [`inventory`]: everything that a namespace consists of, to be compared
 //! - [`trace`]: the system calls of the agent, judged
@@ -17,6 +18,7 @@ pub mod machine;
 pub mod namespace;
 pub mod node;
 pub mod program;
+pub mod resident;
 pub mod stream;
 pub mod trace;
 pub mod wire;
