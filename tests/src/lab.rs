@@ -7,19 +7,31 @@
 //! - [`node`]: one node with three endpoints
 //! - [`wire`]: whole frames sent and captured on a link
 //! - [`program`]: small BPF programs of somebody else
+//! - [`world`]: endpoints behind a node that masquerades, a router, servers and an attacker
+//! - [`gateway`]: what masquerades there, and how it is set up
+//! - [`station`]: a place of that world: what it sends, what it receives, judged
+//! - [`mouth`]: frames sent with their checksum left to the link
+//! - [`offload`]: the switch for that
+//! - [`compliance`]: rows of requirements, with what was seen of each
 //! - [`stream`]: numbered datagrams of which none may be missing
 //! - [`inventory`]: everything that a namespace consists of, to be compared
 //! - [`trace`]: the system calls of the agent, judged
 
 pub mod agent;
+pub mod compliance;
+pub mod gateway;
 pub mod inventory;
 pub mod machine;
+pub mod mouth;
 pub mod namespace;
 pub mod node;
+pub mod offload;
 pub mod program;
+pub mod station;
 pub mod stream;
 pub mod trace;
 pub mod wire;
+pub mod world;
 
 use std::thread;
 use std::time::{Duration, Instant};
