@@ -47,3 +47,8 @@ pub fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
         thread::sleep(Duration::from_millis(5));
     }
 }
+
+/// Waits for a moment: for rows about timers, where time is what is tested.
+pub fn sleep_until(moment: Instant) {
+    thread::sleep(moment.saturating_duration_since(Instant::now()));
+}

@@ -266,6 +266,23 @@ impl Packet {
         checksum(&[self.pseudo_header(), self.body.clone()].concat()) == 0
     }
 
+    /// Returns the packet as a link with checksumming sends it out.
+    #[must_use]
+    pub fn summed(mut self) -> Self {
+        let at = match self.protocol {
+            TCP => 16,
+            UDP => 6,
+            _ => return self,
+        };
+        if self.is_unsummed {
+            // The field holds the sum of the pseudo header.
+            let sum = checksum(&self.body).to_be_bytes();
+            self.body[at..at + 2].copy_from_slice(&sum);
+            self.is_unsummed = false;
+        }
+        self
+    }
+
     /// Returns what the transport's checksum covers of the IP header.
     fn pseudo_header(&self) -> Vec<u8> {
         if self.protocol == 1 {
@@ -297,6 +314,11 @@ impl Packet {
             self.header.len() + self.body.len()
         )
     }
+}
+
+/// Returns packets in a line each.
+pub fn briefs(packets: &[Packet]) -> Vec<String> {
+    packets.iter().map(Packet::brief).collect()
 }
 
 /// Returns an address as it is in a header.

@@ -224,7 +224,8 @@ fn connect(machine: &Machine) {
             (format!("10.9.0.{last}"), 32),
             (format!("fd00:9::{last}"), 128),
         ] {
-            lines += &format!("route add {address}/{len} dev lxc{name}\n");
+            let router = if len == 32 { "10.9.0.1" } else { "fd00:9::1" };
+            lines += &format!("route add {address}/{len} dev lxc{name} src {router}\n");
             lines += &format!("neigh add {address} lladdr {far} dev lxc{name}\n");
         }
         let inside = format!(

@@ -1,6 +1,21 @@
 //! The rows of the requirements that masquerading must meet, one test each.
 //!
+//! Rows whose timers are minutes or hours run with timers of seconds (`unsafe_timeouts`), and say
+//! so; packets of the test, not the agent's word, decide what was seen.
+//!
 //! # Layout
 //! - [`udp`]: RFC 4787
+//! - [`tcp`]: RFC 5382
+//! - [`icmp`]: RFC 5508
+//! - [`binding`]: RFC 7857, RFC 6888, RFC 6864
+//! - [`forge`]: errors of ICMP about a packet, in all variants
+//! - [`piece`]: fragments, and what they make together
+//! - [`talk`]: a conversation by TCP, segment by segment
 
+mod binding;
+mod forge;
+mod icmp;
+mod piece;
+mod talk;
+mod tcp;
 mod udp;
