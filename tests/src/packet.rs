@@ -46,6 +46,8 @@ pub struct Packet {
     pub is_cut: bool,
     /// Whether the transport's checksum was still to be filled in.
     pub is_unsummed: bool,
+    /// The Ethernet address that the frame was sent to.
+    pub to_mac: [u8; 6],
 }
 
 impl Packet {
@@ -57,6 +59,7 @@ impl Packet {
         };
         let is_unsummed = frame.is_unsummed;
         (!packet.is_cut).then_some(Self {
+            to_mac: frame.to_mac().try_into().expect("six bytes"),
             is_unsummed,
             ..packet
         })
@@ -95,6 +98,7 @@ impl Packet {
             body: body[..len.min(body.len())].to_vec(),
             is_cut: body.len() < len,
             is_unsummed: false,
+            to_mac: [0; 6],
         })
     }
 
@@ -130,6 +134,7 @@ impl Packet {
             body: body[..len.min(body.len())].to_vec(),
             is_cut: body.len() < len,
             is_unsummed: false,
+            to_mac: [0; 6],
         })
     }
 
@@ -276,8 +281,12 @@ impl Packet {
         };
         if self.is_unsummed {
             // The field holds the sum of the pseudo header.
-            let sum = checksum(&self.body).to_be_bytes();
-            self.body[at..at + 2].copy_from_slice(&sum);
+            let sum = match checksum(&self.body) {
+                // RFC 768: 0 stands for no checksum.
+                0 if self.protocol == UDP => 0xffff,
+                sum => sum,
+            };
+            self.body[at..at + 2].copy_from_slice(&sum.to_be_bytes());
             self.is_unsummed = false;
         }
         self

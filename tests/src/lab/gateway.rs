@@ -148,18 +148,12 @@ impl Options {
         } else {
             ""
         };
-        let mut text =
-            "table inet nat {\n chain post {\n  type nat hook postrouting priority 100\n"
-                .to_owned();
+        // The first two lines make one transaction of it, whether there was such a table or not.
+        let mut text = "table inet nat\ndelete table inet nat\ntable inet nat {\n chain post {\n  type nat hook postrouting priority 100\n  ip saddr != 10.9.0.0/24 return\n  ip6 saddr != fd00:9::/64 return\n"
+            .to_owned();
         for prefix in &self.exclude {
             let family = if prefix.contains(':') { "ip6" } else { "ip" };
             text += &format!("  {family} daddr {prefix} return\n");
-        }
-        for address in &self.addresses {
-            let family = if address.contains(':') { "ip6" } else { "ip" };
-            text += &format!(
-                "  oifname \"up*\" meta l4proto {{ tcp, udp }} snat {family} to {address}:{first}-{last}{random}\n"
-            );
         }
         text + &format!(
             "  oifname \"up*\" meta l4proto {{ tcp, udp }} masquerade to :{first}-{last}{random}\n  oifname \"up*\" masquerade\n }}\n}}\n"
@@ -192,10 +186,7 @@ impl Gateway {
     pub(super) fn change(self, machine: &Machine, options: &Options) {
         match self {
             Self::Ciliate => apply(machine, options),
-            Self::Nftables => {
-                machine.own.run("nft delete table inet nat");
-                translate(machine, options);
-            }
+            Self::Nftables => translate(machine, options),
         }
     }
 }

@@ -17,7 +17,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use datapath::verdict::DropReason;
 
-use super::agent;
+use super::agent::{self, Running};
 use super::gateway::{Gateway, Options};
 use super::machine::Machine;
 use super::namespace::Namespace;
@@ -165,7 +165,6 @@ pub struct World {
     pub atk: Station,
     /// Everything that the gateway sends out.
     pub uplink: Station,
-    offload: Offload,
     token: Cell<u32>,
 }
 
@@ -176,6 +175,9 @@ impl World {
         let gw = machine.own.clone();
         add_namespaces(&machine);
         connect(&machine);
+        if options.second_device {
+            add_second_uplink(&gw);
+        }
         let gateway = Gateway::under_test();
         gateway.set_up(&machine, options);
         let places = ["c1", "c2", "seg", "x", "s1", "s2", "atk"].map(Namespace::named);
@@ -200,7 +202,6 @@ impl World {
             machine,
             gateway,
             gw,
-            offload,
             token: Cell::new(0x4e41_5401),
         };
         world.find_gateways();
@@ -215,6 +216,12 @@ impl World {
     /// Empties the gateway's tables of flows and bindings, as if they had been lost.
     pub fn lose_flows(&self) {
         unimplemented!("{:?}", self.gateway);
+    }
+
+    /// Starts the agent that follows changes; it ends when it is dropped.
+    pub fn run_agent(&self) -> Option<Running> {
+        let file = self.machine.folder.join("ciliate.toml");
+        (self.gateway == Gateway::Ciliate).then(|| Running::start(&self.gw, &file))
     }
 
     /// Runs the agent in the gateway; it must end with `code`.
@@ -399,22 +406,6 @@ impl World {
         self.gw.run(&format!("ip link set mtu {mtu} dev up0"));
     }
 
-    /// Adds a second device to the gateway, `up1` with 203.0.114.2, straight to the router.
-    pub fn add_second_uplink(&self) {
-        self.gw
-            .run("ip link add up1 type veth peer name up1 netns x");
-        for line in ["address add 203.0.114.2/24 dev up1", "link set up1 up"] {
-            self.gw.run(&format!("ip {line}"));
-        }
-        self.x.place.run("ip address add 203.0.114.1/24 dev up1");
-        self.x.place.run("ip link set up1 up");
-        self.gw
-            .run("ip route add default via 203.0.114.1 dev up1 metric 200");
-        for place in [&self.gw, &self.x.place] {
-            self.offload.set_in(place);
-        }
-    }
-
     /// Fails if anything that was captured was wrong.
     pub fn finish(&self) {
         let faults: Vec<String> = self
@@ -485,6 +476,24 @@ fn connect(machine: &Machine) {
         (machine.own.clone(), UPLINK_LINKS),
     ] {
         batch(machine, &place, lines);
+    }
+}
+
+/// Adds a second device to the gateway, `up1` with 203.0.114.2, straight to the router.
+fn add_second_uplink(gw: &Namespace) {
+    let x = Namespace::named("x");
+    gw.run("ip link add up1 type veth peer name near1 netns x");
+    for (place, line) in [
+        (gw, "ip address add 203.0.114.2/24 dev up1"),
+        (gw, "ip link set up1 up"),
+        (&x, "ip address add 203.0.114.1/24 dev near1"),
+        (&x, "ip link set near1 up"),
+        (
+            gw,
+            "ip route add default via 203.0.114.1 dev up1 metric 200",
+        ),
+    ] {
+        place.run(line);
     }
 }
 

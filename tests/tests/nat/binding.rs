@@ -1,13 +1,17 @@
 //! RFC 7857, RFC 6888, RFC 6864: bindings, their ports, their owners.
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use tests::frame::{ACK, PSH, RST, SYN};
+use tests::frame::{ACK, PSH, RST, SYN, Transport};
 use tests::lab::compliance::Row;
 use tests::lab::gateway::Options;
+use tests::lab::namespace::Namespace;
+use tests::lab::offload::Offload;
 use tests::lab::sleep_until;
+use tests::lab::station::{Side, Station};
 use tests::lab::world::{ATTACKER, C1, C2, S1, World};
 use tests::packet::Packet;
 use tests::party::Family;
@@ -142,7 +146,7 @@ fn answers_of_an_endpoint_to_floods_keep_nothing_alive() {
 }
 
 /// Sends a datagram in, and the endpoint's refusal out.
-fn refuse(world: &World, family: Family, outside: std::net::SocketAddr) {
+fn refuse(world: &World, family: Family, outside: SocketAddr) {
     let (far, inside) = (S1.at(family, 7_000), C1.at(family, 5_002));
     world.udp(far, outside);
     let (reply, _) = world.datagram(far, inside);
@@ -302,21 +306,19 @@ fn packets_never_reach_another_endpoint() {
             ..Options::default()
         };
         world.change(&swapped);
-        let [c1, c2] = ["c1", "c2"].map(|name| reopen(name));
-        for (_, far, outside) in sessions {
+        let [c1, c2] = ["c1", "c2"].map(|name| reopen(world, name));
+        for (family, far, outside) in sessions {
             for _ in 0..10 {
                 world.udp(far, outside);
             }
-        }
-        thread::sleep(Duration::from_millis(300));
-        for place in [&c1, &c2] {
-            let seen = place.arrived(|packet| packet.protocol == 17);
-            assert!(
-                seen.is_empty(),
-                "{}: {:?}",
-                place.name,
-                tests::packet::briefs(&seen)
-            );
+            // What is sent behind arrives: so would have what was sent before.
+            expect_answer(world, &c1, C2.at(family, 6_000), far);
+            expect_answer(world, &c2, C1.at(family, 6_000), far);
+            for place in [&c1, &c2] {
+                let seen = place.arrived(|packet| packet.to().port() == 5_000);
+                let seen = tests::packet::briefs(&seen);
+                assert!(seen.is_empty(), "{}: {seen:?}", place.name);
+            }
         }
     });
 
@@ -324,15 +326,20 @@ fn packets_never_reach_another_endpoint() {
 }
 
 /// Opens the endpoint's link anew: it may have been replaced.
-fn reopen(name: &'static str) -> tests::lab::station::Station {
-    use tests::lab::namespace::Namespace;
-    use tests::lab::offload::Offload;
-    use tests::lab::station::{Side, Station};
+fn reopen(world: &World, name: &'static str) -> Station {
+    let place = Namespace::named(name);
+    let mut station = Station::open((name, "eth0"), place, Side::Inside, Offload::Off);
+    station.gateway_mac = world.gw.mac(&format!("lxc{name}"));
+    station
+}
 
-    Station::open(
-        (name, "eth0"),
-        Namespace::named(name),
-        Side::Inside,
-        Offload::Off,
-    )
+/// Sends a datagram from an endpoint, which must be answered.
+fn expect_answer(world: &World, station: &Station, inside: SocketAddr, far: SocketAddr) {
+    let token = world.next_token();
+    let payload = token.to_be_bytes();
+    let transport = Transport::datagram(inside.port(), far.port(), &payload);
+    station.send(&station.frame(inside.ip(), far.ip(), transport));
+    let outside = world.s1.catch_token(token).from();
+    let token = world.udp(far, outside);
+    assert_eq!(station.catch_token(token).to(), inside, "the answer");
 }
