@@ -1,8 +1,8 @@
 //! Rows of requirements, with what was seen of each.
 //!
 //! A row runs its checks twice, with tx checksumming on and off, each in a world of its own, and
-//! leaves a file in `nat-compliance/` of the target folder. `cargo xtask compliance` makes the sheet
-//! of these files: nothing in it is typed.
+//! leaves a file in the folder that `$CILIATE_COMPLIANCE` names. `cargo xtask compliance` makes the
+//! sheet of these files: nothing in it is typed.
 
 use std::cell::RefCell;
 use std::env;
@@ -10,7 +10,7 @@ use std::fmt::Debug;
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, chown};
 use std::panic::resume_unwind;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::thread;
 
 use serde::Serialize;
@@ -19,7 +19,8 @@ use super::gateway::{Gateway, Options};
 use super::offload::Offload;
 use super::world::World;
 
-const FOLDER: &str = "nat-compliance";
+/// Names the folder of results.
+const VARIABLE: &str = "CILIATE_COMPLIANCE";
 
 /// Is a row that is being tested; without a verdict at its end it has failed.
 #[derive(Debug)]
@@ -44,6 +45,10 @@ struct Result<'a> {
 impl Row {
     /// Begins a row: its number, the requirement with its source and strength, what must be seen.
     pub fn new(id: &'static str, requirement: &'static str, expected: &'static str) -> Self {
+        assert!(
+            env::var_os(VARIABLE).is_none() || Gateway::under_test() == Gateway::Ciliate,
+            "the sheet is about ciliate"
+        );
         Self {
             id,
             requirement,
@@ -96,9 +101,9 @@ impl Row {
 
     fn settle(&mut self, seen: &str, verdict: &str, reason: &str) {
         self.is_settled = true;
-        if Gateway::under_test() != Gateway::Ciliate {
+        let Some(folder) = env::var_os(VARIABLE) else {
             return;
-        }
+        };
         let result = Result {
             id: self.id,
             requirement: self.requirement,
@@ -108,12 +113,9 @@ impl Row {
             reason,
         };
         let text = serde_json::to_string_pretty(&result).expect("text can be written");
-        let target = target();
-        let folder = target.join(FOLDER);
-        fs::create_dir_all(&folder).expect("make the folder of results");
-        let file = folder.join(format!("{}.json", self.id));
+        let file = Path::new(&folder).join(format!("{}.json", self.id));
         fs::write(&file, text).expect("write a result");
-        give_to_owner_of(&target, &[&folder, &file]);
+        give_to_owner_of(Path::new(&folder), &file);
     }
 }
 
@@ -126,19 +128,8 @@ impl Drop for Row {
     }
 }
 
-/// Returns cargo's target folder: the one above this program with its tag.
-fn target() -> PathBuf {
-    let program = env::current_exe().expect("find this program");
-    let folder = program
-        .ancestors()
-        .find(|folder| folder.join("CACHEDIR.TAG").is_file());
-    folder.expect("a test lies in a target folder").to_owned()
-}
-
-/// Leaves files to whoever builds: the tests run as root.
-fn give_to_owner_of(target: &Path, files: &[&Path]) {
-    let owner = fs::metadata(target).expect("ask for the owner");
-    for file in files {
-        chown(file, Some(owner.uid()), Some(owner.gid())).expect("give a result away");
-    }
+/// Leaves a result to whoever makes the sheet: the tests run as root.
+fn give_to_owner_of(folder: &Path, file: &Path) {
+    let owner = fs::metadata(folder).expect("ask for the owner");
+    chown(file, Some(owner.uid()), Some(owner.gid())).expect("give a result away");
 }

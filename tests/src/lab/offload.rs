@@ -37,7 +37,7 @@ impl Offload {
     pub fn set_in(self, place: &Namespace) {
         place
             .inside(|| {
-                for link in nix::net::if_::if_nameindex()?.iter() {
+                for link in &nix::net::if_::if_nameindex()? {
                     let name = link.name().to_bytes_with_nul();
                     if name != b"lo\0" {
                         self.set(name)?;
