@@ -8,6 +8,8 @@
 //! - [`wire`]: whole frames sent and captured on a link
 //! - [`program`]: small BPF programs of somebody else
 //! - [`world`]: endpoints behind a node that masquerades, a router, servers and an attacker
+//! - [`site`]: who has which address there
+//! - [`topology`]: the namespaces and links of that world
 //! - [`gateway`]: what masquerades there, and how it is set up
 //! - [`station`]: a place of that world: what it sends, what it receives, judged
 //! - [`mouth`]: frames sent with their checksum left to the link
@@ -27,8 +29,10 @@ pub mod namespace;
 pub mod node;
 pub mod offload;
 pub mod program;
+pub mod site;
 pub mod station;
 pub mod stream;
+mod topology;
 pub mod trace;
 pub mod wire;
 pub mod world;

@@ -201,6 +201,32 @@ fn apply(machine: &Machine, options: &Options) {
     agent::expect(&machine.own, &format!("apply {}", file.display()), 0);
 }
 
+/// What else a careful administrator would refuse.
+const FIREWALL: &str = r#"table inet firewall
+delete table inet firewall
+table inet firewall {
+ chain sources {
+  type filter hook prerouting priority -300
+  iifname "lxcc1" ip saddr != 10.9.0.11 drop
+  iifname "lxcc2" ip saddr != 10.9.0.12 drop
+  iifname "lxcc1" ip6 saddr != { fd00:9::11, fe80::/10, :: } drop
+  iifname "lxcc2" ip6 saddr != { fd00:9::12, fe80::/10, :: } drop
+  iifname "up*" ip saddr 10.9.0.0/24 drop
+  iifname "up*" ip6 saddr fd00:9::/64 drop
+  iifname "lxc*" ip daddr 10.9.0.255 drop
+ }
+ chain input {
+  type filter hook input priority 0
+  iifname "up*" meta l4proto { tcp, udp } th dport {first}-{last} ct state new,invalid drop
+ }
+ chain forward {
+  type filter hook forward priority 0
+  icmp type { source-quench, redirect } drop
+  oifname "up*" ct state invalid,untracked drop
+ }
+}
+"#;
+
 /// Connects the endpoints as the agent does, without any program.
 fn connect(machine: &Machine) {
     let mut lines =
@@ -238,7 +264,9 @@ fn connect(machine: &Machine) {
 }
 
 fn translate(machine: &Machine, options: &Options) {
-    let file = machine.write("nat.nft", &options.ruleset());
+    let [first, last] = [options.ports.0, options.ports.1].map(|port| port.to_string());
+    let firewall = FIREWALL.replace("{first}", &first).replace("{last}", &last);
+    let file = machine.write("nat.nft", &(options.ruleset() + &firewall));
     machine.own.run(&format!("nft -f {}", file.display()));
     for (name, secs) in &options.timeouts {
         let keys: &[&str] = match *name {

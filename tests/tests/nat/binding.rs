@@ -10,9 +10,10 @@ use tests::lab::compliance::Row;
 use tests::lab::gateway::Options;
 use tests::lab::namespace::Namespace;
 use tests::lab::offload::Offload;
+use tests::lab::site::{ATTACKER, C1, C2, S1};
 use tests::lab::sleep_until;
 use tests::lab::station::{Side, Station};
-use tests::lab::world::{ATTACKER, C1, C2, S1, World};
+use tests::lab::world::World;
 use tests::packet::Packet;
 use tests::party::Family;
 use tests::segment::Segment;
@@ -80,7 +81,7 @@ fn harass(world: &World, talk: &Talk) {
     for flags in [SYN, RST, RST | ACK] {
         let segment = Segment::new(world.next_sequence(), world.next_sequence(), flags);
         let transport = segment.transport(talk.far.port(), talk.outside.port());
-        let family = tests::lab::world::family_of(talk.far.ip());
+        let family = tests::lab::site::family_of(talk.far.ip());
         let frame = world.frame(ATTACKER.ip(family), talk.outside.ip(), transport);
         world.atk.send(&frame.source(talk.far.ip()));
     }

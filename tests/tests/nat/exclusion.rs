@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 use tests::lab::PATIENCE;
 use tests::lab::compliance::Row;
 use tests::lab::gateway::Options;
+use tests::lab::site::{C1, ROUTER, S1, S2, UPLINK};
 use tests::lab::stream::Stream;
-use tests::lab::world::{C1, ROUTER, S1, S2, UPLINK, World};
+use tests::lab::world::World;
 use tests::packet::Packet;
 use tests::party::Family;
 

@@ -3,7 +3,8 @@
 use std::net::IpAddr;
 
 use tests::frame::{Frame, Transport};
-use tests::lab::world::{World, family_of};
+use tests::lab::site::family_of;
+use tests::lab::world::World;
 use tests::packet::Packet;
 use tests::party::Family;
 

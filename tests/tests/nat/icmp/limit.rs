@@ -2,7 +2,8 @@
 
 use tests::lab::compliance::Row;
 use tests::lab::gateway::Options;
-use tests::lab::world::{C1, ROUTER, S1, World};
+use tests::lab::site::{C1, ROUTER, S1};
+use tests::lab::world::World;
 use tests::packet::Packet;
 use tests::party::Family;
 

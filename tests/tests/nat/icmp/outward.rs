@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 
 use tests::lab::compliance::Row;
 use tests::lab::gateway::Options;
-use tests::lab::world::{C1, C2, S1, UPLINK, World};
+use tests::lab::site::{C1, C2, S1, UPLINK};
+use tests::lab::world::World;
 use tests::packet::Packet;
 use tests::party::Family;
 
@@ -41,7 +42,7 @@ fn errors_from_inside_leave_about_the_outside_packet() {
 
 /// Sends a datagram to an endpoint, which refuses it; returns the error that the sender gets.
 fn refuse(world: &World, (from, outside): (SocketAddr, SocketAddr), to: SocketAddr) -> Packet {
-    let family = tests::lab::world::family_of(to.ip());
+    let family = tests::lab::site::family_of(to.ip());
     let token = world.udp(from, outside);
     let seen = world.station(to.ip()).catch_token(token);
     let frame = forge::error(world, to.ip(), port_unreachable(family), 0, &seen);

@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 use tests::frame::Transport;
 use tests::lab::compliance::Row;
 use tests::lab::gateway::Options;
+use tests::lab::site::{C1, C2, S1, S1_TOO, S2, UPLINK};
 use tests::lab::sleep_until;
 use tests::lab::station::is_inside;
-use tests::lab::world::{C1, C2, S1, S1_TOO, S2, UPLINK, World};
+use tests::lab::world::World;
 use tests::party::Family;
 
 /// The timer of the row that waits for it: 60 seconds, shortened.

@@ -3,7 +3,8 @@
 use tests::frame::{Frame, Transport, checksum, cut, patched};
 use tests::lab::compliance::Row;
 use tests::lab::gateway::Options;
-use tests::lab::world::{C1, S1, World};
+use tests::lab::site::{C1, S1};
+use tests::lab::world::World;
 use tests::packet::Packet;
 use tests::party::Family;
 

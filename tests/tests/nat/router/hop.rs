@@ -5,7 +5,8 @@ use std::net::IpAddr;
 use tests::frame::{Frame, Transport};
 use tests::lab::compliance::Row;
 use tests::lab::gateway::Options;
-use tests::lab::world::{C1, ROUTER, S1, Site, UPLINK, World, X};
+use tests::lab::site::{C1, ROUTER, S1, Site, UPLINK, X};
+use tests::lab::world::World;
 use tests::packet::{Packet, briefs};
 use tests::party::Family;
 

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use tests::frame::Transport;
 use tests::lab::compliance::Row;
 use tests::lab::gateway::Options;
-use tests::lab::world::{C1, C2, S1, S2, UPLINK};
+use tests::lab::site::{C1, C2, S1, S2, UPLINK};
 use tests::party::Family;
 
 #[test]

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use tests::lab::compliance::Row;
 use tests::lab::gateway::Options;
-use tests::lab::world::{C1, C2, S1, UPLINK, World};
+use tests::lab::site::{C1, C2, S1, UPLINK};
+use tests::lab::world::World;
 use tests::party::Family;
 
 /// How long a change may take to be followed.

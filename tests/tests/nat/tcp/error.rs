@@ -9,7 +9,8 @@ use tests::frame::TCP;
 use tests::lab::PATIENCE;
 use tests::lab::compliance::Row;
 use tests::lab::gateway::Options;
-use tests::lab::world::{ATTACKER, C1, S1, World, X};
+use tests::lab::site::{ATTACKER, C1, S1, X};
+use tests::lab::world::World;
 use tests::party::Family;
 
 use crate::forge;

@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 use tests::frame::{ACK, FIN, PSH, RST, SYN};
 use tests::lab::compliance::Row;
 use tests::lab::gateway::Options;
+use tests::lab::site::{C1, S1};
 use tests::lab::sleep_until;
-use tests::lab::world::{C1, S1, World};
+use tests::lab::world::World;
 use tests::party::Family;
 
 use crate::talk::{

@@ -8,8 +8,9 @@ use tests::frame::SYN;
 use tests::lab::PATIENCE;
 use tests::lab::compliance::Row;
 use tests::lab::gateway::Options;
+use tests::lab::site::{C1, S1, UPLINK};
 use tests::lab::station::Station;
-use tests::lab::world::{C1, S1, UPLINK, World};
+use tests::lab::world::World;
 use tests::party::Family;
 
 use crate::talk::Talk;
@@ -88,6 +89,7 @@ fn long_transfers_pass_with_and_without_segmentation_by_the_link() {
             let sent = pattern(TRANSFER_LEN);
             let (data, _) = transfer((&world.c1, far), (&world.s1, far), &sent);
             assert!(data == sent, "outward");
+            let far = S1.at(family, 81);
             let data = download((&world.c1, far), (&world.s1, far), sent.clone());
             assert!(data == sent, "inward");
         }

@@ -6,7 +6,8 @@ use std::net::{IpAddr, UdpSocket};
 use tests::lab::PATIENCE;
 use tests::lab::compliance::Row;
 use tests::lab::gateway::Options;
-use tests::lab::world::{C1, C2, S1, S1_TOO, S2, UPLINK, World};
+use tests::lab::site::{C1, C2, S1, S1_TOO, S2, UPLINK};
+use tests::lab::world::World;
 use tests::party::Family;
 
 #[test]

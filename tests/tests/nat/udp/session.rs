@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 
 use tests::lab::compliance::Row;
 use tests::lab::gateway::{Options, write_file};
+use tests::lab::site::{ATTACKER, C1, C2, S1, S2, UPLINK, X};
 use tests::lab::sleep_until;
-use tests::lab::world::{ATTACKER, C1, C2, S1, S2, UPLINK, World, X};
+use tests::lab::world::World;
 use tests::packet::{Packet, briefs};
 use tests::party::Family;
 

@@ -5,7 +5,8 @@ use std::net::SocketAddr;
 use tests::frame::Transport;
 use tests::lab::compliance::Row;
 use tests::lab::gateway::Options;
-use tests::lab::world::{C1, C2, ROUTER, S1, S2, World, X};
+use tests::lab::site::{C1, C2, ROUTER, S1, S2, X};
+use tests::lab::world::World;
 use tests::packet::Packet;
 use tests::party::Family;
 
