@@ -260,8 +260,8 @@ fn one_endpoint_cannot_take_all_ports() {
         max_ports: 64,
         ..Options::default().ports(61_000, 61_127)
     };
-    let reasons = row.check(&options, |world| {
-        Family::BOTH.map(|family| {
+    let reasons = Family::BOTH.map(|family| {
+        row.check(&options, |world| {
             let far = S1.at(family, 7_000);
             world.fence(family);
             for port in 20_000..20_500 {

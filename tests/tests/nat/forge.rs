@@ -28,6 +28,17 @@ pub(crate) fn forbidden(family: Family) -> Vec<(u8, u8)> {
     }
 }
 
+/// Returns all of these.
+pub(crate) fn all(family: Family) -> Vec<(u8, u8)> {
+    [errors(family), forbidden(family)].concat()
+}
+
+/// Says how many there are.
+pub(crate) fn counts() -> String {
+    let [v4, v6] = Family::BOTH.map(|family| all(family).len());
+    format!("{v4} kinds of IPv4 and {v6} of IPv6, each from three sources")
+}
+
 /// Returns an error about a packet as somebody saw it; `word` is the MTU or the pointer.
 pub(crate) fn error(
     world: &World,

@@ -176,7 +176,8 @@ fn errors_from_outside_reach_the_endpoint_about_its_own_packet() {
         }
     });
 
-    row.pass("20 kinds for IPv4, 14 for IPv6, each about three protocols; nothing and no answer about unknown packets");
+    let [v4, v6] = Family::BOTH.map(|family| forge::errors(family).len());
+    row.pass(&format!("{v4} kinds of IPv4, {v6} of IPv6, each about three protocols; nothing and no answer about unknown packets"));
 }
 
 /// Sends every error about a packet, of which each must arrive.
