@@ -5,6 +5,7 @@
 //! - [`namespace`]: named network namespaces, commands and sockets inside them
 //! - [`agent`]: the binary under test
 //! - [`node`]: one node with three endpoints
+//! - [`resident`]: the resident agent, in the background
 //! - [`wire`]: whole frames sent and captured on a link
 //! - [`program`]: small BPF programs of somebody else
 //! - [`world`]: endpoints behind a node that masquerades, a router, servers and an attacker
@@ -29,6 +30,7 @@ pub mod namespace;
 pub mod node;
 pub mod offload;
 pub mod program;
+pub mod resident;
 pub mod site;
 pub mod station;
 pub mod stream;

@@ -2,7 +2,7 @@
 
 use std::env;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 
 use serde_json::Value;
 
@@ -54,26 +54,4 @@ pub fn expect(place: &Namespace, line: &str, code: i32) -> Outcome {
 pub fn json(place: &Namespace, line: &str) -> Value {
     let outcome = expect(place, &format!("--json {line}"), 0);
     serde_json::from_str(&outcome.stdout).expect("`--json` prints JSON")
-}
-
-/// Is an agent that runs until it is dropped.
-#[derive(Debug)]
-pub struct Running(Child);
-
-impl Running {
-    /// Starts `ciliate run` in a namespace, and waits until it has applied its file.
-    pub fn start(place: &Namespace, file: &Path) -> Self {
-        let mut command = Command::new(binary());
-        command.arg("run").arg(file).stdin(Stdio::null());
-        let child = place.inside(|| command.spawn()).expect("start the agent");
-        Self(child)
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // It may have ended by itself, which is no failure of the end.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }

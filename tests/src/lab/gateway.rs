@@ -2,7 +2,8 @@
 //!
 //! The rows are about ciliate. `CILIATE_NAT_GATEWAY=nftables` puts the kernel's own NAT in its
 //! place: a row that fails there by design says so, every other one must pass there too, which
-//! shows that the rows judge what a packet looks like and nothing else.
+//! shows that the rows judge what a packet looks like and nothing else. `CILIATE_NAT_ROUTING` is the
+//! setting of `host_routing`; left out, it is the default.
 
 use std::env;
 use std::fmt::Write as _;
@@ -133,6 +134,9 @@ impl Options {
             for (name, secs) in &self.timeouts {
                 text += &format!("{name} = \"{secs}s\"\n");
             }
+        }
+        if let Ok(routing) = env::var("CILIATE_NAT_ROUTING") {
+            text += &format!("\n[routing]\nhost_routing = {routing:?}\n");
         }
         if self.flows != 0 {
             text += &format!("\n[maps]\nflows = {}\n", self.flows);

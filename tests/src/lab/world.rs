@@ -22,11 +22,12 @@ use ciliate::datapath::pin::Pins;
 use ciliate::datapath::table;
 use datapath::verdict::DropReason;
 
-use super::agent::{self, Running};
+use super::agent;
 use super::gateway::{Gateway, Options};
 use super::machine::{BPFFS, Machine};
 use super::namespace::Namespace;
 use super::offload::Offload;
+use super::resident::Resident;
 use super::site::{ATTACKER, C1, C2, S1, S1_TOO, S2, X, family_of};
 use super::station::{Side, Station};
 use super::topology::{add_namespaces, add_second_uplink, connect, mute};
@@ -110,9 +111,15 @@ impl World {
     }
 
     /// Starts the agent that follows changes; it ends when it is dropped.
-    pub fn run_agent(&self) -> Option<Running> {
-        let file = self.machine.folder.join("ciliate.toml");
-        (self.gateway == Gateway::Ciliate).then(|| Running::start(&self.gw, &file))
+    pub fn run_agent(&self) -> Option<Resident> {
+        let file = self
+            .machine
+            .folder
+            .join("ciliate.toml")
+            .display()
+            .to_string();
+        let start = || Resident::start(&self.machine, &self.gw, &file);
+        (self.gateway == Gateway::Ciliate).then(start)
     }
 
     /// Runs the agent in the gateway; it must end with `code`.

@@ -1,7 +1,7 @@
 //! What is translated, and what is not.
 
 use std::io::{Read as _, Write as _};
-use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -15,6 +15,8 @@ use tests::packet::Packet;
 use tests::party::Family;
 
 const EXCLUDED: [&str; 2] = ["198.51.100.128/25", "2001:db8:52::/64"];
+/// The address that the device gets.
+const RENEWED: &str = "203.0.113.9";
 /// How long a change of the device's address may take to be followed.
 const FOLLOWED: Duration = Duration::from_secs(1);
 
@@ -225,32 +227,9 @@ fn changes_of_the_uplinks_address_are_followed() {
         let far = S1.at(Family::V4, 7_000);
         let known = C1.at(Family::V4, 5_000);
         assert_eq!(world.out(known, far).ip(), UPLINK.ip(Family::V4));
-        // As a lease does: the new address comes, the old ones go, with them the route.
-        world.gw.run("ip address add 203.0.113.9/24 dev up0");
-        world
-            .gw
-            .set_sysctl("net/ipv4/conf/up0/promote_secondaries", "1");
-        for address in ["203.0.113.3/24", "203.0.113.2/24"] {
-            world.gw.run(&format!("ip address del {address} dev up0"));
-        }
-        world
-            .gw
-            .run("ip route replace default via 203.0.113.1 dev up0");
         let start = Instant::now();
-        let mut port = 6_000;
-        loop {
-            let token = world.udp(C1.at(Family::V4, port), far);
-            thread::sleep(Duration::from_millis(20));
-            let seen = world.s1.arrived(|packet| packet.token() == Some(token));
-            if seen
-                .iter()
-                .any(|packet| packet.source.to_string() == "203.0.113.9")
-            {
-                break;
-            }
-            assert!(start.elapsed() < FOLLOWED, "the new address should be used");
-            port += 1;
-        }
+        renew_address(world);
+        expect_new_source(world, far, start);
         thread::sleep(FOLLOWED.saturating_sub(start.elapsed()));
         world.uplink.forget();
         for _ in 0..3 {
@@ -268,4 +247,35 @@ fn changes_of_the_uplinks_address_are_followed() {
     row.pass(
         "followed within a second by the running agent; no packet with the old source afterwards",
     );
+}
+
+/// Does as a lease does: a new address comes, the old ones go, with them the route.
+fn renew_address(world: &World) {
+    world
+        .gw
+        .set_sysctl("net/ipv4/conf/up0/promote_secondaries", "1");
+    for change in [
+        &format!("address add {RENEWED}/24"),
+        "address del 203.0.113.3/24",
+        "address del 203.0.113.2/24",
+        "route replace default via 203.0.113.1",
+    ] {
+        world.gw.run(&format!("ip {change} dev up0"));
+    }
+}
+
+/// Opens flows until one leaves with the new address, which must be soon.
+fn expect_new_source(world: &World, far: SocketAddr, start: Instant) {
+    for port in 6_000.. {
+        let token = world.udp(C1.at(Family::V4, port), far);
+        thread::sleep(Duration::from_millis(20));
+        let seen = world.s1.arrived(|packet| packet.token() == Some(token));
+        if seen
+            .iter()
+            .any(|packet| packet.source.to_string() == RENEWED)
+        {
+            return;
+        }
+        assert!(start.elapsed() < FOLLOWED, "the new address should be used");
+    }
 }

@@ -1,5 +1,6 @@
 //! Errors from outside.
 
+use std::thread;
 use std::time::{Duration, Instant};
 
 use tests::frame::{Frame, checksum};
@@ -250,11 +251,9 @@ fn errors_neither_keep_nor_end_a_session() {
         let errors = |until| {
             while start.elapsed() < until {
                 for (family, requests) in &opened {
-                    for (port, seen) in (5_000..).zip(requests) {
-                        exchange_errors(world, *family, port, seen);
-                    }
+                    exchange_errors(world, *family, requests);
                 }
-                std::thread::sleep(Duration::from_millis(300));
+                thread::sleep(Duration::from_millis(300));
             }
         };
         let replies = |index: u16, expected: bool| {
@@ -275,14 +274,16 @@ fn errors_neither_keep_nor_end_a_session() {
     row.pass("alive after 3.1 s, gone after 5.5 s");
 }
 
-/// Sends an error from the router, and one from the endpoint about a reply.
-fn exchange_errors(world: &World, family: Family, port: u16, seen: &Packet) {
-    world.x.send(&unreachable(world, family, &seen.bytes()));
-    let (reply, _) = world.datagram(S1.at(family, 7_000), C1.at(family, port));
-    let port_unreachable = if family == Family::V4 { (3, 3) } else { (1, 4) };
+/// Sends an error from the router about each request, and one from the endpoint about a reply.
+fn exchange_errors(world: &World, family: Family, requests: &[Packet]) {
     let ends = (C1.ip(family), S1.ip(family));
-    let frame = forge::error_quoting(world, ends, port_unreachable, 0, &reply.quote());
-    world.c1.send(&frame);
+    let port_unreachable = if family == Family::V4 { (3, 3) } else { (1, 4) };
+    for (port, seen) in (5_000..).zip(requests) {
+        world.x.send(&unreachable(world, family, &seen.bytes()));
+        let (reply, _) = world.datagram(S1.at(family, 7_000), C1.at(family, port));
+        let frame = forge::error_quoting(world, ends, port_unreachable, 0, &reply.quote());
+        world.c1.send(&frame);
+    }
 }
 
 #[test]

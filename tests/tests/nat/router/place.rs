@@ -1,12 +1,37 @@
 //! Addresses that go nowhere.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use tests::frame::Transport;
 use tests::lab::compliance::Row;
 use tests::lab::gateway::Options;
 use tests::lab::site::{C1, C2, S1, S2, UPLINK};
+use tests::lab::world::World;
 use tests::party::Family;
+
+/// Addresses to which a router hands nothing on.
+const NOWHERE: [(Family, [&str; 5]); 2] = [
+    (
+        Family::V4,
+        [
+            "10.9.0.255",
+            "255.255.255.255",
+            "224.0.0.1",
+            "239.1.2.3",
+            "169.254.1.1",
+        ],
+    ),
+    (
+        Family::V6,
+        [
+            "fe80::1234",
+            "ff02::1",
+            "ff05::1",
+            "ff0e::1",
+            "fe80::ff:fe00:1",
+        ],
+    ),
+];
 
 #[test]
 fn addresses_of_the_wrong_side_are_dropped() {
@@ -20,30 +45,8 @@ fn addresses_of_the_wrong_side_are_dropped() {
         let mut reasons = Vec::new();
         for family in Family::BOTH {
             let outside = world.out(C1.at(family, 5_000), S1.at(family, 7_000));
-            let loopback: IpAddr = match family {
-                Family::V4 => [127, 0, 0, 1].into(),
-                Family::V6 => "::1".parse().expect("an address"),
-            };
-            for source in [C2.ip(family), UPLINK.ip(family), S2.ip(family), loopback] {
-                let (frame, token) = world.datagram(C1.at(family, 5_000), S1.at(family, 7_000));
-                reasons.push(world.expect_reason(1, || {
-                    world.c1.send(&frame.source(source));
-                    world.expect_none("a foreign source", token, family);
-                }));
-            }
-            for (source, to) in [
-                (C2.ip(family), C1.at(family, 5_000)),
-                (C2.ip(family), outside),
-                (C1.ip(family), outside),
-            ] {
-                let (frame, token) = world.datagram(S1.at(family, 7_000), to);
-                let transport = frame.transport.clone();
-                let frame = world.atk.frame(source, to.ip(), transport);
-                reasons.push(world.expect_reason(1, || {
-                    world.atk.send(&frame);
-                    world.expect_none("an inside source from outside", token, family);
-                }));
-            }
+            reasons.extend(expect_no_lie(world, family));
+            reasons.extend(expect_no_return(world, family, outside));
         }
         reasons.sort();
         reasons.dedup();
@@ -51,6 +54,40 @@ fn addresses_of_the_wrong_side_are_dropped() {
     });
 
     row.pass(&format!("none arrives; counted under {reasons:?}"));
+}
+
+/// Sends packets from sources that are not the endpoint's; returns what they count under.
+fn expect_no_lie(world: &World, family: Family) -> Vec<String> {
+    let loopback: IpAddr = match family {
+        Family::V4 => [127, 0, 0, 1].into(),
+        Family::V6 => "::1".parse().expect("an address"),
+    };
+    let sources = [C2.ip(family), UPLINK.ip(family), S2.ip(family), loopback];
+    let lie = |source| {
+        let (frame, token) = world.datagram(C1.at(family, 5_000), S1.at(family, 7_000));
+        world.expect_reason(1, || {
+            world.c1.send(&frame.source(source));
+            world.expect_none("a foreign source", token, family);
+        })
+    };
+    sources.map(lie).to_vec()
+}
+
+/// Sends packets from inside sources to the uplink; returns what they count under.
+fn expect_no_return(world: &World, family: Family, outside: SocketAddr) -> Vec<String> {
+    let lie = |(source, to): (IpAddr, SocketAddr)| {
+        let (frame, token) = world.datagram(S1.at(family, 7_000), to);
+        let frame = world.atk.frame(source, to.ip(), frame.transport);
+        world.expect_reason(1, || {
+            world.atk.send(&frame);
+            world.expect_none("an inside source from outside", token, family);
+        })
+    };
+    let inside = C1.at(family, 5_000);
+    let [own, other] = [C1.ip(family), C2.ip(family)];
+    [(other, inside), (other, outside), (own, outside)]
+        .map(lie)
+        .to_vec()
 }
 
 #[test]
@@ -62,28 +99,7 @@ fn broadcasts_groups_and_link_local_addresses_go_no_further() {
     );
 
     row.check(&Options::default(), |world| {
-        for (family, addresses) in [
-            (
-                Family::V4,
-                [
-                    "10.9.0.255",
-                    "255.255.255.255",
-                    "224.0.0.1",
-                    "239.1.2.3",
-                    "169.254.1.1",
-                ],
-            ),
-            (
-                Family::V6,
-                [
-                    "fe80::1234",
-                    "ff02::1",
-                    "ff05::1",
-                    "ff0e::1",
-                    "fe80::ff:fe00:1",
-                ],
-            ),
-        ] {
+        for (family, addresses) in NOWHERE {
             for address in addresses {
                 let to: IpAddr = address.parse().expect("an address");
                 let token = world.next_token();

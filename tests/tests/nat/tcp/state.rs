@@ -108,40 +108,7 @@ fn idle_connections_live_as_long_as_their_timers_say() {
     );
 
     row.check(&timers(), |world| {
-        let all = Family::BOTH.map(|family| Idle::new(world, family));
-        let opened = Instant::now();
-        thread::sleep(Duration::from_millis(1_200));
-        for idle in &all {
-            assert!(
-                idle.closing.reaches(Server, ACK),
-                "1.2 s after the last FIN"
-            );
-        }
-        sleep_until(opened + TRANSITORY + GRACE);
-        for idle in &all {
-            assert!(
-                !idle.closed.reaches(Server, ACK),
-                "3.5 s after the last FIN"
-            );
-            assert!(
-                !idle.begun.reaches(Server, SYN | ACK),
-                "3.5 s after the SYN"
-            );
-        }
-        sleep_until(opened + JUST_BEFORE);
-        for idle in &all {
-            assert!(
-                idle.kept.reaches(Server, ACK | PSH),
-                "4.8 s after the last data"
-            );
-        }
-        sleep_until(opened + ESTABLISHED + GRACE);
-        for idle in &all {
-            assert!(
-                !idle.lost.reaches(Server, ACK | PSH),
-                "7.5 s after the last data"
-            );
-        }
+        expect_ends(&Family::BOTH.map(|family| Idle::new(world, family)));
     });
     row.check(&Options::default(), |world| {
         for (timers, code) in [
@@ -188,6 +155,43 @@ impl<'a> Idle<'a> {
             closed: close(5_004),
             begun: Talk::begin(world, C1.at(family, 5_005), far),
         }
+    }
+}
+
+/// Waits for each timer: what is said just before its end passes, and nothing behind it.
+fn expect_ends(all: &[Idle<'_>]) {
+    let opened = Instant::now();
+    thread::sleep(Duration::from_millis(1_200));
+    for idle in all {
+        assert!(
+            idle.closing.reaches(Server, ACK),
+            "1.2 s after the last FIN"
+        );
+    }
+    sleep_until(opened + TRANSITORY + GRACE);
+    for idle in all {
+        assert!(
+            !idle.closed.reaches(Server, ACK),
+            "3.5 s after the last FIN"
+        );
+        assert!(
+            !idle.begun.reaches(Server, SYN | ACK),
+            "3.5 s after the SYN"
+        );
+    }
+    sleep_until(opened + JUST_BEFORE);
+    for idle in all {
+        assert!(
+            idle.kept.reaches(Server, ACK | PSH),
+            "4.8 s after the last data"
+        );
+    }
+    sleep_until(opened + ESTABLISHED + GRACE);
+    for idle in all {
+        assert!(
+            !idle.lost.reaches(Server, ACK | PSH),
+            "7.5 s after the last data"
+        );
     }
 }
 
