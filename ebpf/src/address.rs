@@ -28,6 +28,19 @@ impl Addr4 {
     pub const fn is_multicast(self) -> bool {
         matches!(self.octets(), [224..=239, ..] | [255, 255, 255, 255])
     }
+
+    /// Tells whether no router forwards packets from the address: it is unspecified, loopback,
+    /// multicast or reserved (RFC 6890), or link-local (RFC 3927).
+    #[inline(always)]
+    pub const fn is_martian(self) -> bool {
+        matches!(self.octets(), [0 | 127 | 224..=255, ..] | [169, 254, ..])
+    }
+
+    /// Returns the sum of the address's 16-bit words, for a pseudo-header (RFC 1071).
+    #[inline(always)]
+    pub const fn word_sum(self) -> u64 {
+        (self.0 & 0xffff) as u64 + (self.0 >> 16) as u64
+    }
 }
 
 impl Addr6 {
@@ -68,6 +81,14 @@ impl Addr6 {
     #[inline(always)]
     pub const fn is_link_local(self) -> bool {
         u64::from_be(self.0[0]) >> 54 == 0xfe80 >> 6
+    }
+
+    /// Tells whether no router forwards packets from the address: it is unspecified, loopback,
+    /// multicast or link-local (RFC 4291).
+    #[inline(always)]
+    pub const fn is_martian(self) -> bool {
+        let is_loopback = self.0[0] == 0 && u64::from_be(self.0[1]) <= 1;
+        is_loopback || self.is_multicast() || self.is_link_local()
     }
 
     /// Tells whether the address is `::`.

@@ -8,37 +8,68 @@
 //! neither its flow nor its own pending entry looks for its twin first: an evicted half comes
 //! back from the other one. A packet that passes several hooks is entered at the first of them only.
 
-use crate::abi::{Flow, FlowKey, Stage};
+use crate::abi::{Flow, FlowKey, OUTSIDE, Stage, Timeouts};
+use crate::binding;
 use crate::decision::decide;
+use crate::family::Address;
 use crate::flow::{
-    KeyHash, PENDING_LIMIT, is_live, is_waiting, next_stage, opens_anew, pending_index,
+    FRESH_NS, KeyHash, PENDING_LIMIT, is_live, is_waiting, next_stage, opens_anew, pending_index,
 };
+use crate::hook::Hook;
+use crate::rewrite;
 use crate::tables::Tables;
 use crate::verdict::DropReason;
-use crate::work::{Moment, Work};
+use crate::work::Work;
 
 /// Enters a packet into its flow, which `work.decided` describes, and refreshes both halves.
 ///
 /// Returns `InvalidSourceIp` if the packet must belong to a known flow and does not.
 #[inline(always)]
-pub fn admit<A: Copy + Eq + KeyHash, T: Tables<A>>(
+pub fn admit<A: Address + KeyHash, T: Tables<A>>(
     tables: &mut T,
     work: &mut Work<A>,
 ) -> Option<DropReason> {
-    let stage = match standing(tables, work) {
-        Standing::New if work.through_stack() => return Some(DropReason::InvalidSourceIp),
-        _ if work.is_entered() => return None,
-        Standing::New | Standing::Pending => {
-            wait(tables, work);
-            return None;
-        }
-        Standing::Opening => Stage::Opening,
-        Standing::Established => Stage::Established,
-        Standing::Closing => Stage::Closing,
-    };
+    let standing = standing(tables, work);
+    if matches!(standing, Standing::New) && work.through_stack() && work.sender != OUTSIDE {
+        return Some(DropReason::InvalidSourceIp);
+    }
+    if work.is_entered() {
+        remember_inside(tables, work, standing);
+        return None;
+    }
+    let stage = standing.stage();
     work.decided.set_stage(stage);
-    enter(tables, work);
+    if work.is_bound() {
+        binding::renew(tables, work, work.before());
+        if work.sender != OUTSIDE {
+            binding::permit(tables, work);
+        }
+    }
+    match standing {
+        Standing::New | Standing::Pending => wait(tables, work),
+        Standing::Opening
+        | Standing::Established
+        | Standing::Closing
+        | Standing::Ended
+        | Standing::PeerEnded => enter(tables, work),
+    }
     None
+}
+
+/// Remembers what the stack forwards to an endpoint behind a translation, which no other hook sees
+/// under this key, if the stack forwards everything.
+#[inline(never)]
+fn remember_inside<A: Address + KeyHash, T: Tables<A>>(
+    tables: &mut T,
+    work: &mut Work<A>,
+    standing: Standing,
+) {
+    let is_inside = work.sender == OUTSIDE && matches!(work.hook(), Some(Hook::FromHost));
+    if !is_inside || !work.moment.is_legacy() || matches!(standing, Standing::New) {
+        return;
+    }
+    work.decided.set_stage(standing.stage());
+    write_half(tables, &work.key, &mut work.decided, 0, true);
 }
 
 /// Tells what is remembered of a flow; one of the last three if its connection stands in the
@@ -52,36 +83,61 @@ enum Standing {
     Opening,
     Established,
     Closing,
+    Ended,
+    PeerEnded,
 }
 
 impl Standing {
+    #[inline(always)]
+    const fn stage(self) -> Stage {
+        match self {
+            Self::New | Self::Pending | Self::Opening => Stage::Opening,
+            Self::Established => Stage::Established,
+            Self::Closing => Stage::Closing,
+            Self::Ended => Stage::Ended,
+            Self::PeerEnded => Stage::PeerEnded,
+        }
+    }
+
     /// Returns the standing of a connection after a packet with these TCP flags.
     #[inline(always)]
-    const fn known(stage: Stage, tcp_flags: u8) -> Self {
-        match next_stage(stage, tcp_flags) {
+    const fn known(stage: Stage, tcp_flags: u8, is_from_outside: bool) -> Self {
+        match next_stage(stage, tcp_flags, is_from_outside) {
             Stage::Opening => Self::Opening,
             Stage::Established => Self::Established,
             Stage::Closing => Self::Closing,
+            Stage::Ended => Self::Ended,
+            Stage::PeerEnded => Self::PeerEnded,
         }
     }
 }
 
 #[inline(never)]
-fn standing<A: Copy + Eq + KeyHash, T: Tables<A>>(tables: &mut T, work: &mut Work<A>) -> Standing {
-    let (zone, target, tcp_flags) = (work.decided.zone, work.decided.target, work.tcp_flags);
-    let reply = work.key.reversed();
+fn standing<A: Address + KeyHash, T: Tables<A>>(tables: &mut T, work: &mut Work<A>) -> Standing {
+    let (zone, receiver, tcp_flags) = (work.sender, work.receiver, work.tcp_flags);
+    let is_from_outside = zone == OUTSIDE;
+    let reply = work.out.reversed();
+    let (timeouts, now_ns) = (work.moment.timeouts, work.moment.now_ns);
     // What an earlier packet left behind says nothing about this one.
     work.pending.packets = 0;
-    let own = live_stage(tables, &work.key, (zone, target), work.moment.now_ns);
-    if matches!(own, Some(stage) if opens_anew(stage, tcp_flags)) {
+    work.set_before(Stage::Opening);
+    let own = live_stage(tables, &work.key, (zone, receiver), &timeouts, now_ns);
+    if matches!(own, Some(stage) if opens_anew(stage, tcp_flags, is_from_outside)) {
+        work.set_before(Stage::Closing);
         tables.remove_flow(&reply);
         tables.remove_flow(&work.key);
         return Standing::New;
     }
-    if let Some(stage) =
-        own.or_else(|| live_stage(tables, &reply, (target, zone), work.moment.now_ns))
-    {
-        return Standing::known(after_answer(tables, &reply, stage), tcp_flags);
+    let twin = match own {
+        Some(_) => own,
+        None => {
+            live_stage(tables, &reply, (receiver, zone), &timeouts, now_ns).map(Stage::mirrored)
+        }
+    };
+    if let Some(stage) = twin {
+        work.set_before(stage);
+        let stage = after_answer(tables, &reply, stage);
+        return Standing::known(stage, tcp_flags, is_from_outside);
     }
     let key = work.key;
     if waits(tables, work, &key, zone) {
@@ -91,27 +147,28 @@ fn standing<A: Copy + Eq + KeyHash, T: Tables<A>>(tables: &mut T, work: &mut Wor
         return if work.pending.packets + 1 < PENDING_LIMIT {
             Standing::Pending
         } else {
-            Standing::known(Stage::Opening, tcp_flags)
+            Standing::known(Stage::Opening, tcp_flags, is_from_outside)
         };
     }
-    if waits(tables, work, &reply, target) {
+    if waits(tables, work, &reply, receiver) {
         work.decided.created_ns = work.pending.created_ns;
-        return Standing::known(Stage::Established, tcp_flags);
+        return Standing::known(Stage::Established, tcp_flags, is_from_outside);
     }
     Standing::New
 }
 
-/// Returns the stage of the connection of a flow between these two links, if it stands.
+/// Returns the stage of the connection of a flow between these two parties, if it stands.
 #[inline(always)]
 fn live_stage<A: Copy, T: Tables<A>>(
     tables: &mut T,
     key: &FlowKey<A>,
-    (zone, target): (u32, u32),
+    (zone, receiver): (u32, u32),
+    timeouts: &Timeouts,
     now_ns: u64,
 ) -> Option<Stage> {
     let flow = tables.flow(key)?;
-    let is_same = flow.zone == zone && flow.target == target;
-    (is_same && is_live(flow, key, now_ns)).then(|| flow.stage())
+    let is_same = flow.zone == zone && flow.receiver == receiver;
+    (is_same && is_live(flow, key, timeouts, now_ns)).then(|| flow.stage())
 }
 
 /// Returns the stage of a connection on a packet of one side; `reply` is the other side's flow.
@@ -142,13 +199,18 @@ fn waits<A: Copy + Eq + KeyHash, T: Tables<A>>(
     };
     let index = pending_index(slot, key, work.moment.pending_mask);
     tables.pending(index, &mut work.pending)
-        && is_waiting(&work.pending, key, work.moment.now_ns)
+        && is_waiting(
+            &work.pending,
+            key,
+            &work.moment.timeouts,
+            work.moment.now_ns,
+        )
         && work.pending.zone == zone
 }
 
 /// Writes both halves of a connection.
 #[inline(never)]
-fn enter<A: Copy + Eq + KeyHash, T: Tables<A>>(tables: &mut T, work: &mut Work<A>) {
+fn enter<A: Address + KeyHash, T: Tables<A>>(tables: &mut T, work: &mut Work<A>) {
     let keeps = !is_new(work);
     write_half(
         tables,
@@ -157,21 +219,68 @@ fn enter<A: Copy + Eq + KeyHash, T: Tables<A>>(tables: &mut T, work: &mut Work<A
         u64::from(work.len),
         keeps,
     );
-    let (from, to) = (work.decided.target, work.decided.zone);
+    let twin_key = work.out.reversed();
+    let stage = work.decided.stage().mirrored();
+    if keeps && work.sender == OUTSIDE && renew_twin(tables, &twin_key, work, stage) {
+        return;
+    }
+    let (from, to) = (work.receiver, work.sender);
     // A party that is gone gets no half: the next packet towards it finds it gone as well.
     if decide(tables, from, to, &work.moment, &mut work.twin) {
-        work.twin.created_ns = work.decided.created_ns;
-        work.twin.set_stage(work.decided.stage());
+        complete_twin(work, stage);
         bring_counts(work);
-        let twin_key = work.key.reversed();
         write_half(tables, &twin_key, &mut work.twin, 0, keeps);
     }
+}
+
+/// Fills in what the twin takes from the packet's own half. The way to the outside is found by
+/// the first packet that goes there.
+#[inline(always)]
+fn complete_twin<A: Address>(work: &mut Work<A>, stage: Stage) {
+    let (is_hairpin, is_from_outside) = (work.is_hairpin(), work.sender == OUTSIDE);
+    let twin = &mut work.twin;
+    twin.created_ns = work.decided.created_ns;
+    twin.set_stage(stage);
+    twin.source_identity = work.decided.target_identity;
+    twin.target_identity = work.decided.source_identity;
+    let (key, out) = (work.out.reversed(), work.key.reversed());
+    twin.out = out;
+    if key != out {
+        twin.set_translation(out, rewrite::sums(&key, &out));
+    }
+    if is_hairpin {
+        twin.set_past_stack();
+    }
+    if is_from_outside {
+        twin.decided_ns = work.moment.now_ns.saturating_sub(FRESH_NS);
+    }
+}
+
+/// Tells the half of a connection that goes outside how far it has come, if it is there; its way
+/// it finds itself.
+#[inline(always)]
+fn renew_twin<A: Address, T: Tables<A>>(
+    tables: &mut T,
+    key: &FlowKey<A>,
+    work: &Work<A>,
+    stage: Stage,
+) -> bool {
+    let Some(flow) = tables.flow(key) else {
+        return false;
+    };
+    if flow.zone != work.receiver || flow.receiver != work.sender {
+        return false;
+    }
+    let oldest = work.moment.now_ns.saturating_sub(FRESH_NS);
+    flow.decided_ns = flow.decided_ns.max(oldest);
+    flow.set_stage(stage);
+    true
 }
 
 /// Gives the twin the counts of its time as a pending flow.
 #[inline(always)]
 fn bring_counts<A: Copy + Eq>(work: &mut Work<A>) {
-    let is_twin = work.pending.key == work.key.reversed() && work.pending.zone == work.twin.zone;
+    let is_twin = work.pending.key == work.out.reversed() && work.pending.zone == work.twin.zone;
     if is_new(work) && is_twin {
         work.twin.packets = work.pending.packets;
         work.twin.bytes = work.pending.bytes;
@@ -191,7 +300,7 @@ const fn is_new<A>(work: &Work<A>) -> bool {
 fn write_half<A: Copy + Eq + KeyHash, T: Tables<A>>(
     tables: &mut T,
     key: &FlowKey<A>,
-    decided: &mut Flow,
+    decided: &mut Flow<A>,
     bytes: u64,
     keeps: bool,
 ) {
@@ -228,7 +337,7 @@ fn wait<A: Copy + Eq + KeyHash, T: Tables<A>>(tables: &mut T, work: &mut Work<A>
     tables.set_pending(index, pending);
 }
 
-/// Returns the links that a known flow comes from and goes to.
+/// Returns where a known flow comes from and goes to.
 ///
 /// A pending flow's receiver is whoever has its destination address. `work.pending` is used.
 #[inline(always)]
@@ -237,15 +346,20 @@ pub fn known<A: Copy + Eq + KeyHash, T: Tables<A>>(
     work: &mut Work<A>,
     key: &FlowKey<A>,
 ) -> Option<(u32, u32)> {
-    let Moment { now_ns, host, .. } = work.moment;
+    let (now_ns, host) = (work.moment.now_ns, work.moment.host);
+    let timeouts = work.moment.timeouts;
     if let Some(flow) = tables.flow(key)
-        && is_live(flow, key, now_ns)
+        && is_live(flow, key, &timeouts, now_ns)
     {
-        return Some((flow.zone, flow.target));
+        return Some((flow.zone, flow.receiver));
     }
-    let from = tables.local(&key.src()).unwrap_or(host);
-    if !waits(tables, work, key, from) {
-        return None;
+    let [to, from] = [key.dst(), key.src()].map(|end| match tables.local(&end) {
+        0 => host,
+        ifindex => ifindex,
+    });
+    if waits(tables, work, key, from) {
+        return Some((from, to));
     }
-    Some((from, tables.local(&key.dst()).unwrap_or(host)))
+    // Who has no address here is the node, or outside.
+    (from == host && waits(tables, work, key, OUTSIDE)).then_some((OUTSIDE, to))
 }

@@ -19,6 +19,22 @@ pub const fn update(check: u16, old: u16, new: u16) -> u16 {
     !fold((!check as u64) + (!old as u64) + new as u64)
 }
 
+/// Returns a checksum after what it covers changed by this one's-complement difference.
+#[inline(always)]
+pub const fn add(check: u16, difference: u16) -> u16 {
+    !fold((!check as u64) + difference as u64)
+}
+
+/// Returns the one's-complement difference between two sums of at most 16 words of 16 bits; 0 if
+/// they are the same for a checksum.
+#[inline(always)]
+pub const fn sum_difference(old: u64, new: u64) -> u16 {
+    match fold(16 * 0xffff - old + new) {
+        0xffff => 0,
+        difference => difference,
+    }
+}
+
 /// Returns the one's-complement difference between two words, for `Packet::adjust_sum`.
 #[inline(always)]
 pub const fn difference(old: u16, new: u16) -> u32 {

@@ -1,6 +1,6 @@
 //! What differs between IPv4 and IPv6; everything else is written once.
 
-use crate::abi::{FlowKey, Node, Party};
+use crate::abi::{Device, FlowKey, Node, Party};
 use crate::packet::Packet;
 use crate::tables::Tables;
 use crate::verdict::DropReason;
@@ -64,12 +64,22 @@ pub fn parse<A: Address, P: Packet>(
 }
 
 /// Is an address, and thereby the family of a packet.
-pub trait Address: Copy + Eq {
+pub trait Address: Copy + Eq + Default {
     /// Number of the ICMP protocol that belongs to the family.
     const ICMP: u8;
+    /// Whether the family is IPv6, whose header has no checksum.
+    const IS_IPV6: bool;
+    /// Where the transport header of a packet without options begins.
+    const TRANSPORT: usize;
 
     /// Reads a packet for the fast path; `None` sends it to the slow one.
     fn plain<P: Packet>(packet: &P) -> Option<Plain<Self>>;
+
+    /// Reads source and destination of a packet.
+    fn ends<P: Packet>(packet: &P) -> Option<[Self; 2]>;
+
+    /// Tells whether a packet is one of the family's ICMP, without extension headers before it.
+    fn is_icmp<P: Packet>(packet: &P) -> bool;
 
     /// Reads an IP header; see [`parse`].
     ///
@@ -94,12 +104,44 @@ pub trait Address: Copy + Eq {
     #[must_use]
     fn age<P: Packet>(packet: &mut P) -> bool;
 
+    /// Writes source and destination of a packet; `change` is what that adds to a checksum over
+    /// both.
+    #[must_use]
+    fn set_ends<P: Packet>(packet: &mut P, ends: [Self; 2], change: u16) -> bool;
+
+    /// Writes source and destination of the header at any offset, and returns what that adds to a
+    /// checksum over the whole header.
+    fn set_quoted_ends<P: Packet>(
+        packet: &mut P,
+        offset: u32,
+        ends: [Self; 2],
+        change: u16,
+    ) -> Option<u16>;
+
+    /// Tells whether the header at any offset has the right checksum, if it has one.
+    fn is_sound<P: Packet>(packet: &P, offset: u32, transport: u32) -> bool;
+
+    /// Returns the sum of the address's 16-bit words (RFC 1071).
+    fn word_sum(self) -> u64;
+
     /// Tells whether the party has this address.
     fn belongs_to(&self, party: &Party) -> bool;
 
     /// Tells whether the address is a multicast or broadcast one.
     fn is_multicast(&self) -> bool;
 
+    /// Tells whether no router forwards packets from the address.
+    fn is_martian(&self) -> bool;
+
+    /// Tells whether the address has the first `len` bits of a prefix.
+    fn shares(&self, prefix: &Self, len: u32) -> bool;
+
+    /// Tells whether the address lies in the node's prefix for endpoints.
+    fn is_inside(&self, node: &Node) -> bool;
+
     /// Tells whether the address lies in the node's prefix and is not the router's.
     fn is_node_local(&self, node: &Node) -> bool;
+
+    /// Returns the address that a device masquerades endpoints with.
+    fn masquerade(device: &Device) -> Option<Self>;
 }

@@ -4,7 +4,7 @@
 //! path and both directions are decided again, so that changes around the node are followed
 //! without an agent. A connection that was idle for longer than its timeout is unknown again.
 
-use crate::abi::{Flow, FlowKey, Pending, Stage};
+use crate::abi::{Flow, FlowKey, Pending, Stage, Timeouts};
 use crate::packet::proto;
 use crate::transport::{TCP_ACK, TCP_FIN, TCP_RST, TCP_SYN};
 
@@ -16,60 +16,83 @@ pub const FRESH_NS: u64 = SECOND_NS;
 /// Packets from one side after which a flow counts as wanted although nobody answered.
 pub const PENDING_LIMIT: u64 = 4;
 
-/// RFC 5382 REQ-5: 2 hours 4 minutes for an established connection.
-const TCP_ESTABLISHED_NS: u64 = 7_440 * SECOND_NS;
-/// RFC 5382 REQ-5: 4 minutes for one that opens or closes.
-const TCP_TRANSITORY_NS: u64 = 240 * SECOND_NS;
-/// RFC 4787 REQ-5 recommends 5 minutes.
-const UDP_NS: u64 = 300 * SECOND_NS;
-/// RFC 5508 REQ-1: 60 seconds at least.
-const OTHER_NS: u64 = 60 * SECOND_NS;
-
 /// Returns how long a connection may be idle, in nanoseconds.
+///
+/// One that a side has ended may go on in the other direction for as long as it likes.
 #[inline(always)]
-pub const fn timeout_ns(protocol: u8, stage: Stage) -> u64 {
-    match (protocol, stage) {
-        (proto::TCP, Stage::Established) => TCP_ESTABLISHED_NS,
-        (proto::TCP, Stage::Opening | Stage::Closing) => TCP_TRANSITORY_NS,
-        (proto::UDP, _) => UDP_NS,
-        (_, _) => OTHER_NS,
-    }
+pub const fn timeout_ns(timeouts: &Timeouts, protocol: u8, stage: Stage) -> u64 {
+    let seconds = match (protocol, stage) {
+        (proto::TCP, Stage::Opening | Stage::Closing) => timeouts.tcp_transitory,
+        (proto::TCP, Stage::Established | Stage::Ended | Stage::PeerEnded) => {
+            timeouts.tcp_established
+        }
+        (proto::UDP, _) => timeouts.udp,
+        (proto::ICMP | proto::ICMP6, _) => timeouts.icmp,
+        (_, _) => timeouts.other,
+    };
+    seconds as u64 * SECOND_NS
 }
 
 /// Tells whether the connection that a flow belongs to still stands.
 #[inline(always)]
-pub fn is_live<A: Copy>(flow: &Flow, key: &FlowKey<A>, now_ns: u64) -> bool {
-    now_ns.saturating_sub(flow.decided_ns) < timeout_ns(key.proto(), flow.stage())
+pub fn is_live<A: Copy>(
+    flow: &Flow<A>,
+    key: &FlowKey<A>,
+    timeouts: &Timeouts,
+    now_ns: u64,
+) -> bool {
+    now_ns.saturating_sub(flow.decided_ns) < timeout_ns(timeouts, key.proto(), flow.stage())
 }
 
 /// Tells whether a flow still waits for its other side.
 #[inline(always)]
-pub fn is_waiting<A: Copy + Eq>(pending: &Pending<A>, key: &FlowKey<A>, now_ns: u64) -> bool {
+pub fn is_waiting<A: Copy + Eq>(
+    pending: &Pending<A>,
+    key: &FlowKey<A>,
+    timeouts: &Timeouts,
+    now_ns: u64,
+) -> bool {
     pending.packets != 0
         && pending.key == *key
-        && now_ns.saturating_sub(pending.seen_ns) < timeout_ns(key.proto(), Stage::Opening)
+        && now_ns.saturating_sub(pending.seen_ns)
+            < timeout_ns(timeouts, key.proto(), Stage::Opening)
 }
 
 /// Tells whether a decision may be used without another look.
 #[inline(always)]
-pub fn is_fresh(flow: &Flow, generation: u32, now_ns: u64) -> bool {
+pub fn is_fresh<A>(flow: &Flow<A>, generation: u32, now_ns: u64) -> bool {
     flow.generation == generation && now_ns.wrapping_sub(flow.decided_ns) < FRESH_NS
 }
 
 /// Returns the stage that a connection is in after a segment with these flags.
+///
+/// From outside, where anybody may send one, a reset changes nothing: the endpoint judges it
+/// (RFC 5961), and if it ends the connection, says so itself or falls silent.
 #[inline(always)]
-pub const fn next_stage(stage: Stage, tcp_flags: u8) -> Stage {
-    if tcp_flags & (TCP_FIN | TCP_RST) == 0 {
-        stage
-    } else {
-        Stage::Closing
+pub const fn next_stage(stage: Stage, tcp_flags: u8, is_from_outside: bool) -> Stage {
+    if tcp_flags & TCP_RST != 0 {
+        return if is_from_outside {
+            stage
+        } else {
+            Stage::Closing
+        };
+    }
+    if tcp_flags & TCP_FIN == 0 {
+        return stage;
+    }
+    match stage {
+        Stage::Closing | Stage::PeerEnded => Stage::Closing,
+        Stage::Opening | Stage::Established | Stage::Ended => Stage::Ended,
     }
 }
 
-/// Tells whether a segment opens the connection anew although an old one is remembered.
+/// Tells whether a segment opens the connection anew although an old one is remembered; only one
+/// from inside does.
 #[inline(always)]
-pub const fn opens_anew(stage: Stage, tcp_flags: u8) -> bool {
-    matches!(stage, Stage::Closing) && tcp_flags & (TCP_SYN | TCP_ACK | TCP_RST) == TCP_SYN
+pub const fn opens_anew(stage: Stage, tcp_flags: u8, is_from_outside: bool) -> bool {
+    matches!(stage, Stage::Closing)
+        && tcp_flags & (TCP_SYN | TCP_ACK | TCP_RST) == TCP_SYN
+        && !is_from_outside
 }
 
 /// Returns the entry of a slot's slice of pending flows that belongs to a key, for a table of
@@ -115,35 +138,51 @@ const fn mix(mut word: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::{next_stage, opens_anew, pending_index, timeout_ns};
-    use crate::abi::{Addr4, FlowKey, PENDING_PER_SLOT, Stage};
+    use crate::abi::{Addr4, FlowKey, PENDING_PER_SLOT, Stage, Timeouts};
     use crate::packet::proto;
     use crate::transport::{TCP_ACK, TCP_FIN, TCP_RST, TCP_SYN};
 
     #[test]
-    fn fin_and_rst_close_and_nothing_else_does() {
-        assert_eq!(next_stage(Stage::Established, TCP_ACK), Stage::Established);
+    fn a_connection_closes_when_both_sides_have_ended_it() {
+        let fin = TCP_FIN | TCP_ACK;
+        let one = next_stage(Stage::Established, fin, false);
+
         assert_eq!(
-            next_stage(Stage::Established, TCP_FIN | TCP_ACK),
-            Stage::Closing
+            next_stage(Stage::Established, TCP_ACK, false),
+            Stage::Established
         );
-        assert_eq!(next_stage(Stage::Opening, TCP_RST), Stage::Closing);
-        assert_eq!(next_stage(Stage::Closing, TCP_ACK), Stage::Closing);
+        assert_eq!(one, Stage::Ended);
+        assert_eq!(next_stage(one, fin, false), Stage::Ended, "said twice");
+        assert_eq!(next_stage(one.mirrored(), fin, true), Stage::Closing);
+        assert_eq!(next_stage(Stage::Closing, TCP_ACK, false), Stage::Closing);
     }
 
     #[test]
-    fn only_a_bare_syn_on_a_closing_connection_opens_it_anew() {
-        assert!(opens_anew(Stage::Closing, TCP_SYN));
-        assert!(!opens_anew(Stage::Closing, TCP_SYN | TCP_ACK));
-        assert!(!opens_anew(Stage::Established, TCP_SYN));
+    fn a_reset_closes_unless_it_comes_from_outside() {
+        for stage in [Stage::Opening, Stage::Established, Stage::PeerEnded] {
+            assert_eq!(next_stage(stage, TCP_RST, false), Stage::Closing);
+            assert_eq!(next_stage(stage, TCP_RST, true), stage);
+        }
+    }
+
+    #[test]
+    fn only_a_bare_syn_from_inside_on_a_closing_connection_opens_it_anew() {
+        assert!(opens_anew(Stage::Closing, TCP_SYN, false));
+        assert!(!opens_anew(Stage::Closing, TCP_SYN, true));
+        assert!(!opens_anew(Stage::Closing, TCP_SYN | TCP_ACK, false));
+        assert!(!opens_anew(Stage::Established, TCP_SYN, false));
     }
 
     #[test]
     fn an_established_connection_outlives_every_other() {
-        let established = timeout_ns(proto::TCP, Stage::Established);
+        let timeouts = Timeouts::default();
+        let of = |protocol, stage| timeout_ns(&timeouts, protocol, stage);
+        let established = of(proto::TCP, Stage::Established);
 
         assert_eq!(established, 7_440_000_000_000);
-        assert!(timeout_ns(proto::TCP, Stage::Closing) < established);
-        assert!(timeout_ns(proto::UDP, Stage::Established) < established);
+        assert_eq!(of(proto::TCP, Stage::Ended), established);
+        assert!(of(proto::TCP, Stage::Closing) < established);
+        assert!(of(proto::UDP, Stage::Established) < established);
     }
 
     #[test]

@@ -1,17 +1,21 @@
 //! The last step: size, hop limit, addresses, and the way out.
 //!
-//! What this cannot do by the book goes to the node's stack as it came, which answers it: too
-//! big, or at the end of its hop limit.
+//! What this cannot do by the book goes to the node's stack, which answers it: too big, at the
+//! end of its hop limit, or without a known neighbour. From an endpoint it goes there as it came,
+//! and is translated when the stack sends it on; from outside it has been translated back.
 
-use crate::abi::{Action, Flow};
+use crate::abi::{Action, Flow, NextHop};
+use crate::error;
 use crate::family::Address;
 use crate::hook::Hook;
 use crate::packet::{ETH_LEN, MacPair, Packet};
+use crate::rewrite;
 use crate::tables::Tables;
 use crate::verdict::{DropReason, Verdict};
-use crate::work::Moment;
+use crate::work::Work;
 
-/// Sends a packet along its flow, from the hook that it is at.
+/// Sends a packet along its flow, from the hook that it is at. It has been translated, if this
+/// hook translates.
 ///
 /// # Errors
 /// `WriteError`.
@@ -22,22 +26,27 @@ pub fn forward<A: Address, P: Packet>(
     way: &Way,
 ) -> Result<Verdict, DropReason> {
     match (hook, way.action) {
-        (Hook::ToContainer | Hook::ToHost, _) => Ok(Verdict::Pass),
+        (Hook::ToContainer | Hook::ToHost | Hook::ToNetdev, _) => Ok(Verdict::Pass),
         (Hook::FromHost, _) => {
             rewrite(packet, way.leaves)?;
             Ok(Verdict::Egress(way.target))
         }
-        (Hook::FromContainer, Action::Peer) => {
+        (Hook::FromContainer | Hook::FromNetdev, Action::Peer) => {
             rewrite(packet, way.leaves)?;
-            if A::age(packet) {
-                Ok(Verdict::Peer(way.target))
-            } else {
-                Err(DropReason::WriteError)
-            }
+            age::<A, P>(packet)?;
+            Ok(Verdict::Peer(way.target))
         }
-        (Hook::FromContainer, Action::Host | Action::Endpoint) => {
+        (Hook::FromContainer, Action::Device) => {
+            age::<A, P>(packet)?;
+            let (next_hop, family) = (way.next_hop, way.next_hop_family);
+            Ok(Verdict::Neighbour(way.target, next_hop, family))
+        }
+        (Hook::FromContainer, Action::Host | Action::Endpoint | Action::Stack) => {
             rewrite(packet, way.leaves)?;
             Ok(Verdict::Host(way.target))
+        }
+        (Hook::FromNetdev, Action::Host | Action::Endpoint | Action::Device | Action::Stack) => {
+            Ok(Verdict::Pass)
         }
     }
 }
@@ -48,17 +57,114 @@ pub struct Way {
     pub action: Action,
     pub target: u32,
     pub leaves: MacPair,
+    pub next_hop: NextHop,
+    pub next_hop_family: u8,
+    /// Whether the stack forwards the packet between two of our hooks.
+    pub through_stack: bool,
 }
 
 impl Way {
     /// Returns the way of a flow; `None` if the flow holds no action of ours.
     #[inline(always)]
-    pub fn of(flow: &Flow) -> Option<Self> {
+    pub fn of<A>(flow: &Flow<A>) -> Option<Self> {
         Some(Self {
             action: flow.action()?,
             target: flow.target,
             leaves: flow.leaves,
+            next_hop: flow.next_hop,
+            next_hop_family: flow.next_hop_family(),
+            through_stack: flow.is_through_stack(),
         })
+    }
+
+    /// Tells whether an endpoint's packets go to the node's stack to be forwarded there.
+    #[inline(always)]
+    pub const fn is_for_stack(&self) -> bool {
+        self.through_stack || matches!(self.action, Action::Stack)
+    }
+
+    /// Tells whether packets that come to this hook are routed here, past the stack.
+    #[inline(always)]
+    pub const fn is_routed(&self, hook: Hook) -> bool {
+        matches!(hook, Hook::FromContainer | Hook::FromNetdev)
+            && matches!(self.action, Action::Peer | Action::Device)
+            && !self.through_stack
+    }
+}
+
+/// Sends a packet the way that was decided, or to the stack if it may not go that way.
+///
+/// # Errors
+/// `WriteError`, `NotReady`, and the reason to drop a packet that the stack must not see.
+#[inline(always)]
+pub fn leave<A: Address, P: Packet, T: Tables<A>>(
+    packet: &mut P,
+    tables: &T,
+    work: &mut Work<A>,
+) -> Result<Verdict, DropReason> {
+    if let Some(reason) = choose(packet, work) {
+        return Err(reason);
+    }
+    if work.exit == Exit::ToStack {
+        return to_stack(packet, tables);
+    }
+    if work.is_translated_here() && !translate(packet, work) {
+        return Err(DropReason::WriteError);
+    }
+    let (Some(hook), Some(way)) = (work.hook(), Way::of(&work.decided)) else {
+        return Err(DropReason::NotReady);
+    };
+    if work.exit == Exit::Pass {
+        return Ok(Verdict::Pass);
+    }
+    forward::<A, P>(packet, hook, &way)
+}
+
+/// Tells how a packet leaves the slow path.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Exit {
+    /// It goes on where it is.
+    #[default]
+    Pass = 0,
+    /// It goes the way that was decided.
+    Forward = 1,
+    /// It enters the node's stack as it came.
+    ToStack = 2,
+}
+
+/// Chooses how the packet in `work` leaves, and writes it there; returns the reason to drop it, if
+/// there is one.
+#[inline(never)]
+fn choose<A: Address, P: Packet>(packet: &P, work: &mut Work<A>) -> Option<DropReason> {
+    let (Some(hook), Some(way)) = (work.hook(), Way::of(&work.decided)) else {
+        return Some(DropReason::NotReady);
+    };
+    let is_last_hop = work.hop_limit <= 1;
+    let may_route = !is_last_hop && fits(packet, work.decided.mtu, work.headers_len);
+    let is_routed = way.is_routed(hook);
+    work.exit = match hook {
+        // The stack would take a masquerade address for its own.
+        Hook::FromContainer if work.is_hairpin() && is_last_hop => {
+            return Some(DropReason::TtlExceeded);
+        }
+        Hook::FromContainer if work.is_hairpin() && !may_route => {
+            return Some(DropReason::TooBig);
+        }
+        Hook::FromContainer if way.is_for_stack() || is_routed && !may_route => Exit::ToStack,
+        Hook::FromContainer | Hook::FromHost => Exit::Forward,
+        Hook::FromNetdev if is_routed && may_route => Exit::Forward,
+        Hook::FromNetdev | Hook::ToContainer | Hook::ToHost | Hook::ToNetdev => Exit::Pass,
+    };
+    None
+}
+
+#[inline(never)]
+fn translate<A: Address, P: Packet>(packet: &mut P, work: &Work<A>) -> bool {
+    if work.is_error() {
+        error::translate(packet, work)
+    } else {
+        rewrite::full(packet, &work.header, &work.key, &work.out)
     }
 }
 
@@ -77,16 +183,24 @@ pub fn fits<P: Packet>(packet: &P, mtu: u16, headers_len: u32) -> bool {
 /// Hands a packet to the node's stack unchanged, through `cilium_host`.
 ///
 /// # Errors
-/// `NotReady` if the node's own entry is gone, `WriteError`.
+/// `NotReady` if the node's entry is gone, `WriteError`.
 #[inline(always)]
 pub fn to_stack<A, P: Packet, T: Tables<A>>(
     packet: &mut P,
     tables: &T,
-    moment: &Moment,
 ) -> Result<Verdict, DropReason> {
-    let host = tables.party(moment.host).ok_or(DropReason::NotReady)?;
-    rewrite(packet, MacPair::new(host.mac, host.gateway_mac))?;
-    Ok(Verdict::Host(moment.host))
+    let node = tables.node().ok_or(DropReason::NotReady)?;
+    rewrite(packet, node.to_stack)?;
+    Ok(Verdict::Host(node.host_ifindex))
+}
+
+#[inline(always)]
+fn age<A: Address, P: Packet>(packet: &mut P) -> Result<(), DropReason> {
+    if A::age(packet) {
+        Ok(())
+    } else {
+        Err(DropReason::WriteError)
+    }
 }
 
 #[inline(always)]

@@ -1,11 +1,15 @@
 //! The hooks at which packets meet the pipeline.
 //!
 //! ```text
-//!  endpoint             node's network namespace
+//!  endpoint             node's network namespace                             world
 //!  ┌───────┐   ┌─────┐  from_container   to_host       ┌─────────────┐
 //!  │ eth0  ├───┤ lxc ├──►          ─────────────────►  │ cilium_host │──► stack
 //!  │       │   │     │◄── to_container   from_host     │             │
 //!  └───────┘   └─────┘             ◄─────────────────  └─────────────┘◄── stack
+//!                 │ ▲   from_netdev                    ┌─────────────┐
+//!                 │ └──────────────────────────────────┤   device    │◄──
+//!                 └───────────────────────────────────►│             │──►
+//!                       to_netdev                      └─────────────┘
 //! ```
 
 /// Names the hook that a packet is at.
@@ -20,22 +24,34 @@ pub enum Hook {
     FromHost = 3,
     /// Ingress of `cilium_host`: what endpoints send to the node's stack.
     ToHost = 4,
+    /// Ingress of a device: what comes from outside.
+    FromNetdev = 5,
+    /// Egress of a device: what leaves, whoever sends it.
+    ToNetdev = 6,
 }
 
 impl Hook {
     /// Lists all hooks.
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 6] = [
         Self::FromContainer,
         Self::ToContainer,
         Self::FromHost,
         Self::ToHost,
+        Self::FromNetdev,
+        Self::ToNetdev,
     ];
 
     /// Tells whether packets come here from another hook, at which they were entered into their
     /// flows.
     #[inline(always)]
     pub const fn only_watches(self) -> bool {
-        matches!(self, Self::ToContainer | Self::ToHost)
+        matches!(self, Self::ToContainer | Self::ToHost | Self::ToNetdev)
+    }
+
+    /// Tells whether the hook is one of a device: most packets there are not ours.
+    #[inline(always)]
+    pub const fn is_of_device(self) -> bool {
+        matches!(self, Self::FromNetdev | Self::ToNetdev)
     }
 
     /// Returns the hook with this number.
@@ -46,6 +62,8 @@ impl Hook {
             2 => Some(Self::ToContainer),
             3 => Some(Self::FromHost),
             4 => Some(Self::ToHost),
+            5 => Some(Self::FromNetdev),
+            6 => Some(Self::ToNetdev),
             _ => None,
         }
     }

@@ -1,5 +1,8 @@
-//! The first stage of the slow path: whose packet it is, for whom, and of which flow.
+//! The first stages of the slow path: whom a packet names, who sent it, and of which flow it is.
+//!
+//! Each stage reads the hook anew, so that the verifier forgets in between which one it was.
 
+use crate::abi::OUTSIDE;
 use crate::decision;
 use crate::family::{Address, Header};
 use crate::fragment;
@@ -8,72 +11,106 @@ use crate::packet::{ETH_LEN, Packet, proto};
 use crate::source;
 use crate::tables::Tables;
 use crate::verdict::DropReason;
-use crate::work::{Moment, Work};
+use crate::work::Work;
 
-/// Fills `work` from its header up to the flow's key; returns the reason to drop the packet, if there is one.
+/// Finds out whom a packet is for; returns the reason to drop it, if there is one.
 ///
-/// A packet that is none of ours has receiver 0 afterwards.
+/// A packet that is none of ours has receiver 0 afterwards. A receiver [`OUTSIDE`] is whoever the
+/// address belongs to that is no endpoint's: somebody far away, an endpoint behind a masquerade
+/// address, or the node.
 #[inline(never)]
-pub fn identify<A: Address, P: Packet, T: Tables<A>>(
+pub fn receiver<A: Address, P: Packet, T: Tables<A>>(
     packet: &P,
     tables: &T,
     work: &mut Work<A>,
 ) -> Option<DropReason> {
-    try_identify(packet, tables, work).err()
+    if !decision::set_moment(tables, &mut work.moment) {
+        return Some(DropReason::NotReady);
+    }
+    work.device = packet.ifindex();
+    work.set_hairpin(false);
+    work.set_bound(false);
+    work.set_error(false);
+    match try_receiver(packet, tables, work) {
+        Ok(receiver) => {
+            work.receiver = receiver;
+            None
+        }
+        Err(reason) => Some(reason),
+    }
 }
 
 #[inline(always)]
-fn try_identify<A: Address, P: Packet, T: Tables<A>>(
+fn try_receiver<A: Address, P: Packet, T: Tables<A>>(
+    packet: &P,
+    tables: &T,
+    work: &Work<A>,
+) -> Result<u32, DropReason> {
+    let hook = work.hook().ok_or(DropReason::NotReady)?;
+    let node = tables.node().ok_or(DropReason::NotReady)?;
+    let (header, host) = (&work.header, work.moment.host);
+    let local = tables.local(&header.dst);
+    let is_endpoint = !matches!(local, 0 | OUTSIDE);
+    match hook {
+        Hook::ToHost => Ok(host),
+        Hook::FromContainer if header.dst.is_multicast() => Err(DropReason::Multicast),
+        Hook::FromContainer if local != 0 => Ok(local),
+        // Routers, and what else is in the node's own prefix, are the node's business.
+        Hook::FromContainer if header.dst.is_inside(node) || header.dst.is_martian() => Ok(host),
+        Hook::FromContainer | Hook::ToNetdev => Ok(OUTSIDE),
+        Hook::FromHost if is_endpoint => Ok(local),
+        Hook::FromHost if header.dst.is_node_local(node) => Err(DropReason::StaleOrUnroutable),
+        Hook::FromHost => Ok(0),
+        Hook::ToContainer if local == packet.ifindex() => Ok(local),
+        Hook::ToContainer => Err(DropReason::StaleOrUnroutable),
+        Hook::FromNetdev if local == 0 && header.src.is_inside(node) => {
+            Err(DropReason::InvalidSourceIp)
+        }
+        Hook::FromNetdev => Ok(local),
+    }
+}
+
+/// Finds out who sent a packet, and whether it may say so; returns the reason to drop it, if there
+/// is one.
+#[inline(never)]
+pub fn sender<A: Address, P: Packet, T: Tables<A>>(
     packet: &P,
     tables: &T,
     work: &mut Work<A>,
-) -> Result<(), DropReason> {
-    let hook = work.hook().ok_or(DropReason::NotReady)?;
-    work.moment = decision::moment(tables).ok_or(DropReason::NotReady)?;
-    work.receiver = receiver(packet, tables, hook, &work.header, &work.moment)?;
-    if work.receiver == 0 {
-        return Ok(());
+) -> Option<DropReason> {
+    let hook = match work.hook() {
+        Some(hook) => hook,
+        None => return Some(DropReason::NotReady),
+    };
+    match source::sender(packet, tables, hook, &work.header.src, &work.moment) {
+        Ok(sender) => {
+            work.sender = sender.ifindex;
+            work.set_through_stack(sender.through_stack);
+        }
+        Err(reason) => return Some(reason),
     }
-    let sender = source::sender(packet, tables, hook, &work.header.src, &work.moment)?;
-    if sender.ifindex == work.receiver {
-        return Err(DropReason::InvalidPacket);
-    }
-    work.sender = sender.ifindex;
-    work.set_through_stack(sender.through_stack);
-    let transport = fragment::transport(packet, tables, &work.header)?;
+    (work.sender == work.receiver && work.sender != OUTSIDE).then_some(DropReason::InvalidPacket)
+}
+
+/// Reads the transport header of a packet: the key of its flow, and what else it says; returns the
+/// reason to drop the packet, if there is one.
+#[inline(never)]
+pub fn flow<A: Address, P: Packet, T: Tables<A>>(
+    packet: &P,
+    tables: &T,
+    work: &mut Work<A>,
+) -> Option<DropReason> {
+    let transport = match fragment::transport(packet, tables, &work.header) {
+        Ok(transport) => transport,
+        Err(reason) => return Some(reason),
+    };
     work.len = packet.len();
     work.headers_len = headers_len(packet, &work.header);
     work.key = fragment::flow_key(&work.header, &transport);
+    work.out = work.key;
     work.tcp_flags = transport.tcp_flags;
     work.set_error(transport.is_error);
-    Ok(())
-}
-
-/// Finds the link of the party that a packet is for; 0 if the packet is none of ours.
-#[inline(always)]
-fn receiver<A: Address, P: Packet, T: Tables<A>>(
-    packet: &P,
-    tables: &T,
-    hook: Hook,
-    header: &Header<A>,
-    moment: &Moment,
-) -> Result<u32, DropReason> {
-    let local = tables.local(&header.dst);
-    match (hook, local) {
-        (Hook::FromContainer, _) if header.dst.is_multicast() => Err(DropReason::Multicast),
-        (Hook::FromContainer, None) | (Hook::ToHost, _) => Ok(moment.host),
-        (Hook::FromContainer | Hook::FromHost, Some(ifindex)) => Ok(ifindex),
-        (Hook::FromHost, None) => {
-            let node = tables.node().ok_or(DropReason::NotReady)?;
-            if header.dst.is_node_local(node) {
-                Err(DropReason::StaleOrUnroutable)
-            } else {
-                Ok(0)
-            }
-        }
-        (Hook::ToContainer, Some(ifindex)) if ifindex == packet.ifindex() => Ok(ifindex),
-        (Hook::ToContainer, _) => Err(DropReason::StaleOrUnroutable),
-    }
+    None
 }
 
 /// Returns the length of the IP and transport headers of a packet in bytes.

@@ -3,7 +3,7 @@
 //! The checksum of a header that comes in is not verified: a wrong one is dropped by whoever
 //! receives the packet, and the update of the hop limit keeps it as wrong as it was.
 
-use crate::abi::{FlowKey, Node, Party};
+use crate::abi::{Device, FlowKey, Node, Party};
 use crate::address::Addr4;
 use crate::checksum;
 use crate::family::{Address, Header, Part, Plain};
@@ -26,9 +26,17 @@ const FRAGMENT_OFFSET: u16 = 0x1fff;
 const REDIRECT: u8 = 5;
 /// Length of a header without options, in bytes.
 const PLAIN_LEN: usize = 20;
+/// Where in a header its checksum stands.
+const CHECK_OFFSET: usize = 10;
+/// Where the protocol behind the header stands.
+const PROTOCOL_OFFSET: usize = ETH_LEN + 9;
+/// Where in a header the two addresses stand.
+const ENDS_OFFSET: usize = 12;
 
 impl Address for Addr4 {
     const ICMP: u8 = proto::ICMP;
+    const IS_IPV6: bool = false;
+    const TRANSPORT: usize = ETH_LEN + PLAIN_LEN;
 
     #[inline(always)]
     fn plain<P: Packet>(packet: &P) -> Option<Plain<Self>> {
@@ -46,6 +54,20 @@ impl Address for Addr4 {
             hop_limit: ip.ttl,
             headers_len: PLAIN_LEN as u32 + len,
         })
+    }
+
+    #[inline(always)]
+    fn ends<P: Packet>(packet: &P) -> Option<[Self; 2]> {
+        let [src, dst] = [
+            packet.load::<u32>(ETH_LEN + ENDS_OFFSET)?,
+            packet.load::<u32>(ETH_LEN + ENDS_OFFSET + 4)?,
+        ];
+        Some([src, dst].map(|word| Self::new(word.to_ne_bytes())))
+    }
+
+    #[inline(always)]
+    fn is_icmp<P: Packet>(packet: &P) -> bool {
+        packet.load(PROTOCOL_OFFSET) == Some(Self::ICMP)
     }
 
     #[inline(always)]
@@ -114,6 +136,46 @@ impl Address for Addr4 {
     }
 
     #[inline(always)]
+    fn set_ends<P: Packet>(packet: &mut P, [src, dst]: [Self; 2], change: u16) -> bool {
+        let Some(check) = packet.load::<u16>(ETH_LEN + CHECK_OFFSET) else {
+            return false;
+        };
+        let check = checksum::add(check, change);
+        let [src, dst] = [src, dst].map(|end| u32::from_ne_bytes(end.octets()));
+        // The sum over the whole packet stays as it is: the changes cancel out.
+        packet.store(ETH_LEN + CHECK_OFFSET, check)
+            && packet.store(ETH_LEN + ENDS_OFFSET, src)
+            && packet.store(ETH_LEN + ENDS_OFFSET + 4, dst)
+    }
+
+    #[inline(always)]
+    fn set_quoted_ends<P: Packet>(
+        packet: &mut P,
+        offset: u32,
+        [src, dst]: [Self; 2],
+        change: u16,
+    ) -> Option<u16> {
+        let check: u16 = packet.read(offset + CHECK_OFFSET as u32)?;
+        let [src, dst] = [src, dst].map(|end| u32::from_ne_bytes(end.octets()));
+        let ends = offset + ENDS_OFFSET as u32;
+        let written = packet.write(offset + CHECK_OFFSET as u32, checksum::add(check, change))
+            && packet.write(ends, src)
+            && packet.write(ends + 4, dst);
+        // The header's own checksum takes back what the addresses add.
+        written.then_some(0)
+    }
+
+    #[inline(always)]
+    fn is_sound<P: Packet>(packet: &P, offset: u32, transport: u32) -> bool {
+        packet.sum(offset, transport - offset) == Some(u16::MAX)
+    }
+
+    #[inline(always)]
+    fn word_sum(self) -> u64 {
+        Self::word_sum(self)
+    }
+
+    #[inline(always)]
     fn belongs_to(&self, party: &Party) -> bool {
         party.has_ipv4(*self)
     }
@@ -124,11 +186,31 @@ impl Address for Addr4 {
     }
 
     #[inline(always)]
-    fn is_node_local(&self, node: &Node) -> bool {
-        let shift = 32_u32.saturating_sub(u32::from(node.prefix4_len));
+    fn is_martian(&self) -> bool {
+        Self::is_martian(*self)
+    }
+
+    #[inline(always)]
+    fn shares(&self, prefix: &Self, len: u32) -> bool {
+        let shift = 32_u32.saturating_sub(len);
         let [own, prefix] =
-            [*self, node.prefix4].map(|address| u64::from(u32::from_be_bytes(address.octets())));
-        node.has_ipv4() && own >> shift == prefix >> shift && *self != node.router4
+            [*self, *prefix].map(|address| u64::from(u32::from_be_bytes(address.octets())));
+        own >> shift == prefix >> shift
+    }
+
+    #[inline(always)]
+    fn is_inside(&self, node: &Node) -> bool {
+        node.has_ipv4() && self.shares(&node.prefix4, u32::from(node.prefix4_len))
+    }
+
+    #[inline(always)]
+    fn is_node_local(&self, node: &Node) -> bool {
+        self.is_inside(node) && *self != node.router4
+    }
+
+    #[inline(always)]
+    fn masquerade(device: &Device) -> Option<Self> {
+        device.masquerades4().then_some(device.masquerade4)
     }
 }
 
@@ -145,13 +227,13 @@ const fn part(fragment: u16) -> Part {
 
 #[cfg(test)]
 mod tests {
-    use super::{Address, TTL_OFFSET};
+    use super::{Address, ETH_LEN, TTL_OFFSET};
     use crate::abi::Addr4;
     use crate::checksum;
     use crate::model::ModelPacket;
     use crate::packet::Packet;
 
-    const CHECK_OFFSET: usize = TTL_OFFSET + 2;
+    const CHECK_OFFSET: usize = ETH_LEN + super::CHECK_OFFSET;
 
     #[test]
     fn one_hop_less_updates_the_checksum_as_rfc_1624_says() {

@@ -4,7 +4,7 @@
 //! headers, [`MAX_EXTENSIONS`] at most. Routing headers are refused: an endpoint has no business
 //! with source routes (RFC 5095).
 
-use crate::abi::{FlowKey, Node, Party};
+use crate::abi::{Device, FlowKey, Node, Party};
 use crate::address::Addr6;
 use crate::checksum;
 use crate::family::{Address, Header, Part, Plain};
@@ -24,6 +24,10 @@ const HOP_LIMIT_OFFSET: usize = ETH_LEN + 7;
 const ONE_HOP: u16 = 0x0001_u16.to_be();
 /// Length of the fixed header, in bytes.
 const FIXED_LEN: usize = 40;
+/// Where the protocol behind the header stands.
+const PROTOCOL_OFFSET: usize = ETH_LEN + 6;
+/// Where in a header the two addresses stand.
+const ENDS_OFFSET: usize = 8;
 
 const HOP_BY_HOP: u8 = 0;
 const ROUTING: u8 = 43;
@@ -33,6 +37,8 @@ const DESTINATION_OPTIONS: u8 = 60;
 
 impl Address for Addr6 {
     const ICMP: u8 = proto::ICMP6;
+    const IS_IPV6: bool = true;
+    const TRANSPORT: usize = ETH_LEN + FIXED_LEN;
 
     #[inline(always)]
     fn plain<P: Packet>(packet: &P) -> Option<Plain<Self>> {
@@ -47,6 +53,19 @@ impl Address for Addr6 {
             hop_limit: ip.hop_limit,
             headers_len: FIXED_LEN as u32 + len,
         })
+    }
+
+    #[inline(always)]
+    fn ends<P: Packet>(packet: &P) -> Option<[Self; 2]> {
+        Some([
+            address(packet.load(ETH_LEN + ENDS_OFFSET)?),
+            address(packet.load(ETH_LEN + ENDS_OFFSET + 16)?),
+        ])
+    }
+
+    #[inline(always)]
+    fn is_icmp<P: Packet>(packet: &P) -> bool {
+        packet.load(PROTOCOL_OFFSET) == Some(Self::ICMP)
     }
 
     #[inline(always)]
@@ -108,6 +127,35 @@ impl Address for Addr6 {
     }
 
     #[inline(always)]
+    fn set_ends<P: Packet>(packet: &mut P, [src, dst]: [Self; 2], _change: u16) -> bool {
+        // The transport checksum covers the addresses, and its update cancels them out.
+        packet.store(ETH_LEN + ENDS_OFFSET, src.wire())
+            && packet.store(ETH_LEN + ENDS_OFFSET + 16, dst.wire())
+    }
+
+    #[inline(always)]
+    fn set_quoted_ends<P: Packet>(
+        packet: &mut P,
+        offset: u32,
+        [src, dst]: [Self; 2],
+        change: u16,
+    ) -> Option<u16> {
+        let ends = offset + ENDS_OFFSET as u32;
+        let written = packet.write(ends, src.wire()) && packet.write(ends + 16, dst.wire());
+        written.then_some(change)
+    }
+
+    #[inline(always)]
+    fn is_sound<P: Packet>(_packet: &P, _offset: u32, _transport: u32) -> bool {
+        true
+    }
+
+    #[inline(always)]
+    fn word_sum(self) -> u64 {
+        Self::word_sum(self)
+    }
+
+    #[inline(always)]
     fn belongs_to(&self, party: &Party) -> bool {
         party.has_ipv6(*self)
     }
@@ -118,18 +166,36 @@ impl Address for Addr6 {
     }
 
     #[inline(always)]
-    fn is_node_local(&self, node: &Node) -> bool {
+    fn is_martian(&self) -> bool {
+        Self::is_martian(*self)
+    }
+
+    #[inline(always)]
+    fn shares(&self, prefix: &Self, len: u32) -> bool {
         // Prefixes longer than /64 compare their second half as well.
-        let len = u32::from(node.prefix6_len);
-        let [own, prefix] = [*self, node.prefix6].map(words);
+        let [own, prefix] = [*self, *prefix].map(words);
         let high = own[0] ^ prefix[0];
         let low = own[1] ^ prefix[1];
-        let same = if len <= 64 {
+        if len <= 64 {
             len == 0 || high >> ((64 - len) & 63) == 0
         } else {
             high == 0 && low >> ((128 - len) & 63) == 0
-        };
-        node.has_ipv6() && same && *self != node.router6
+        }
+    }
+
+    #[inline(always)]
+    fn is_inside(&self, node: &Node) -> bool {
+        node.has_ipv6() && self.shares(&node.prefix6, u32::from(node.prefix6_len))
+    }
+
+    #[inline(always)]
+    fn is_node_local(&self, node: &Node) -> bool {
+        self.is_inside(node) && *self != node.router6
+    }
+
+    #[inline(always)]
+    fn masquerade(device: &Device) -> Option<Self> {
+        device.masquerades6().then_some(device.masquerade6)
     }
 }
 

@@ -12,7 +12,8 @@
 //! - [`family`], [`ipv4`], [`ipv6`], [`transport`]: headers
 //! - [`flow`], [`admission`]: freshness, timeouts, how a flow becomes known
 //! - [`identify`], [`work`]: sender, receiver and flow of a packet on the slow path
-//! - [`source`], [`neighbour`], [`icmp`], [`fragment`]: who may say what
+//! - [`source`], [`neighbour`], [`error`], [`fragment`]: who may say what
+//! - [`translation`], [`binding`], [`rewrite`]: masquerade: what a packet leaves with
 //! - [`decision`], [`forward`]: from whom to whom, and how the packet leaves
 //! - [`address`], [`checksum`]: arithmetic
 //! - [`model`]: packets and tables in ordinary memory, for tests and fuzzing
@@ -37,14 +38,15 @@
 pub mod abi;
 pub mod address;
 pub mod admission;
+pub mod binding;
 pub mod checksum;
 pub mod decision;
+pub mod error;
 pub mod family;
 pub mod flow;
 pub mod forward;
 pub mod fragment;
 pub mod hook;
-pub mod icmp;
 pub mod identify;
 pub mod ipv4;
 pub mod ipv6;
@@ -52,13 +54,15 @@ pub mod ipv6;
 pub mod model;
 pub mod neighbour;
 pub mod packet;
+pub mod rewrite;
 pub mod source;
 pub mod tables;
+pub mod translation;
 pub mod transport;
 pub mod verdict;
 pub mod work;
 
-use abi::Action;
+use abi::{Flow, OUTSIDE};
 use family::Address;
 use flow::KeyHash;
 use forward::Way;
@@ -93,21 +97,45 @@ pub fn enter<P: Packet>(packet: &P, hook: Hook) -> Result<Path, DropReason> {
         .load(ETH_PROTOCOL_OFFSET)
         .ok_or(DropReason::InvalidPacket)?;
     let tagged = packet.has_vlan_tag() || protocol == ETH_VLAN || protocol == ETH_QINQ;
-    let is_from_host = matches!(hook, Hook::FromHost);
+    // What the node's stack sends through `cilium_host` is not for endpoints, and what a device
+    // sees belongs to whatever lies on top of it.
+    let others_are_welcome = matches!(hook, Hook::FromHost) || hook.is_of_device();
     if tagged {
-        // The node's stack may send what it likes through `cilium_host`; it is not for endpoints.
-        return if is_from_host {
+        return if others_are_welcome {
             Ok(Path::Stack)
         } else {
             Err(DropReason::Vlan)
         };
     }
+    if matches!(hook, Hook::FromNetdev) && !packet.is_for_us() {
+        return Ok(Path::Stack);
+    }
     match protocol {
         ETH_IPV4 => Ok(Path::Ipv4),
         ETH_IPV6 => Ok(Path::Ipv6),
         ETH_ARP if matches!(hook, Hook::FromContainer) => Ok(Path::Arp),
-        _ if is_from_host => Ok(Path::Stack),
+        _ if others_are_welcome => Ok(Path::Stack),
         _ => Err(DropReason::UnsupportedL3),
+    }
+}
+
+/// Tells whether a packet at a device concerns endpoints; most are the node's own.
+#[inline(always)]
+pub fn concerns<A: Address, P: Packet, T: Tables<A>>(packet: &P, tables: &T, hook: Hook) -> bool {
+    let Some(node) = tables.node() else {
+        return false;
+    };
+    let Some([src, dst]) = A::ends(packet) else {
+        return false;
+    };
+    if src.is_inside(node) {
+        return true;
+    }
+    match hook {
+        Hook::FromNetdev => tables.local(&dst) != 0,
+        // The node's stack answers for what endpoints get; see `error`.
+        Hook::ToNetdev => packet.ingress_ifindex() == 0 && A::is_icmp(packet),
+        Hook::FromContainer | Hook::ToContainer | Hook::FromHost | Hook::ToHost => true,
     }
 }
 
@@ -119,30 +147,80 @@ pub fn fast<A: Address, P: Packet, T: Tables<A>>(
     hook: Hook,
 ) -> Option<Result<Verdict, DropReason>> {
     let plain = A::plain(packet)?;
-    let generation = tables.node()?.generation;
+    let node = tables.node()?;
+    let (generation, host) = (node.generation, node.host_ifindex);
     let now_ns = tables.now_ns();
     let flow = tables.flow(&plain.key)?;
-    let ifindex = packet.ifindex();
     if !flow::is_fresh(flow, generation, now_ns) {
         return None;
     }
-    if matches!(hook, Hook::ToContainer | Hook::ToHost) {
-        return (flow.target == ifindex).then_some(Ok(Verdict::Pass));
-    }
-    if flow.zone != ifindex {
-        return None;
+    if hook == Hook::ToContainer {
+        return (flow.target == packet.ifindex()).then_some(Ok(Verdict::Pass));
     }
     let way = Way::of(flow)?;
-    if matches!(hook, Hook::FromContainer) {
-        let routed = matches!(way.action, Action::Peer);
-        let in_order = packet.load::<MacPair>(0)? == flow.arrives;
-        if !in_order || routed && !may_route(packet, flow.mtu, plain.headers_len, plain.hop_limit) {
-            return None;
+    if hook == Hook::ToHost {
+        let is_for_stack = flow.target == packet.ifindex() || way.through_stack;
+        return is_for_stack.then_some(Ok(Verdict::Pass));
+    }
+    if !comes_as_known(packet, flow, hook, host) {
+        return None;
+    }
+    if hook == Hook::FromContainer && packet.load::<MacPair>(0)? != flow.arrives {
+        return None;
+    }
+    let is_routed = way.is_routed(hook);
+    if is_routed && !(plain.hop_limit > 1 && forward::fits(packet, flow.mtu, plain.headers_len)) {
+        return None;
+    }
+    if is_counted(flow, hook, host) {
+        flow.packets += 1;
+        flow.bytes += u64::from(packet.len());
+    }
+    if hook == Hook::FromContainer && way.is_for_stack() {
+        return Some(forward::to_stack(packet, tables));
+    }
+    if !matches!(hook, Hook::FromHost) && flow.is_translated() {
+        let (out, sums) = (flow.out, flow.sums);
+        if !rewrite::plain(packet, &out, sums) {
+            return Some(Err(DropReason::WriteError));
         }
     }
-    flow.packets += 1;
-    flow.bytes += u64::from(packet.len());
+    if hook == Hook::FromNetdev && !is_routed {
+        return Some(Ok(Verdict::Pass));
+    }
     Some(forward::forward::<A, P>(packet, hook, &way))
+}
+
+/// Tells whether a packet comes from where its flow comes from.
+#[inline(always)]
+fn comes_as_known<A, P: Packet>(packet: &P, flow: &Flow<A>, hook: Hook, host: u32) -> bool {
+    match hook {
+        Hook::FromContainer | Hook::ToContainer | Hook::ToHost => flow.zone == packet.ifindex(),
+        Hook::FromNetdev => flow.zone == OUTSIDE,
+        Hook::FromHost => {
+            let ingress = packet.ingress_ifindex();
+            let is_from_outside = ingress != 0 && ingress != host;
+            let came_through = flow.is_through_stack()
+                && ingress != 0
+                && is_from_outside == (flow.zone == OUTSIDE);
+            flow.zone == host || came_through
+        }
+        Hook::ToNetdev => {
+            let ingress = packet.ingress_ifindex();
+            let was_sent_here = !flow.is_translated() && ingress == flow.zone;
+            flow.zone != OUTSIDE && (ingress == host || was_sent_here)
+        }
+    }
+}
+
+/// Tells whether this is the first hook that packets of a flow come to.
+#[inline(always)]
+fn is_counted<A>(flow: &Flow<A>, hook: Hook, host: u32) -> bool {
+    match hook {
+        Hook::FromContainer | Hook::FromNetdev => true,
+        Hook::FromHost => flow.zone == host,
+        Hook::ToContainer | Hook::ToHost | Hook::ToNetdev => false,
+    }
 }
 
 /// Decides about a packet, remembers the decision, and sends the packet along.
@@ -156,8 +234,9 @@ pub fn slow<A: Address + KeyHash, P: Packet, T: Tables<A>>(
     work: &mut Work<A>,
 ) -> Result<Verdict, DropReason> {
     if let Some(reason) = family::parse(packet, ETH_LEN as u32, false, &mut work.header) {
-        return Err(reason);
+        return malformed(packet, tables, work, reason);
     }
+    work.hop_limit = work.header.hop_limit;
     if let Some(reason) = A::neighbour(packet, tables, work) {
         return Err(reason);
     }
@@ -166,51 +245,89 @@ pub fn slow<A: Address + KeyHash, P: Packet, T: Tables<A>>(
         Answer::Consumed => return Ok(Verdict::Consumed),
         Answer::Returned => return Ok(Verdict::Peer(packet.ifindex())),
     }
-    let hop_limit = work.header.hop_limit;
-    if let Some(reason) = identify::identify(packet, tables, work) {
+    if let Some(reason) = identify::receiver(packet, tables, work) {
         return Err(reason);
     }
     if work.receiver == 0 {
         return Ok(Verdict::Pass);
     }
-    if !decision::decide(
-        tables,
-        work.sender,
-        work.receiver,
-        &work.moment,
-        &mut work.decided,
-    ) {
-        return Err(DropReason::NotReady);
+    if let Some(reason) = identify::sender(packet, tables, work) {
+        return Err(reason);
     }
-    if work.is_error() {
-        if !icmp::is_related(packet, tables, work) {
-            return Err(DropReason::UnrelatedIcmpError);
-        }
-    } else {
+    if let Some(reason) = identify::flow(packet, tables, work) {
+        return Err(reason);
+    }
+    if let Some(reason) = resolve(packet, tables, work) {
+        return refuse(tables, reason, work);
+    }
+    if work.receiver == 0 {
+        return Ok(Verdict::Pass);
+    }
+    if let Some(reason) = decision::decide_packet(tables, work) {
+        return Err(reason);
+    }
+    if !work.is_error() {
         if let Some(reason) = admission::admit(tables, work) {
             return Err(reason);
         }
         fragment::remember(tables, work);
     }
-    leave(packet, tables, work, hop_limit)
+    forward::leave(packet, tables, work)
 }
 
-/// Sends a packet the way that was decided, or to the stack if it may not go that way.
+/// Finds what a packet leaves with, and for whom it then is; returns the reason to drop it, if
+/// there is one.
+#[inline(never)]
+fn resolve<A: Address + KeyHash, P: Packet, T: Tables<A>>(
+    packet: &P,
+    tables: &mut T,
+    work: &mut Work<A>,
+) -> Option<DropReason> {
+    if work.is_error() {
+        return error::relate(packet, tables, work);
+    }
+    let is_leaving = matches!(work.hook(), Some(Hook::ToNetdev));
+    if is_leaving && !work.through_stack() {
+        // The node's own packets may leave; others must not have an address of ours.
+        work.receiver = 0;
+        return (work.sender == OUTSIDE).then_some(DropReason::InvalidSourceIp);
+    }
+    translation::translate(tables, work)
+}
+
+/// What is malformed is dropped, but for what the node itself may make of it.
 #[inline(always)]
-fn leave<A: Address, P: Packet, T: Tables<A>>(
-    packet: &mut P,
+fn malformed<A: Address, P: Packet, T: Tables<A>>(
+    packet: &P,
     tables: &T,
     work: &Work<A>,
-    hop_limit: u8,
+    reason: DropReason,
 ) -> Result<Verdict, DropReason> {
-    let (Some(hook), Some(way)) = (work.hook(), Way::of(&work.decided)) else {
-        return Err(DropReason::NotReady);
+    let is_for_endpoint = match A::ends(packet) {
+        Some([_, dst]) => !matches!(tables.local(&dst), 0 | OUTSIDE),
+        None => false,
     };
-    let routed = matches!((hook, way.action), (Hook::FromContainer, Action::Peer));
-    if routed && !may_route(packet, work.decided.mtu, work.headers_len, hop_limit) {
-        return forward::to_stack(packet, tables, &work.moment);
+    let is_at_device = matches!(work.hook(), Some(hook) if hook.is_of_device());
+    if is_at_device && !is_for_endpoint {
+        Ok(Verdict::Pass)
+    } else {
+        Err(reason)
     }
-    forward::forward::<A, P>(packet, hook, &way)
+}
+
+/// Drops a packet; where an endpoint could not have a port, the node's stack tells it so.
+#[inline(always)]
+fn refuse<A, T: Tables<A>>(
+    tables: &mut T,
+    reason: DropReason,
+    work: &Work<A>,
+) -> Result<Verdict, DropReason> {
+    let is_told = matches!(reason, DropReason::NatExhausted | DropReason::NatLimit);
+    if is_told && work.moment.net != 0 && matches!(work.hook(), Some(Hook::FromContainer)) {
+        tables.count_drop(reason, work.len);
+        return Ok(Verdict::Host(work.moment.net));
+    }
+    Err(reason)
 }
 
 /// Prepares a packet for the slow path: brings its headers into one piece.
@@ -218,10 +335,4 @@ fn leave<A: Address, P: Packet, T: Tables<A>>(
 pub fn prepare<P: Packet>(packet: &mut P) -> bool {
     let len = packet.len().min(PULL_LEN);
     packet.pull(len)
-}
-
-/// Tells whether a packet may be routed from one endpoint to another without the stack's help.
-#[inline(always)]
-fn may_route<P: Packet>(packet: &P, mtu: u16, headers_len: u32, hop_limit: u8) -> bool {
-    hop_limit > 1 && forward::fits(packet, mtu, headers_len)
 }

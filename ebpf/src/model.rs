@@ -1,18 +1,20 @@
 //! Packets and tables in ordinary memory: what tests, fuzzers and the differential run use in
 //! place of a kernel.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::Hash;
 
 use crate::abi::{
-    Addr4, Addr6, Flow, FlowKey, FragmentKey, FragmentPorts, Node, PENDING_PER_SLOT, Party, Pending,
+    Addr4, Addr6, Binding, Device, Flow, FlowKey, FragmentKey, FragmentPorts, Node, OUTSIDE,
+    PENDING_PER_SLOT, Party, Pending, Prefix,
 };
+use crate::checksum;
 
 use crate::family::Address;
 use crate::flow::KeyHash;
 use crate::hook::Hook;
-use crate::packet::{Packet, Wire};
-use crate::tables::Tables;
+use crate::packet::{CheckChange, Packet, Wire};
+use crate::tables::{Route, Step, Tables};
 use crate::verdict::{DropReason, Verdict};
 use crate::work::Work;
 
@@ -24,6 +26,8 @@ pub struct ModelPacket {
     pub ingress_ifindex: u32,
     pub gso_size: u32,
     pub has_vlan_tag: bool,
+    /// Whether it is addressed to somebody else.
+    pub is_foreign: bool,
 }
 
 impl Packet for ModelPacket {
@@ -41,6 +45,10 @@ impl Packet for ModelPacket {
 
     fn ingress_ifindex(&self) -> u32 {
         self.ingress_ifindex
+    }
+
+    fn is_for_us(&self) -> bool {
+        !self.is_foreign
     }
 
     fn has_vlan_tag(&self) -> bool {
@@ -77,10 +85,48 @@ impl Packet for ModelPacket {
         self.load(offset as usize)
     }
 
+    fn write<T: Wire>(&mut self, offset: u32, value: T) -> bool {
+        self.store(offset as usize, value)
+    }
+
+    fn sum(&self, offset: u32, len: u32) -> Option<u16> {
+        let end = offset.checked_add(len)?;
+        let bytes = self.bytes.get(offset as usize..end as usize)?;
+        if len > MAX_SUM {
+            return None;
+        }
+        let words = bytes.chunks(2).map(|pair| {
+            let [a, b] = [pair[0], pair.get(1).copied().unwrap_or(0)];
+            u64::from(u16::from_ne_bytes([a, b]))
+        });
+        Some(checksum::fold(words.sum()))
+    }
+
+    fn update_check(&mut self, offset: u32, change: CheckChange) -> bool {
+        let Some(mut check) = self.load::<u16>(offset as usize) else {
+            return false;
+        };
+        if change.is_udp && check == 0 {
+            return true;
+        }
+        for change in [change.addresses, change.ports] {
+            if change != 0 {
+                check = checksum::add(check, change);
+            }
+        }
+        if change.is_udp && check == 0 {
+            check = u16::MAX;
+        }
+        self.store(offset as usize, check)
+    }
+
     fn adjust_sum(&mut self, _difference: u32) {}
 
     fn set_for_host(&mut self) {}
 }
+
+/// Bytes that are summed at most, as in the kernel.
+const MAX_SUM: u32 = 1536;
 
 /// Holds the tables of one address family.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -89,12 +135,24 @@ pub struct ModelTables<A: Ord> {
     pub node: Option<Node>,
     pub parties: BTreeMap<u32, Party>,
     pub local: BTreeMap<A, u32>,
-    pub flows: BTreeMap<FlowKey<A>, Flow>,
+    pub flows: BTreeMap<FlowKey<A>, Flow<A>>,
     pub pending: BTreeMap<u32, Pending<A>>,
     pub fragments: BTreeMap<FragmentKey<A>, FragmentPorts>,
+    pub devices: BTreeMap<u32, Device>,
+    /// By address and length, each address cut off at its length.
+    pub prefixes: Vec<(A, u32, Prefix)>,
+    pub bindings: BTreeMap<FlowKey<A>, Binding<A>>,
+    pub bound: BTreeMap<u16, u32>,
+    pub cursor: u32,
+    /// Sources of the node's own sockets: address, port in the order of the wire, protocol.
+    pub sockets: BTreeSet<(A, u16, u8)>,
+    /// Routes by destination; all others are not forwarded.
+    pub routes: BTreeMap<A, Route>,
+    /// Packets that were dropped, but for those whose verdict says so.
+    pub drops: BTreeMap<DropReason, u64>,
 }
 
-impl<A: Copy + Ord + Hash + Default> Tables<A> for ModelTables<A> {
+impl<A: Address + Ord + Hash + Default> Tables<A> for ModelTables<A> {
     fn now_ns(&self) -> u64 {
         self.now_ns
     }
@@ -107,15 +165,15 @@ impl<A: Copy + Ord + Hash + Default> Tables<A> for ModelTables<A> {
         self.parties.get(&ifindex)
     }
 
-    fn local(&self, address: &A) -> Option<u32> {
-        self.local.get(address).copied()
+    fn local(&self, address: &A) -> u32 {
+        self.local.get(address).copied().unwrap_or(0)
     }
 
-    fn flow(&mut self, key: &FlowKey<A>) -> Option<&mut Flow> {
+    fn flow(&mut self, key: &FlowKey<A>) -> Option<&mut Flow<A>> {
         self.flows.get_mut(key)
     }
 
-    fn insert_flow(&mut self, key: &FlowKey<A>, flow: &Flow) {
+    fn insert_flow(&mut self, key: &FlowKey<A>, flow: &Flow<A>) {
         self.flows.insert(*key, *flow);
     }
 
@@ -147,6 +205,75 @@ impl<A: Copy + Ord + Hash + Default> Tables<A> for ModelTables<A> {
     fn insert_fragment(&mut self, key: &FragmentKey<A>, ports: &FragmentPorts) {
         self.fragments.insert(*key, *ports);
     }
+
+    fn device(&self, ifindex: u32) -> Option<&Device> {
+        self.devices.get(&ifindex)
+    }
+
+    fn prefix(&self, address: &A) -> Option<&Prefix> {
+        let matching = self
+            .prefixes
+            .iter()
+            .filter(|(prefix, len, _)| address.shares(prefix, *len));
+        matching
+            .max_by_key(|(_, len, _)| *len)
+            .map(|(_, _, prefix)| prefix)
+    }
+
+    fn binding(&mut self, key: &FlowKey<A>) -> Option<&mut Binding<A>> {
+        self.bindings.get_mut(key)
+    }
+
+    fn insert_binding(&mut self, key: &FlowKey<A>, binding: &Binding<A>) -> bool {
+        if self.bindings.contains_key(key) {
+            return false;
+        }
+        self.bindings.insert(*key, *binding);
+        true
+    }
+
+    fn take_binding(&mut self, key: &FlowKey<A>, expires_ns: u64, binding: &Binding<A>) -> bool {
+        match self.bindings.get_mut(key) {
+            Some(entry) if entry.expires_ns == expires_ns => {
+                *entry = *binding;
+                true
+            }
+            Some(_) | None => false,
+        }
+    }
+
+    fn remove_binding(&mut self, key: &FlowKey<A>) -> bool {
+        self.bindings.remove(key).is_some()
+    }
+
+    fn count_bindings(&mut self, slot: u16, more: i32) -> u32 {
+        let count = self.bound.entry(slot).or_default();
+        let before = *count;
+        *count = count.wrapping_add_signed(more);
+        before
+    }
+
+    fn next_number(&mut self, _is_random: bool) -> u32 {
+        self.cursor = self.cursor.wrapping_add(1);
+        self.cursor.wrapping_sub(1)
+    }
+
+    fn has_socket(&self, key: &FlowKey<A>) -> bool {
+        let [port, _] = key.ports();
+        self.sockets.contains(&(key.src(), port, key.proto()))
+    }
+
+    fn repeat<S: Step<A>>(&mut self, work: &mut Work<A>, count: u32) -> bool {
+        (0..count).any(|_| S::step(self, work))
+    }
+
+    fn count_drop(&mut self, reason: DropReason, _len: u32) {
+        *self.drops.entry(reason).or_default() += 1;
+    }
+
+    fn route(&self, key: &FlowKey<A>, _from: u32, route: &mut Route) {
+        *route = self.routes.get(&key.dst()).copied().unwrap_or_default();
+    }
 }
 
 /// Holds a whole node: both families.
@@ -164,6 +291,25 @@ impl ModelNode {
         (model.tables4.node, model.tables6.node) = (Some(node), Some(node));
         (model.tables4.now_ns, model.tables6.now_ns) = (now_ns, now_ns);
         model
+    }
+
+    /// Adds the world behind the devices.
+    pub fn add_outside(&mut self) {
+        let outside = Party::outside();
+        self.tables4.parties.insert(OUTSIDE, outside);
+        self.tables6.parties.insert(OUTSIDE, outside);
+    }
+
+    /// Adds a device, and the addresses that endpoints are masqueraded with.
+    pub fn add_device(&mut self, device: Device) {
+        self.tables4.devices.insert(device.ifindex, device);
+        self.tables6.devices.insert(device.ifindex, device);
+        if device.masquerades4() {
+            self.tables4.local.insert(device.masquerade4, OUTSIDE);
+        }
+        if device.masquerades6() {
+            self.tables6.local.insert(device.masquerade6, OUTSIDE);
+        }
     }
 
     /// Adds a party, and its addresses if it is an endpoint.
@@ -200,7 +346,13 @@ fn walk<A: Address + KeyHash + Ord + Hash + Default>(
     hook: Hook,
     packet: &mut ModelPacket,
 ) -> Result<Verdict, DropReason> {
+    if hook == Hook::ToNetdev && !crate::concerns(packet, tables, hook) {
+        return Ok(Verdict::Pass);
+    }
     crate::fast(packet, tables, hook).unwrap_or_else(|| {
+        if hook == Hook::FromNetdev && !crate::concerns(packet, tables, hook) {
+            return Ok(Verdict::Pass);
+        }
         crate::prepare(packet);
         let mut work = Work::default();
         work.set_hook(hook);

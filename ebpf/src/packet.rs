@@ -26,6 +26,9 @@ pub trait Packet {
     /// Returns the index of the link that the packet came into this namespace by; 0 if the
     /// namespace's own stack made it.
     fn ingress_ifindex(&self) -> u32;
+    /// Tells whether the packet is addressed to this node, not to somebody else on the segment or
+    /// to all.
+    fn is_for_us(&self) -> bool;
     /// Tells whether a VLAN tag was taken out of the packet and lies beside it.
     fn has_vlan_tag(&self) -> bool;
     /// Makes the first `len` bytes accessible to `load` and `store`.
@@ -37,11 +40,35 @@ pub trait Packet {
     fn store<T: Wire>(&mut self, offset: usize, value: T) -> bool;
     /// Reads a header at any offset, wherever its bytes are.
     fn read<T: Wire + Default>(&self, offset: u32) -> Option<T>;
+    /// Writes a header at any offset, wherever its bytes are.
+    #[must_use]
+    fn write<T: Wire>(&mut self, offset: u32, value: T) -> bool;
+    /// Returns the sum of the 16-bit words of `len` bytes, folded to 16 bits (RFC 1071); `None` if
+    /// they are not all there or too many.
+    fn sum(&self, offset: u32, len: u32) -> Option<u16>;
+    /// Updates the transport checksum at `offset` for a change of addresses, if it covers them,
+    /// and of ports. A device may have to complete the checksum later; the update leaves it right
+    /// in both cases.
+    #[must_use]
+    fn update_check(&mut self, offset: u32, change: CheckChange) -> bool;
     /// Tells the stack that bytes below the Ethernet header changed by this one's-complement
     /// difference; matters only where a device has summed the whole packet.
     fn adjust_sum(&mut self, difference: u32);
     /// Makes the packet one that is addressed to the receiving host, whatever it was before.
     fn set_for_host(&mut self);
+}
+
+/// Says how what a transport checksum covers changes, as one's-complement differences.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CheckChange {
+    /// Of the addresses in the pseudo-header.
+    pub addresses: u16,
+    /// Of what lies behind the IP header.
+    pub ports: u16,
+    /// Whether 0 stands for "no checksum" (RFC 768).
+    pub is_udp: bool,
+    /// Whether the addresses have no checksum of their own (RFC 8200).
+    pub is_ipv6: bool,
 }
 
 /// Length of an Ethernet header, in bytes.
@@ -240,7 +267,7 @@ macro_rules! wire {
 }
 
 wire! {
-    u8: 1, u16: 2, u32: 4, MacPair: 12, Ipv4Header: 20, Ipv6Header: 40, TcpStart: 16,
+    u8: 1, u16: 2, u32: 4, [u64; 2]: 16, MacPair: 12, Ipv4Header: 20, Ipv6Header: 40, TcpStart: 16,
     Ports: 4, IcmpStart: 8, Arp: 28, Neighbour: 24, LinkLayerOption: 8, Ipv6Fragment: 8,
 }
 

@@ -1,6 +1,6 @@
 //! Who sent a packet, and whether it may say so.
 
-use crate::abi::Party;
+use crate::abi::{OUTSIDE, Party};
 use crate::family::Address;
 use crate::hook::Hook;
 use crate::packet::{MacPair, Packet};
@@ -9,12 +9,31 @@ use crate::verdict::DropReason;
 use crate::work::Moment;
 
 /// Is the sender of a packet: the index of its link, and whether the packet comes from the
-/// node's stack although an endpoint sent it. The stack forwards such a packet only because the
-/// pipeline handed it over through `cilium_host`, so it came from there, and its flow is known.
+/// node's stack although somebody else sent it. The stack forwards an endpoint's packet only
+/// because the pipeline handed it over through `cilium_host`, so it came from there, and its flow
+/// is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sender {
     pub ifindex: u32,
     pub through_stack: bool,
+}
+
+impl Sender {
+    #[inline(always)]
+    const fn at_its_link(ifindex: u32) -> Self {
+        Self {
+            ifindex,
+            through_stack: false,
+        }
+    }
+
+    #[inline(always)]
+    const fn through_stack(ifindex: u32) -> Self {
+        Self {
+            ifindex,
+            through_stack: true,
+        }
+    }
 }
 
 /// Finds the sender of a packet with this source address.
@@ -41,30 +60,47 @@ pub fn sender<A: Address, P: Packet, T: Tables<A>>(
             if !src.belongs_to(party) {
                 return Err(DropReason::InvalidSourceIp);
             }
-            Ok(Sender {
-                ifindex,
-                through_stack: false,
-            })
+            Ok(Sender::at_its_link(ifindex))
         }
-        Hook::FromHost | Hook::ToContainer => match tables.local(src) {
-            // Whoever else uses an endpoint's address is outside, and lies.
-            Some(_) if packet.ingress_ifindex() != moment.host => Err(DropReason::InvalidSourceIp),
-            Some(ifindex) => Ok(Sender {
-                ifindex,
-                through_stack: true,
-            }),
-            None => Ok(Sender {
-                ifindex: moment.host,
-                through_stack: false,
-            }),
+        Hook::FromHost | Hook::ToContainer | Hook::ToNetdev => {
+            from_stack(packet, tables, src, moment)
+        }
+        Hook::ToHost => match tables.local(src) {
+            0 | OUTSIDE => Err(DropReason::InvalidSourceIp),
+            ifindex => Ok(Sender::at_its_link(ifindex)),
         },
-        Hook::ToHost => {
-            let ifindex = tables.local(src).ok_or(DropReason::InvalidSourceIp)?;
-            Ok(Sender {
-                ifindex,
-                through_stack: false,
-            })
+        Hook::FromNetdev => {
+            let node = tables.node().ok_or(DropReason::NotReady)?;
+            // Nobody outside has our addresses, or one that is not routed (RFC 1812 §5.3.7).
+            if src.is_inside(node) || src.is_martian() || tables.local(src) != 0 {
+                return Err(DropReason::InvalidSourceIp);
+            }
+            Ok(Sender::at_its_link(OUTSIDE))
         }
+    }
+}
+
+/// Finds the sender of what the node's stack sends.
+#[inline(always)]
+fn from_stack<A: Address, P: Packet, T: Tables<A>>(
+    packet: &P,
+    tables: &T,
+    src: &A,
+    moment: &Moment,
+) -> Result<Sender, DropReason> {
+    let ingress = packet.ingress_ifindex();
+    match tables.local(src) {
+        0 | OUTSIDE if ingress == 0 => Ok(Sender::at_its_link(moment.host)),
+        0 if ingress != moment.host => Ok(if tables.device(ingress).is_some() {
+            Sender::through_stack(OUTSIDE)
+        } else {
+            Sender::at_its_link(OUTSIDE)
+        }),
+        ifindex if ingress == moment.host && !matches!(ifindex, 0 | OUTSIDE) => {
+            Ok(Sender::through_stack(ifindex))
+        }
+        // Whoever else uses one of these addresses is outside, and lies.
+        _ => Err(DropReason::InvalidSourceIp),
     }
 }
 

@@ -1,6 +1,11 @@
-//! Access to the maps, the clock and the node's entry.
+//! Access to the maps, the clock, the node's entry and the kernel's routes.
 
-use crate::abi::{Flow, FlowKey, FragmentKey, FragmentPorts, Node, Party, Pending};
+use crate::abi::{
+    Binding, Device, Flow, FlowKey, FragmentKey, FragmentPorts, NextHop, Node, Party, Pending,
+    Prefix,
+};
+use crate::verdict::DropReason;
+use crate::work::Work;
 
 /// Gives access to the tables of one address family.
 pub trait Tables<A> {
@@ -10,13 +15,20 @@ pub trait Tables<A> {
     fn node(&self) -> Option<&Node>;
     /// Returns the party behind the link with this index.
     fn party(&self, ifindex: u32) -> Option<&Party>;
-    /// Returns the index of the link of the endpoint that has this address.
-    fn local(&self, address: &A) -> Option<u32>;
+    /// Returns the index of the link of the endpoint that has this address,
+    /// [`crate::abi::OUTSIDE`] if endpoints are masqueraded with it, else 0.
+    ///
+    /// verifier (all): "!read_ok": comparing an `Option` reads what lies beside `None`.
+    fn local(&self, address: &A) -> u32;
+    /// Returns the device with this index.
+    fn device(&self, ifindex: u32) -> Option<&Device>;
+    /// Returns the longest prefix that an address lies in.
+    fn prefix(&self, address: &A) -> Option<&Prefix>;
     /// Returns the remembered decision about a flow.
-    fn flow(&mut self, key: &FlowKey<A>) -> Option<&mut Flow>;
+    fn flow(&mut self, key: &FlowKey<A>) -> Option<&mut Flow<A>>;
     /// Remembers a decision; a full table forgets its least used entry, and a failure only costs
     /// the next packet another decision.
-    fn insert_flow(&mut self, key: &FlowKey<A>, flow: &Flow);
+    fn insert_flow(&mut self, key: &FlowKey<A>, flow: &Flow<A>);
     /// Forgets a decision.
     fn remove_flow(&mut self, key: &FlowKey<A>);
     /// Copies a pending flow; `false` if there is none or another processor is writing it.
@@ -27,4 +39,48 @@ pub trait Tables<A> {
     fn fragment(&self, key: &FragmentKey<A>) -> Option<FragmentPorts>;
     /// Remembers what the first fragment of a datagram said.
     fn insert_fragment(&mut self, key: &FragmentKey<A>, ports: &FragmentPorts);
+    /// Returns half of a binding.
+    fn binding(&mut self, key: &FlowKey<A>) -> Option<&mut Binding<A>>;
+    /// Adds half of a binding; `false` if the key is taken or the table is full.
+    fn insert_binding(&mut self, key: &FlowKey<A>, binding: &Binding<A>) -> bool;
+    /// Takes over half of a binding that ended at `expires_ns`, unless somebody else did or it was
+    /// renewed.
+    fn take_binding(&mut self, key: &FlowKey<A>, expires_ns: u64, binding: &Binding<A>) -> bool;
+    /// Removes half of a binding; `false` if it was gone.
+    fn remove_binding(&mut self, key: &FlowKey<A>) -> bool;
+    /// Adds to the number of bindings of a slot and returns what it was.
+    fn count_bindings(&mut self, slot: u16, more: i32) -> u32;
+    /// Returns the next number for a port, of a sequence or a random one.
+    fn next_number(&mut self, is_random: bool) -> u32;
+    /// Tells whether a socket of the node uses the source of a flow.
+    fn has_socket(&self, key: &FlowKey<A>) -> bool;
+    /// Takes a step `count` times at most, until one says that it was the last; tells whether one
+    /// did.
+    fn repeat<S: Step<A>>(&mut self, work: &mut Work<A>, count: u32) -> bool;
+    /// Counts a packet that is dropped for this reason.
+    fn count_drop(&mut self, reason: DropReason, len: u32);
+    /// Asks the kernel where it would route packets of a flow that enter the stack by the link
+    /// with index `from`.
+    fn route(&self, key: &FlowKey<A>, from: u32, route: &mut Route);
+}
+
+/// Is what is done over and over, in a loop that the kernel turns.
+pub trait Step<A> {
+    /// Takes one step; tells whether it was the last.
+    fn step<T: Tables<A>>(tables: &mut T, work: &mut Work<A>) -> bool;
+}
+
+/// Is the kernel's answer about where packets go.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Route {
+    /// Index of the link that they leave by; 0 if they are not forwarded.
+    pub ifindex: u32,
+    /// Largest packet that the way takes, in bytes.
+    pub mtu: u16,
+    /// The kernel's number of the next hop's address family.
+    pub family: u8,
+    /// Whether the next hop's link-layer address is known.
+    pub is_resolved: u8,
+    pub next_hop: NextHop,
 }

@@ -3,6 +3,8 @@
 //! Reasons carry Cilium's number and meaning where one fits; ours begin at 220. A number never
 //! changes its meaning: operators alert on it, and it indexes the `DROPS` map.
 
+use crate::abi::NextHop;
+
 /// Tells what becomes of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
@@ -14,6 +16,9 @@ pub enum Verdict {
     Egress(u32),
     /// The packet enters the node's stack through the link with this index.
     Host(u32),
+    /// The packet leaves through the device with this index to a neighbour, past the node's
+    /// stack; the last number is the kernel's of the neighbour's address family.
+    Neighbour(u32, NextHop, u8),
     /// The packet has served its purpose: an answered or needless neighbour message.
     Consumed,
 }
@@ -50,6 +55,8 @@ drop_reasons! {
     InvalidSourceIp = 132, "Invalid source ip";
     /// A header is cut off, contradicts itself, or names the sender as its own destination.
     InvalidPacket = 134, "Invalid packet";
+    /// A packet between endpoints behind a masquerade address is too big for its receiver.
+    TooBig = 136, "Fragmentation needed";
     /// The protocol is neither IPv4, IPv6 nor ARP.
     UnsupportedL3 = 139, "Unsupported L3 protocol";
     /// A program of the slow path is not there.
@@ -66,6 +73,12 @@ drop_reasons! {
     ForbiddenIcmp6 = 176, "Forbidden ICMPv6 message";
     /// An endpoint sent a frame with a VLAN tag.
     Vlan = 182, "VLAN traffic disallowed by VLAN filter";
+    /// Every port that endpoints may be masqueraded with is taken.
+    NatExhausted = 167, "No mapping for NAT masquerade";
+    /// Packets of the protocol cannot be translated.
+    NatUnsupported = 168, "Unsupported protocol for NAT masquerade";
+    /// A packet between endpoints behind a masquerade address is at its last hop.
+    TtlExceeded = 196, "TTL exceeded";
     /// The node's own entry is missing: nothing was configured yet.
     NotReady = 202, "Host datapath not ready";
     /// An ARP message claims an address that is not the sender's.
@@ -78,6 +91,16 @@ drop_reasons! {
     TinyFragment = 223, "Fragment hides its ports";
     /// An endpoint sent to a multicast or broadcast address.
     Multicast = 224, "Multicast is not forwarded";
+    /// A packet came to a port of the masquerade range that belongs to nobody.
+    NatNoBinding = 225, "Masquerade port belongs to nobody";
+    /// A packet came to an endpoint's port from an address that it never spoke to.
+    NatFiltered = 226, "Masquerade port is closed to this address";
+    /// The endpoint has as many ports as it may have.
+    NatLimit = 227, "Endpoint has its share of masquerade ports";
+    /// The address that the flow was masqueraded with is gone.
+    NatAddressGone = 228, "Masquerade address is gone";
+    /// The checksum of an ICMP error, or of the header that it quotes, is wrong.
+    BadChecksum = 229, "Bad checksum in ICMP error";
 }
 
 impl DropReason {

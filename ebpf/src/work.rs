@@ -5,9 +5,11 @@
 //! the verifier, so that the many ways through one stage meet before the next begins. Each stage
 //! is a subprogram that takes and leaves its results here.
 
-use crate::abi::{Flow, FlowKey, Pending};
+use crate::abi::{Binding, Flow, FlowKey, Masquerade, Node, Pending, Stage, Timeouts};
 use crate::family::Header;
+use crate::forward::Exit;
 use crate::hook::Hook;
+use crate::tables::Route;
 
 /// Holds the results of the slow path's stages, in the order of the stages.
 #[derive(Clone, Copy, Debug, Default)]
@@ -21,6 +23,8 @@ pub struct Work<A> {
     pub sender: u32,
     /// Index of the link that the receiver is behind.
     pub receiver: u32,
+    /// Index of the link at whose hook the packet is.
+    pub device: u32,
     /// Length in bytes, with the Ethernet header.
     pub len: u32,
     /// Length of the IP and transport headers in bytes.
@@ -28,14 +32,38 @@ pub struct Work<A> {
     pub tcp_flags: u8,
     is_error: u8,
     through_stack: u8,
+    is_hairpin: u8,
+    is_bound: u8,
+    is_needy: u8,
+    /// Not 0 while the endpoint's own port is to be tried.
+    pub has_own_port: u8,
+    /// Stage of the connection before the packet.
+    before: u8,
+    /// Hop limit with which the packet came.
+    pub hop_limit: u8,
+    /// How the packet leaves.
+    pub exit: Exit,
     /// What became of a neighbour message.
     pub answer: Answer,
     pub header: Header<A>,
+    /// The header of an ICMP error, while `header` is that of the packet that it quotes.
+    pub outer: Header<A>,
     pub key: FlowKey<A>,
+    /// What the packet leaves with: the key, or its translation.
+    pub out: FlowKey<A>,
+    /// Address that the packet shall be masqueraded with.
+    pub address: A,
+    /// Where it would be routed.
+    pub route: Route,
+    /// Keys of the two halves of its binding.
+    pub inside: FlowKey<A>,
+    pub outside: FlowKey<A>,
+    /// A half of a binding, while it is made.
+    pub binding: Binding<A>,
     /// The decision about the flow.
-    pub decided: Flow,
+    pub decided: Flow<A>,
     /// The decision about the opposite direction.
-    pub twin: Flow,
+    pub twin: Flow<A>,
     /// A copy of a pending flow, while it is looked at or written.
     pub pending: Pending<A>,
 }
@@ -64,20 +92,32 @@ pub struct Moment {
     pub host: u32,
     /// Number of entries of the tables of pending flows, less one.
     pub pending_mask: u32,
+    /// Index of `cilium_net`.
+    pub net: u32,
+    pub legacy_routing: u32,
+    pub masquerade: Masquerade,
+    pub timeouts: Timeouts,
     pad: u32,
 }
 
 impl Moment {
-    /// Names a moment.
+    /// Names a moment on a node.
     #[inline(always)]
-    pub const fn new(now_ns: u64, generation: u32, host: u32, pending_mask: u32) -> Self {
-        Self {
-            now_ns,
-            generation,
-            host,
-            pending_mask,
-            pad: 0,
-        }
+    pub fn set(&mut self, now_ns: u64, node: &Node) {
+        self.now_ns = now_ns;
+        self.generation = node.generation;
+        self.host = node.host_ifindex;
+        self.pending_mask = node.pending_mask;
+        self.net = node.net_ifindex;
+        self.legacy_routing = u32::from(node.legacy_routing);
+        self.masquerade = node.masquerade;
+        self.timeouts = node.timeouts;
+    }
+
+    /// Tells whether the node's stack forwards everything.
+    #[inline(always)]
+    pub const fn is_legacy(&self) -> bool {
+        self.legacy_routing != 0
     }
 }
 
@@ -102,7 +142,19 @@ macro_rules! flags {
 
 flags! {
     is_error, set_error: "Tells whether the packet is an ICMP error.";
-    through_stack, set_through_stack: "Tells whether the node's stack sent the packet although the sender is an endpoint.";
+    through_stack, set_through_stack: "Tells whether the node's stack forwards the packet, which one of our hooks has seen before.";
+    is_hairpin, set_hairpin: "Tells whether an endpoint sent the packet to a masquerade address.";
+    is_needy, set_needy: "Tells whether the packet needs a binding.";
+    is_bound, set_bound: "Tells whether `outside` and `inside` are the halves of the packet's binding.";
+}
+
+impl<A: Copy + Eq> Work<A> {
+    /// Tells whether the packet has to be translated at this hook. What enters the stack from an
+    /// endpoint is translated when the stack sends it on, what leaves it for one has been.
+    #[inline(always)]
+    pub fn is_translated_here(&self) -> bool {
+        self.out != self.key && !matches!(self.hook(), Some(Hook::FromHost))
+    }
 }
 
 impl<A> Work<A> {
@@ -117,6 +169,17 @@ impl<A> Work<A> {
     #[inline(always)]
     pub const fn is_entered(&self) -> bool {
         self.through_stack() || matches!(self.hook(), Some(hook) if hook.only_watches())
+    }
+
+    /// Returns the stage of the connection before the packet.
+    #[inline(always)]
+    pub const fn before(&self) -> Stage {
+        Stage::from_number(self.before)
+    }
+
+    #[inline(always)]
+    pub const fn set_before(&mut self, stage: Stage) {
+        self.before = stage as u8;
     }
 
     #[inline(always)]

@@ -182,6 +182,15 @@ impl Frame {
         Self::to_address(from, to.ip(family), transport)
     }
 
+    /// Returns the packet with another destination.
+    #[must_use]
+    pub fn to(self, destination: IpAddr) -> Self {
+        Self {
+            destination,
+            ..self
+        }
+    }
+
     /// Returns a packet that a party sends to any address, by way of its gateway.
     pub fn to_address(from: &Who, destination: IpAddr, transport: Transport) -> Self {
         let family = if destination.is_ipv4() {

@@ -9,7 +9,9 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::process::Command;
 
+use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, ProgramArray};
 use aya::programs::{SchedClassifier, TestRun, TestRunOptions};
 use aya::{Pod, TestRunAttrs};
@@ -19,7 +21,8 @@ use ciliate::datapath::table;
 use ciliate::host::Netlink;
 use ciliate::plan::object::Program;
 use datapath::abi::{
-    Addr4, Addr6, DropCount, Flow, FlowKey, FragmentKey, FragmentPorts, Node, Party, Pending,
+    Addr4, Addr6, Binding, Device, DropCount, Flow, FlowKey, FragmentKey, FragmentPorts, Node,
+    Party, Pending, Prefix,
 };
 use datapath::flow::KeyHash;
 use datapath::hook::Hook;
@@ -30,8 +33,11 @@ use rtnetlink::LinkVeth;
 use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use rtnetlink::packet_route::RouteNetlinkMessage;
 
-use crate::party::{EMPTY_LINK, SLOTS};
-use crate::snapshot::{Snapshot, Tables};
+use crate::party::{
+    DEVICE_LINK, DEVICE_MAC, EMPTY_LINK, FAR4, FAR6, FRIEND4, FRIEND6, HOST, NEXT_HOP_MAC,
+    NEXT_HOP4, NEXT_HOP6, OUTER4, OUTER6, SLOTS,
+};
+use crate::snapshot::{Neutral, Snapshot, Tables, any};
 
 /// Names the loaded object; any word will do.
 const VERSION: &str = "test";
@@ -68,7 +74,9 @@ impl Fate {
     pub const fn of(verdict: Result<Verdict, DropReason>) -> Self {
         match verdict {
             Ok(Verdict::Pass) => Self::Pass,
-            Ok(Verdict::Peer(_) | Verdict::Egress(_) | Verdict::Host(_)) => Self::Redirect,
+            Ok(
+                Verdict::Peer(_) | Verdict::Egress(_) | Verdict::Host(_) | Verdict::Neighbour(..),
+            ) => Self::Redirect,
             Ok(Verdict::Consumed) | Err(_) => Self::Shot,
         }
     }
@@ -86,24 +94,31 @@ impl Fate {
 /// Holds the loaded programs and their maps.
 pub struct Kernel {
     pins: Pins,
-    programs: [SchedClassifier; 4],
+    programs: [SchedClassifier; 6],
     node: Array<MapData, Node>,
     parties: HashMap<MapData, u32, Party>,
     pub tables4: KernelTables<Addr4>,
     pub tables6: KernelTables<Addr6>,
     drops: PerCpuArray<MapData, DropCount>,
+    devices: HashMap<MapData, u32, Device>,
+    bound: Array<MapData, u32>,
+    cursor: Array<MapData, u32>,
     out: Vec<u8>,
 }
 
 /// Holds the maps of one address family.
 pub struct KernelTables<A>
 where
+    Flow<A>: Pod,
     Pending<A>: Pod,
+    Binding<A>: Pod,
 {
     local: HashMap<MapData, A, u32>,
-    flows: HashMap<MapData, FlowKey<A>, Flow>,
+    flows: HashMap<MapData, FlowKey<A>, Flow<A>>,
     pending: Array<MapData, Pending<A>>,
     fragments: HashMap<MapData, FragmentKey<A>, FragmentPorts>,
+    prefixes: LpmTrie<MapData, A, Prefix>,
+    bindings: HashMap<MapData, FlowKey<A>, Binding<A>>,
 }
 
 impl Kernel {
@@ -121,14 +136,21 @@ impl Kernel {
                 flows: table::flows4(&pins).expect("open FLOWS4"),
                 pending: table::pending4(&pins).expect("open PENDING4"),
                 fragments: table::fragments4(&pins).expect("open FRAGMENTS4"),
+                prefixes: table::prefixes4(&pins).expect("open PREFIXES4"),
+                bindings: table::bindings4(&pins).expect("open BINDINGS4"),
             },
             tables6: KernelTables {
                 local: table::local6(&pins).expect("open LOCAL6"),
                 flows: table::flows6(&pins).expect("open FLOWS6"),
                 pending: table::pending6(&pins).expect("open PENDING6"),
                 fragments: table::fragments6(&pins).expect("open FRAGMENTS6"),
+                prefixes: table::prefixes6(&pins).expect("open PREFIXES6"),
+                bindings: table::bindings6(&pins).expect("open BINDINGS6"),
             },
             drops: table::drops(&pins).expect("open DROPS"),
+            devices: table::devices(&pins).expect("open DEVICES"),
+            bound: table::bound(&pins).expect("open BOUND"),
+            cursor: table::cursor(&pins).expect("open CURSOR"),
             out: vec![0; PACKET_MAX],
             pins,
         }
@@ -138,6 +160,11 @@ impl Kernel {
     pub fn fill(&mut self, model: &ModelNode) {
         self.set_node(model.tables4.node.unwrap_or_default());
         replace(&mut self.parties, &model.tables4.parties);
+        replace(&mut self.devices, &model.tables4.devices);
+        for slot in 0..self.bound.len() {
+            self.bound.set(slot, 0, 0).expect("write BOUND");
+        }
+        self.cursor.set(0, 0, 0).expect("write CURSOR");
         self.tables4.fill(&model.tables4);
         self.tables6.fill(&model.tables6);
     }
@@ -241,16 +268,23 @@ impl Kernel {
     }
 }
 
-impl<A: Pod + Ord + KeyHash> KernelTables<A>
+impl<A: Pod + Ord + KeyHash + Neutral> KernelTables<A>
 where
     FlowKey<A>: Pod,
+    Flow<A>: Pod,
     FragmentKey<A>: Pod,
     Pending<A>: Pod + Default,
+    Binding<A>: Pod,
 {
     fn fill(&mut self, model: &ModelTables<A>) {
         replace(&mut self.local, &model.local);
         replace(&mut self.flows, &model.flows);
         replace(&mut self.fragments, &model.fragments);
+        replace(&mut self.bindings, &model.bindings);
+        for (address, len, prefix) in &model.prefixes {
+            let key = Key::new(*len, *address);
+            self.prefixes.insert(&key, prefix, 0).expect("write prefix");
+        }
         for index in 0..self.pending.len() {
             let wanted = model.pending.get(&index).copied().unwrap_or_default();
             let entry = self.pending.get(&index, 0).expect("read pending flow");
@@ -265,12 +299,12 @@ where
     }
 
     /// Reads a flow, if it is there.
-    pub fn flow(&self, key: &FlowKey<A>) -> Option<Flow> {
+    pub fn flow(&self, key: &FlowKey<A>) -> Option<Flow<A>> {
         found(self.flows.get(key, 0))
     }
 
     /// Writes a flow.
-    pub fn set_flow(&mut self, key: &FlowKey<A>, flow: &Flow) {
+    pub fn set_flow(&mut self, key: &FlowKey<A>, flow: &Flow<A>) {
         self.flows.insert(key, flow, 0).expect("write flow");
     }
 
@@ -291,6 +325,16 @@ where
             .expect("write pending flow");
     }
 
+    /// Reads half of a binding, if it is there.
+    pub fn binding(&self, key: &FlowKey<A>) -> Option<Binding<A>> {
+        found(self.bindings.get(key, 0))
+    }
+
+    /// Writes half of a binding.
+    pub fn set_binding(&mut self, key: &FlowKey<A>, half: &Binding<A>) {
+        self.bindings.insert(key, half, 0).expect("write binding");
+    }
+
     /// Reads what the first fragment of a datagram said, if it was seen.
     pub fn fragment(&self, key: &FragmentKey<A>) -> Option<FragmentPorts> {
         found(self.fragments.get(key, 0))
@@ -303,7 +347,8 @@ where
                 self.pending.get(&index, 0).expect("read pending flow"),
             )
         });
-        Tables::new(dump(&self.flows), pending, dump(&self.fragments))
+        let flows = dump(&self.flows).map(|(key, flow)| (key, any(&flow)));
+        Tables::new(flows, pending, dump(&self.fragments), dump(&self.bindings))
     }
 }
 
@@ -346,6 +391,8 @@ const fn index(hook: Hook) -> usize {
         Hook::ToContainer => 1,
         Hook::FromHost => 2,
         Hook::ToHost => 3,
+        Hook::FromNetdev => 4,
+        Hook::ToNetdev => 5,
     }
 }
 
@@ -356,14 +403,17 @@ pub const fn name(hook: Hook) -> &'static str {
         Hook::ToContainer => "to_container",
         Hook::FromHost => "from_host",
         Hook::ToHost => "to_host",
+        Hook::FromNetdev => "from_netdev",
+        Hook::ToNetdev => "to_netdev",
     }
 }
 
-/// Makes a link for every index that packets of tests come from: a test run refuses others.
+/// Makes a link for every index that packets of tests come from: a test run refuses others. The
+/// device has routes, for the kernel is asked about them.
 fn make_links() {
     let mut netlink = Netlink::open().expect("open a netlink socket");
     let parties = crate::party::ALL.iter().map(|who| who.link);
-    for ifindex in parties.chain([EMPTY_LINK]) {
+    for ifindex in parties.chain([EMPTY_LINK, DEVICE_LINK]) {
         let (name, peer) = (format!("link{ifindex}"), format!("peer{ifindex}"));
         let mut message = LinkVeth::new(&name, &peer).build();
         message.header.index = ifindex;
@@ -375,5 +425,31 @@ fn make_links() {
                 format_args!("add link {name}"),
             )
             .expect("make a link");
+    }
+    let (host, device) = (HOST.link, DEVICE_LINK);
+    for setting in [
+        format!("net/ipv4/conf/link{host}/forwarding"),
+        "net/ipv6/conf/all/forwarding".to_owned(),
+    ] {
+        std::fs::write(format!("/proc/sys/{setting}"), "1").expect("switch forwarding on");
+    }
+    let text = |mac: [u8; 6]| mac.map(|byte| format!("{byte:02x}")).join(":");
+    let (own, mac) = (text(DEVICE_MAC), text(NEXT_HOP_MAC));
+    for line in [
+        format!("link set link{device} address {own}"),
+        format!("link set link{host} up"),
+        format!("link set peer{device} up"),
+        format!("link set link{device} up"),
+        format!("address add {OUTER4}/24 dev link{device}"),
+        format!("address add {OUTER6}/64 dev link{device} nodad"),
+        format!("neighbour add {NEXT_HOP4} lladdr {mac} dev link{device}"),
+        format!("neighbour add {NEXT_HOP6} lladdr {mac} dev link{device}"),
+        format!("route add {FAR4} via {NEXT_HOP4} dev link{device}"),
+        format!("route add {FRIEND4} via {NEXT_HOP4} dev link{device}"),
+        format!("route add {FAR6} via {NEXT_HOP6} dev link{device}"),
+        format!("route add {FRIEND6} via {NEXT_HOP6} dev link{device}"),
+    ] {
+        let status = Command::new("ip").args(line.split(' ')).status();
+        assert!(status.is_ok_and(|status| status.success()), "ip {line}");
     }
 }

@@ -5,13 +5,20 @@
 //!   b  10.0.1.11  fd00:1::11  lxc 112 ├─ node 10.0.1.0/24, fd00:1::/64 ── cilium_host 100
 //!   c  10.0.1.12              lxc 113 │
 //!   d             fd00:1::13  lxc 114 ┘        a link without an endpoint: 115
+//!
+//!   device 120, masquerade 203.0.113.2 and 2001:db8:1::2, next hop 203.0.113.1 / 2001:db8:1::1:
+//!     far    198.51.100.7    2001:db8:51::7    behind the next hop
+//!     friend 198.51.101.7    2001:db8:52::7    behind the next hop, never masqueraded
 //! ```
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use datapath::abi::{Action, Addr4, Addr6, Flow, Node, Party, Stage};
+use datapath::abi::{
+    Action, Addr4, Addr6, Device, Flow, Masquerade, NextHop, Node, OUTSIDE, Party, Prefix, Stage,
+};
 use datapath::model::ModelNode;
 use datapath::packet::MacPair;
+use datapath::tables::Route;
 
 /// Slices of the tables of pending flows.
 pub const SLOTS: u32 = 8;
@@ -39,6 +46,28 @@ pub const UNUSED6: Ipv6Addr = Ipv6Addr::new(0xfd00, 1, 0, 0, 0, 0, 0, 0x99);
 pub const WORLD4: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 7);
 pub const WORLD6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 7);
 
+/// Index of the device.
+pub const DEVICE_LINK: u32 = 120;
+pub const DEVICE_MAC: [u8; 6] = [2, 0, 0, 0, 0, 0x20];
+pub const NEXT_HOP_MAC: [u8; 6] = [2, 0, 0, 0, 0, 0x21];
+
+/// Addresses that endpoints are masqueraded with; the device's own.
+pub const OUTER4: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 2);
+pub const OUTER6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 1, 0, 0, 0, 0, 2);
+pub const NEXT_HOP4: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 1);
+pub const NEXT_HOP6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 1, 0, 0, 0, 0, 1);
+
+/// Addresses behind the next hop.
+pub const FAR4: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 7);
+pub const FAR6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0x51, 0, 0, 0, 0, 7);
+/// Addresses behind the next hop that are excluded from masquerading.
+pub const FRIEND4: Ipv4Addr = Ipv4Addr::new(198, 51, 101, 7);
+pub const FRIEND6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0x52, 0, 0, 0, 0, 7);
+/// Identity of what is excluded.
+pub const FRIENDS: u32 = 16_777_216;
+/// First and last port of the masquerade range.
+pub const PORTS: [u16; 2] = [49_152, 65_535];
+
 /// Selects one of a party's addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Family {
@@ -52,6 +81,26 @@ impl Family {
     /// Returns the address far away of this family.
     pub fn world(self) -> IpAddr {
         self.pick(WORLD4, WORLD6)
+    }
+
+    /// Returns the address behind the next hop of this family.
+    pub fn far(self) -> IpAddr {
+        self.pick(FAR4, FAR6)
+    }
+
+    /// Returns the excluded address of this family.
+    pub fn friend(self) -> IpAddr {
+        self.pick(FRIEND4, FRIEND6)
+    }
+
+    /// Returns the masquerade address of this family.
+    pub fn outer(self) -> IpAddr {
+        self.pick(OUTER4, OUTER6)
+    }
+
+    /// Returns the address of the next hop of this family.
+    pub fn next_hop(self) -> IpAddr {
+        self.pick(NEXT_HOP4, NEXT_HOP6)
     }
 
     /// Returns the router address of this family.
@@ -113,6 +162,11 @@ pub const C: Who = endpoint("c", 3, Some(12), None, MTU);
 /// Has no IPv4 address, and a small MTU.
 pub const D: Who = endpoint("d", 4, None, Some(0x13), SMALL_MTU);
 
+/// Is behind the next hop.
+pub const FAR: Who = beyond("far", FAR4, FAR6);
+/// Is behind the next hop, and never masqueraded towards.
+pub const FRIEND: Who = beyond("friend", FRIEND4, FRIEND6);
+
 /// Everybody on the node.
 pub const ALL: [Who; 5] = [HOST, A, B, C, D];
 
@@ -142,6 +196,20 @@ const fn endpoint(
     }
 }
 
+const fn beyond(name: &'static str, ipv4: Ipv4Addr, ipv6: Ipv6Addr) -> Who {
+    Who {
+        name,
+        link: DEVICE_LINK,
+        mac: NEXT_HOP_MAC,
+        gateway_mac: DEVICE_MAC,
+        ipv4: Some(ipv4),
+        ipv6: Some(ipv6),
+        mtu: MTU,
+        slot: 1,
+        identity: 2,
+    }
+}
+
 impl Who {
     /// Returns its address of a family.
     pub fn ip(&self, family: Family) -> IpAddr {
@@ -165,12 +233,12 @@ impl Who {
 
     /// Returns the decision about packets that it sends to `to`: nothing counted yet, both sides
     /// have spoken.
-    pub fn flow_to(&self, to: &Self) -> Flow {
-        let mut flow = Flow::default();
+    pub fn flow_to(&self, to: &Self) -> AnyFlow {
+        let mut flow = AnyFlow::default();
         flow.generation = GENERATION;
         flow.zone = self.link;
         flow.arrives = MacPair::new(self.gateway_mac, self.mac);
-        flow.target = to.link;
+        (flow.target, flow.receiver) = (to.link, to.link);
         flow.leaves = MacPair::new(to.mac, to.gateway_mac);
         flow.mtu = to.mtu;
         (flow.source_identity, flow.target_identity) = (self.identity, to.identity);
@@ -182,6 +250,50 @@ impl Who {
         flow.set_stage(Stage::Established);
         flow
     }
+
+    /// Returns the decision about packets that it sends out of the device, untranslated.
+    pub fn flow_out(&self, family: Family) -> AnyFlow {
+        let mut flow = self.flow_to(&HOST);
+        flow.begin(Action::Device);
+        flow.set_stage(Stage::Established);
+        (flow.target, flow.receiver, flow.target_identity) = (DEVICE_LINK, OUTSIDE, 2);
+        flow.leaves = MacPair::default();
+        flow.mtu = MTU;
+        let (next_hop, number) = next_hop(family);
+        flow.set_next_hop(next_hop, number);
+        flow
+    }
+
+    /// Returns the decision about packets that come to it from outside, untranslated.
+    pub fn flow_in(&self) -> AnyFlow {
+        let mut flow = A.flow_to(self);
+        (flow.zone, flow.source_identity, flow.arrives) = (OUTSIDE, 2, MacPair::default());
+        flow
+    }
+}
+
+/// Is a flow of either family; the addresses of IPv4 take the first four bytes.
+pub type AnyFlow = Flow<Addr6>;
+
+/// Returns the next hop of a family as a flow has it, and the kernel's number of the family.
+pub fn next_hop(family: Family) -> (NextHop, u8) {
+    let mut bytes = [0; 16];
+    let number = match family.next_hop() {
+        IpAddr::V4(hop) => {
+            bytes[..4].copy_from_slice(&hop.octets());
+            2
+        }
+        IpAddr::V6(hop) => {
+            bytes = hop.octets();
+            10
+        }
+    };
+    let [low, high] = [0, 8].map(|at| {
+        let half = bytes[at..at + 8].try_into().expect("eight bytes");
+        u64::from_ne_bytes(half)
+    });
+    let address = [low, high];
+    (NextHop { address }, number)
 }
 
 /// Returns the node's entry.
@@ -197,6 +309,11 @@ pub fn node() -> Node {
         (Addr6::new(prefix6.octets()), 64),
         Addr6::new(ROUTER6.octets()),
     );
+    node.to_stack = MacPair::new(HOST.mac, HOST.gateway_mac);
+    node.masquerade = Masquerade {
+        ports: PORTS,
+        ..Masquerade::default()
+    };
     node
 }
 
@@ -205,6 +322,38 @@ pub fn model() -> ModelNode {
     let mut model = ModelNode::new(node(), SLOTS, 0);
     for who in ALL {
         model.add(who.party());
+    }
+    model.add_outside();
+    let outer4 = Addr4::new(OUTER4.octets());
+    let outer6 = Addr6::new(OUTER6.octets());
+    model.add_device(Device::new(
+        DEVICE_LINK,
+        DEVICE_MAC,
+        Some(outer4),
+        Some(outer6),
+    ));
+    let excluded = Prefix::new(FRIENDS, true);
+    let friends4 = Addr4::new(FRIEND4.octets());
+    let friends6 = Addr6::new(FRIEND6.octets());
+    model.tables4.prefixes.push((friends4, 32, excluded));
+    model.tables6.prefixes.push((friends6, 128, excluded));
+    let route = |family| {
+        let (next_hop, number) = next_hop(family);
+        Route {
+            ifindex: DEVICE_LINK,
+            mtu: MTU,
+            family: number,
+            is_resolved: 1,
+            next_hop,
+        }
+    };
+    for far in [FAR4, FRIEND4] {
+        let far = Addr4::new(far.octets());
+        model.tables4.routes.insert(far, route(Family::V4));
+    }
+    for far in [FAR6, FRIEND6] {
+        let far = Addr6::new(far.octets());
+        model.tables6.routes.insert(far, route(Family::V6));
     }
     model
 }

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::net::IpAddr;
 
 use datapath::abi::Node;
 use datapath::hook::Hook;
@@ -47,8 +48,7 @@ impl Row {
             packet: ModelPacket {
                 bytes: bytes.clone(),
                 ifindex: link,
-                // What the stack sends for endpoints, the pipeline handed to it.
-                ingress_ifindex: party::HOST.link,
+                ingress_ifindex: usual_ingress(&bytes),
                 ..ModelPacket::default()
             },
             place: Place::Both,
@@ -79,6 +79,16 @@ impl Row {
     /// Begins a row: the node's stack receives a packet from an endpoint.
     pub fn to_host(name: impl Into<String>, bytes: Vec<u8>) -> Self {
         Self::new(name, Hook::ToHost, party::HOST.link, bytes)
+    }
+
+    /// Begins a row: a packet comes to the device from outside.
+    pub fn from_netdev(name: impl Into<String>, bytes: Vec<u8>) -> Self {
+        Self::new(name, Hook::FromNetdev, party::DEVICE_LINK, bytes).came_by(party::DEVICE_LINK)
+    }
+
+    /// Begins a row: the node's stack sends a packet out of the device.
+    pub fn to_netdev(name: impl Into<String>, bytes: Vec<u8>) -> Self {
+        Self::new(name, Hook::ToNetdev, party::DEVICE_LINK, bytes)
     }
 
     /// Begins a row: a packet of the node's stack reaches an endpoint's link.
@@ -250,6 +260,32 @@ impl Row {
             &expected,
         );
         complaints
+    }
+}
+
+/// Returns where the stack has a packet from: what it sends for endpoints, the pipeline handed to
+/// it; everything else is its own.
+fn usual_ingress(bytes: &[u8]) -> u32 {
+    let source: Option<IpAddr> = match bytes.get(12..14) {
+        Some([0x08, 0x00]) => bytes
+            .get(26..30)
+            .and_then(|bytes| <[u8; 4]>::try_from(bytes).ok())
+            .map(IpAddr::from),
+        Some([0x86, 0xdd]) => bytes
+            .get(22..38)
+            .and_then(|bytes| <[u8; 16]>::try_from(bytes).ok())
+            .map(IpAddr::from),
+        _ => None,
+    };
+    let is_endpoint = |who: &&Who| match source {
+        Some(IpAddr::V4(source)) => who.ipv4 == Some(source),
+        Some(IpAddr::V6(source)) => who.ipv6 == Some(source),
+        None => false,
+    };
+    let sender = party::ALL.iter().find(is_endpoint);
+    match sender {
+        Some(who) if *who != party::HOST => party::HOST.link,
+        Some(_) | None => 0,
     }
 }
 

@@ -8,13 +8,15 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use datapath::abi::{
-    Addr4, Addr6, Flow, FlowKey, FragmentKey, FragmentPorts, PENDING_PER_SLOT, Pending,
+    Addr4, Addr6, Binding, Flow, FlowKey, FragmentKey, FragmentPorts, OUTSIDE, PENDING_PER_SLOT,
+    Pending, SLOT_OUTSIDE,
 };
 use datapath::flow::{KeyHash, pending_index};
 use datapath::model::{ModelNode, ModelTables};
+use datapath::rewrite;
 
 use crate::frame::Tuple;
-use crate::party::{GENERATION, Who};
+use crate::party::{AnyFlow, GENERATION, HOST, Who};
 
 /// Holds both families.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -26,9 +28,22 @@ pub struct Snapshot {
 /// Holds one family.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tables<A: Ord> {
-    pub flows: BTreeMap<FlowKey<A>, Flow>,
+    pub flows: BTreeMap<FlowKey<A>, AnyFlow>,
     pub pending: BTreeMap<FlowKey<A>, Waiting>,
     pub fragments: BTreeMap<FragmentKey<A>, FragmentPorts>,
+    pub bindings: BTreeMap<FlowKey<A>, Bound<A>>,
+}
+
+/// Is half of a binding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bound<A> {
+    /// Key of the other half.
+    pub other: FlowKey<A>,
+    pub zone: u32,
+    pub answered: u16,
+    pub open: u16,
+    /// How long it has still to go; negative once it has ended.
+    pub left_ns: i64,
 }
 
 /// Is a pending flow.
@@ -58,6 +73,15 @@ impl Waiting {
             age_ns: 0,
         }
     }
+
+    /// Returns the pending flow of somebody outside who has sent so much a moment ago.
+    pub fn outside(packets: u64, bytes: usize) -> Self {
+        Self {
+            slot: u32::from(SLOT_OUTSIDE),
+            zone: OUTSIDE,
+            ..Self::of(&HOST, packets, bytes)
+        }
+    }
 }
 
 impl Snapshot {
@@ -70,7 +94,7 @@ impl Snapshot {
     }
 
     /// Adds a flow, or replaces it.
-    pub fn flow(&mut self, tuple: Tuple, flow: Flow) -> &mut Self {
+    pub fn flow(&mut self, tuple: Tuple, flow: AnyFlow) -> &mut Self {
         match key(&tuple) {
             Key::V4(key) => drop(self.v4.flows.insert(key, flow)),
             Key::V6(key) => drop(self.v6.flows.insert(key, flow)),
@@ -78,8 +102,68 @@ impl Snapshot {
         self
     }
 
+    /// Adds a flow whose packets leave as `out`, or replaces it.
+    pub fn translated(&mut self, tuple: Tuple, out: Tuple, mut flow: AnyFlow) -> &mut Self {
+        let sums = match (key(&tuple), key(&out)) {
+            (Key::V4(key), Key::V4(out)) => rewrite::sums(&key, &out),
+            (Key::V6(key), Key::V6(out)) => rewrite::sums(&key, &out),
+            (Key::V4(_), Key::V6(_)) | (Key::V6(_), Key::V4(_)) => panic!("one flow, one family"),
+        };
+        flow.set_translation(neutral(&out), sums);
+        self.flow(tuple, flow)
+    }
+
+    /// Adds both halves of a binding of an endpoint, answered or not, with so much time to go.
+    pub fn binding(
+        &mut self,
+        (inside, outside): (Tuple, Tuple),
+        who: &Who,
+        (answered, open): (u16, u16),
+        left_ns: i64,
+    ) -> &mut Self {
+        fn add<A: Copy + Ord>(
+            bindings: &mut BTreeMap<FlowKey<A>, Bound<A>>,
+            [inside, outside]: [FlowKey<A>; 2],
+            half: impl Fn(FlowKey<A>, bool) -> Bound<A>,
+        ) {
+            bindings.insert(inside, half(outside, false));
+            bindings.insert(outside, half(inside, true));
+        }
+        let zone = who.link;
+        match (key(&inside), key(&outside)) {
+            (Key::V4(inside), Key::V4(outside)) => {
+                add(
+                    &mut self.v4.bindings,
+                    [inside, outside],
+                    |other, is_outer| Bound {
+                        other,
+                        zone,
+                        answered: u16::from(is_outer) * answered,
+                        open: u16::from(is_outer) * open,
+                        left_ns,
+                    },
+                );
+            }
+            (Key::V6(inside), Key::V6(outside)) => {
+                add(
+                    &mut self.v6.bindings,
+                    [inside, outside],
+                    |other, is_outer| Bound {
+                        other,
+                        zone,
+                        answered: u16::from(is_outer) * answered,
+                        open: u16::from(is_outer) * open,
+                        left_ns,
+                    },
+                );
+            }
+            (Key::V4(_), Key::V6(_)) | (Key::V6(_), Key::V4(_)) => panic!("one flow, one family"),
+        }
+        self
+    }
+
     /// Returns a flow that is there.
-    pub fn known(&mut self, tuple: Tuple) -> &mut Flow {
+    pub fn known(&mut self, tuple: Tuple) -> &mut AnyFlow {
         let flow = match key(&tuple) {
             Key::V4(key) => self.v4.flows.get_mut(&key),
             Key::V6(key) => self.v6.flows.get_mut(&key),
@@ -159,28 +243,31 @@ impl<A: Ord> Default for Tables<A> {
             flows: BTreeMap::new(),
             pending: BTreeMap::new(),
             fragments: BTreeMap::new(),
+            bindings: BTreeMap::new(),
         }
     }
 }
 
-impl<A: Copy + Ord + KeyHash> Tables<A> {
+impl<A: Copy + Ord + KeyHash + Neutral> Tables<A> {
     fn of(tables: &ModelTables<A>) -> Self {
         Self::new(
-            tables.flows.iter().map(|(key, flow)| (*key, *flow)),
+            tables.flows.iter().map(|(key, flow)| (*key, any(flow))),
             tables
                 .pending
                 .iter()
                 .map(|(index, pending)| (*index, *pending)),
             tables.fragments.iter().map(|(key, ports)| (*key, *ports)),
+            tables.bindings.iter().map(|(key, half)| (*key, *half)),
         )
     }
 
     /// Collects what tables hold, without times; entries of pending flows that were never
     /// written are left out.
     pub fn new(
-        flows: impl Iterator<Item = (FlowKey<A>, Flow)>,
+        flows: impl Iterator<Item = (FlowKey<A>, AnyFlow)>,
         pending: impl Iterator<Item = (u32, Pending<A>)>,
         fragments: impl Iterator<Item = (FragmentKey<A>, FragmentPorts)>,
+        bindings: impl Iterator<Item = (FlowKey<A>, Binding<A>)>,
     ) -> Self {
         let written = pending.filter(|(_, entry)| entry.packets != 0);
         let waiting = written.map(|(index, entry)| {
@@ -209,6 +296,7 @@ impl<A: Copy + Ord + KeyHash> Tables<A> {
             flows: flows.collect(),
             pending: waiting.collect(),
             fragments: fragments.collect(),
+            bindings: bindings.map(|(key, half)| (key, bound(&half))).collect(),
         };
         tables.forget_times();
         tables
@@ -220,7 +308,12 @@ impl<A: Copy + Ord + KeyHash> Tables<A> {
             .expect("a node is described before its flows")
             .pending_mask;
         for (key, flow) in &self.flows {
-            let mut flow = *flow;
+            let out = if flow.is_translated() {
+                A::key(&flow.out)
+            } else {
+                *key
+            };
+            let mut flow = flow.carrying(out);
             flow.decided_ns = ago(now_ns, flow.decided_ns);
             flow.created_ns = ago(now_ns, flow.created_ns);
             tables.flows.insert(*key, flow);
@@ -243,6 +336,16 @@ impl<A: Copy + Ord + KeyHash> Tables<A> {
                 .insert(pending_index(slot, key, mask), pending);
         }
         tables.fragments.extend(&self.fragments);
+        for (key, bound) in &self.bindings {
+            let half = Binding {
+                other: bound.other,
+                expires_ns: now_ns.saturating_add_signed(bound.left_ns),
+                zone: bound.zone,
+                answered: bound.answered,
+                open: bound.open,
+            };
+            tables.bindings.insert(*key, half);
+        }
     }
 
     fn forget_times(&mut self) {
@@ -252,6 +355,76 @@ impl<A: Copy + Ord + KeyHash> Tables<A> {
         for waiting in self.pending.values_mut() {
             waiting.age_ns = 0;
         }
+        for bound in self.bindings.values_mut() {
+            bound.left_ns = 0;
+        }
+    }
+}
+
+fn bound<A: Copy>(half: &Binding<A>) -> Bound<A> {
+    Bound {
+        other: half.other,
+        zone: half.zone,
+        answered: half.answered,
+        open: half.open,
+        left_ns: 0,
+    }
+}
+
+/// Is an address that a flow of either family can hold.
+pub trait Neutral: Copy {
+    fn widen(self) -> Addr6;
+    fn narrow(wide: Addr6) -> Self;
+
+    /// Returns the key of this family that a neutral one stands for.
+    fn key(wide: &FlowKey<Addr6>) -> FlowKey<Self> {
+        let [src, dst] = [wide.src(), wide.dst()].map(Self::narrow);
+        FlowKey::new(src, dst, wide.proto(), wide.ports(), wide.tag())
+    }
+}
+
+impl Neutral for Addr4 {
+    fn widen(self) -> Addr6 {
+        let mut bytes = [0; 16];
+        bytes[..4].copy_from_slice(&self.octets());
+        Addr6::new(bytes)
+    }
+
+    fn narrow(wide: Addr6) -> Self {
+        let [a, b, c, d, ..] = wide.octets();
+        Self::new([a, b, c, d])
+    }
+}
+
+impl Neutral for Addr6 {
+    fn widen(self) -> Addr6 {
+        self
+    }
+
+    fn narrow(wide: Addr6) -> Self {
+        wide
+    }
+}
+
+/// Returns a flow as snapshots hold it: what leaves is named only if it differs from the key.
+pub fn any<A: Neutral>(flow: &Flow<A>) -> AnyFlow {
+    flow.carrying(if flow.is_translated() {
+        neutral_key(&flow.out)
+    } else {
+        FlowKey::default()
+    })
+}
+
+/// Returns a key as a flow of either family holds it.
+fn neutral_key<A: Neutral>(key: &FlowKey<A>) -> FlowKey<Addr6> {
+    let [src, dst] = [key.src(), key.dst()].map(Neutral::widen);
+    FlowKey::new(src, dst, key.proto(), key.ports(), key.tag())
+}
+
+fn neutral(tuple: &Tuple) -> FlowKey<Addr6> {
+    match key(tuple) {
+        Key::V4(key) => neutral_key(&key),
+        Key::V6(key) => key,
     }
 }
 

@@ -10,7 +10,9 @@ use datapath::hook::Hook;
 use datapath::model::ModelPacket;
 
 use crate::frame::{ACK, FIN, Frame, NO_ECHO, PSH, RST, SYN, Transport};
-use crate::party::{A, ALL, B, C, D, EMPTY_LINK, Family, HOST, Who};
+use crate::party::{
+    A, ALL, B, C, D, DEVICE_LINK, DEVICE_MAC, EMPTY_LINK, FAR, FRIEND, Family, HOST, Who,
+};
 use crate::random::Random;
 
 /// Number of packets that may be answered or quoted.
@@ -50,8 +52,12 @@ impl Traffic {
             1 => self.neighbour(),
             _ => self.conversation(),
         };
+        let is_beyond = who == FAR || who == FRIEND;
         let hook = match (who == HOST, self.random.below(12)) {
             (_, 0) => self.random.pick(&Hook::ALL),
+            (_, 1) if is_beyond => Hook::FromHost,
+            (_, _) if is_beyond => Hook::FromNetdev,
+            (_, 3) => Hook::ToNetdev,
             (true, 1 | 2) => Hook::ToContainer,
             (true, _) => Hook::FromHost,
             (false, 1 | 2) => Hook::ToHost,
@@ -61,15 +67,21 @@ impl Traffic {
         let mut packet = ModelPacket {
             bytes,
             ifindex,
-            ingress_ifindex: self
-                .random
-                .pick(&[HOST.link, HOST.link, HOST.link, EMPTY_LINK, 0]),
+            ingress_ifindex: self.random.pick(&[
+                HOST.link,
+                HOST.link,
+                HOST.link,
+                EMPTY_LINK,
+                DEVICE_LINK,
+                0,
+            ]),
             ..ModelPacket::default()
         };
         if packet.bytes.len() > 300 && self.random.one_in(2) {
             packet.gso_size = self.random.pick(&SEGMENTS);
         }
         self.damage(&mut packet.bytes);
+        packet.is_foreign = hook == Hook::FromNetdev && packet.bytes[..6] != DEVICE_MAC;
         (hook, packet)
     }
 
@@ -84,6 +96,7 @@ impl Traffic {
             Hook::FromContainer => from.link,
             Hook::ToContainer => self.random.pick(&[A.link, A.link, B.link, C.link, D.link]),
             Hook::FromHost | Hook::ToHost => HOST.link,
+            Hook::FromNetdev | Hook::ToNetdev => DEVICE_LINK,
         }
     }
 
@@ -100,13 +113,18 @@ impl Traffic {
     }
 
     fn fresh(&mut self) -> (Who, Frame) {
-        let from = self.random.pick(&[A, A, A, B, B, C, D, HOST]);
+        let from = self
+            .random
+            .pick(&[A, A, A, A, B, B, B, C, D, HOST, FAR, FRIEND]);
         let family = match (from.ipv4, from.ipv6) {
             (Some(_), Some(_)) => self.random.pick(&Family::BOTH),
             (Some(_), None) => Family::V4,
             (None, _) => Family::V6,
         };
         let mut to = self.address(family);
+        if (from == FAR || from == FRIEND) && self.random.one_in(2) {
+            to = family.outer();
+        }
         if to == from.ip(family) && !self.random.one_in(20) {
             to = self.address(family);
         }
@@ -125,6 +143,10 @@ impl Traffic {
         }
         let who = party_of(frame.destination);
         (frame.source, frame.destination) = (frame.destination, frame.source);
+        if (who == FAR || who == FRIEND) && !self.random.one_in(4) {
+            // What was masqueraded kept its port, if that is in the range.
+            frame.destination = family_of(frame.source).outer();
+        }
         (frame.from_mac, frame.to_mac) = (who.mac, who.gateway_mac);
         let [from, to] = frame.transport.ports;
         frame.transport.ports = [to, from];
@@ -175,17 +197,20 @@ impl Traffic {
             Family::V4 => [A, B, C].map(|who| who.ip(family)),
             Family::V6 => [A, B, D].map(|who| who.ip(family)),
         };
-        match self.random.below(12) {
+        match self.random.below(18) {
             0 => family.router(),
             1 => family.world(),
             2 => family.unused(),
+            3 => family.outer(),
+            4..8 => family.far(),
+            8 => family.friend(),
             _ => self.random.pick(&local),
         }
     }
 
     fn transport(&mut self, family: Family) -> Transport {
-        let port = self.random.pick(&[40_000, 40_000, 40_001]);
-        let service = self.random.pick(&[80, 80, 53]);
+        let port = self.random.pick(&[40_000, 40_001, 50_000, 50_000, 50_001]);
+        let service = self.random.pick(&[80, 80, 53, 50_000]);
         let len = match self.random.below(24) {
             0 => u16::try_from(self.random.below(2_600)).expect("fits"),
             1 | 2 => self.random.pick(&EDGES),
@@ -199,7 +224,7 @@ impl Traffic {
             }
             8..12 => Transport::udp(port, service, len),
             12..15 => {
-                let id = self.random.pick(&[0, 7, 7, 8]);
+                let id = self.random.pick(&[0, 7, 7, 8, 50_000]);
                 Transport::echo(family, self.random.one_in(4), id)
             }
             15..17 => self.error(family),
@@ -388,5 +413,6 @@ fn party_of(address: IpAddr) -> Who {
         IpAddr::V4(address) => who.ipv4 == Some(address),
         IpAddr::V6(address) => who.ipv6 == Some(address),
     };
-    ALL.iter().find(has).copied().unwrap_or(HOST)
+    let mut everybody = ALL.iter().chain(&[FAR, FRIEND]);
+    everybody.find(|who| has(who)).copied().unwrap_or(HOST)
 }

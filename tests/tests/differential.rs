@@ -17,7 +17,7 @@ use std::fmt::{Debug, Write as _};
 use std::time::Instant;
 
 use aya::Pod;
-use datapath::abi::{Flow, FlowKey, FragmentKey, Pending};
+use datapath::abi::{Binding, Flow, FlowKey, FragmentKey, Pending};
 use datapath::flow::KeyHash;
 use datapath::hook::Hook;
 use datapath::model::{ModelNode, ModelPacket, ModelTables};
@@ -27,7 +27,7 @@ use tests::kernel::{Fate, Kernel, KernelTables, name, now_ns};
 use tests::party::{self, A, B, C, HOST};
 use tests::random::Random;
 use tests::row::hex;
-use tests::snapshot::Snapshot;
+use tests::snapshot::{Neutral, Snapshot};
 use tests::traffic::Traffic;
 
 const PACKETS: u64 = 100_000;
@@ -80,7 +80,7 @@ fn assert_everything_occurred(seen: &BTreeMap<String, u64>) {
         .filter(|reason| !unreachable.contains(reason));
     let missing: Vec<String> = reasons
         .map(|reason| format!("{reason:?}"))
-        .chain(["Pass", "Peer", "Egress", "Host", "Consumed"].map(str::to_owned))
+        .chain(["Pass", "Peer", "Egress", "Host", "Neighbour", "Consumed"].map(str::to_owned))
         .filter(|result| !seen.contains_key(result))
         .collect();
     assert!(
@@ -144,6 +144,7 @@ fn label(result: Result<Verdict, DropReason>) -> String {
         Ok(Verdict::Peer(_)) => "Peer".into(),
         Ok(Verdict::Egress(_)) => "Egress".into(),
         Ok(Verdict::Host(_)) => "Host".into(),
+        Ok(Verdict::Neighbour(..)) => "Neighbour".into(),
         Ok(Verdict::Consumed) => "Consumed".into(),
         Err(reason) => format!("{reason:?}"),
     }
@@ -231,7 +232,7 @@ fn differ<T: PartialEq + Debug>(to: &mut String, what: &str, kernel: &T, model: 
 }
 
 /// Compares the entries that the packet changed in the model, and collects the kernel's times.
-fn compare<A: Pod + Ord + KeyHash + Debug>(
+fn compare<A: Pod + Ord + KeyHash + Neutral + Debug>(
     to: &mut String,
     stamps: &mut BTreeSet<u64>,
     kernel: &KernelTables<A>,
@@ -241,6 +242,8 @@ fn compare<A: Pod + Ord + KeyHash + Debug>(
     FlowKey<A>: Pod,
     FragmentKey<A>: Pod,
     Pending<A>: Pod + Default,
+    Flow<A>: Pod,
+    Binding<A>: Pod,
 {
     for key in changed(&before.flows, &after.flows) {
         let flow = kernel.flow(&key);
@@ -251,6 +254,10 @@ fn compare<A: Pod + Ord + KeyHash + Debug>(
         let pending = kernel.pending(index);
         stamps.insert(pending.seen_ns);
         differ(to, "pending", &pending, &after.pending[&index]);
+    }
+    for key in changed(&before.bindings, &after.bindings) {
+        let binding = kernel.binding(&key);
+        differ(to, "binding", &binding, &after.bindings.get(&key).copied());
     }
     for key in changed(&before.fragments, &after.fragments) {
         differ(
@@ -302,7 +309,7 @@ fn change_node(random: &mut Random, model: &mut ModelNode, kernel: &mut Kernel) 
     kernel.set_node(node);
 }
 
-fn change_flow<A: Pod + Ord + KeyHash>(
+fn change_flow<A: Pod + Ord + KeyHash + Neutral>(
     random: &mut Random,
     model: &mut ModelTables<A>,
     kernel: &mut KernelTables<A>,
@@ -310,6 +317,8 @@ fn change_flow<A: Pod + Ord + KeyHash>(
     FlowKey<A>: Pod,
     FragmentKey<A>: Pod,
     Pending<A>: Pod + Default,
+    Flow<A>: Pod,
+    Binding<A>: Pod,
 {
     if model.flows.is_empty() {
         return;
@@ -326,7 +335,7 @@ fn change_flow<A: Pod + Ord + KeyHash>(
     kernel.set_flow(&key, flow);
 }
 
-fn change(random: &mut Random, flow: &mut Flow) {
+fn change<A>(random: &mut Random, flow: &mut Flow<A>) {
     match random.below(6) {
         0 => flow.decided_ns = flow.decided_ns.saturating_sub(2 * SECOND_NS),
         1 => flow.decided_ns = flow.decided_ns.saturating_sub(61 * SECOND_NS),
@@ -337,7 +346,7 @@ fn change(random: &mut Random, flow: &mut Flow) {
     }
 }
 
-fn age_pending<A: Pod + Ord + KeyHash>(
+fn age_pending<A: Pod + Ord + KeyHash + Neutral>(
     random: &mut Random,
     model: &mut ModelTables<A>,
     kernel: &mut KernelTables<A>,
@@ -345,6 +354,8 @@ fn age_pending<A: Pod + Ord + KeyHash>(
     FlowKey<A>: Pod,
     FragmentKey<A>: Pod,
     Pending<A>: Pod + Default,
+    Flow<A>: Pod,
+    Binding<A>: Pod,
 {
     if model.pending.is_empty() {
         return;

@@ -19,7 +19,7 @@ struct Budget {
     stack: u32,
 }
 
-const BUDGETS: [Budget; 7] = [
+const BUDGETS: [Budget; 9] = [
     Budget {
         program: "from_container",
         instructions: 1_250,
@@ -39,6 +39,16 @@ const BUDGETS: [Budget; 7] = [
         program: "to_host",
         instructions: 650,
         stack: 130,
+    },
+    Budget {
+        program: "from_netdev",
+        instructions: 2_000,
+        stack: 200,
+    },
+    Budget {
+        program: "to_netdev",
+        instructions: 2_000,
+        stack: 200,
     },
     Budget {
         program: "slow4",

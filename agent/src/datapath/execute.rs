@@ -3,7 +3,8 @@
 //! Every operation may be repeated: what is so already, or gone already, is success. The caller
 //! gives the present indices of links.
 
-use datapath::abi::{Addr4, Addr6, Node, PENDING_PER_SLOT, Party};
+use datapath::abi::{self, Addr4, Addr6, Node, OUTSIDE, PENDING_PER_SLOT, Party};
+use datapath::packet::MacPair;
 
 use super::entry::{gone, insert};
 use super::load::{self, Sizes};
@@ -13,7 +14,9 @@ use crate::host::link;
 use crate::host::netlink::Netlink;
 use crate::host::observe::NO_MAC;
 use crate::host::{HOST_LINK, NET_LINK};
-use crate::plan::object::{Key, Value};
+use crate::plan::object::{
+    Filtering, HostRoutingMode, Key, Mapping, Masquerade, PortSelection, Value,
+};
 
 /// Carries out changes to the BPF objects of a node.
 pub struct Executor {
@@ -121,11 +124,14 @@ impl Executor {
             router6,
             ipv4,
             ipv6,
+            host_routing,
+            masquerade,
             ..
         } = value
         else {
             return Err(Error::NotOurs(format!("{value:?}")));
         };
+        let timeouts = masquerade.map(timeouts).unwrap_or_default();
         let slots = table::pending4(&self.pins)?.len();
         let [host, net] = [HOST_LINK, NET_LINK].map(|name| link::get(&mut self.netlink, name));
         let (Some(host), Some(net)) = (host?, net?) else {
@@ -136,12 +142,18 @@ impl Executor {
         let party = Party::host(ifindex, mac, gateway_mac, mtu);
         let mut parties = table::endpoints(&self.pins)?;
         insert("ENDPOINTS", parties.insert(ifindex, party, 0))?;
+        insert("ENDPOINTS", parties.insert(OUTSIDE, Party::outside(), 0))?;
         self.write_node(&mut |node| {
             let mut fresh = Node::default();
             fresh.generation = node.generation;
             fresh.fingerprint = node.fingerprint;
             fresh.host_ifindex = ifindex;
             fresh.pending_mask = slots.max(PENDING_PER_SLOT) - 1;
+            fresh.to_stack = MacPair::new(mac, gateway_mac);
+            fresh.net_ifindex = net.index;
+            fresh.legacy_routing = u8::from(*host_routing == HostRoutingMode::Legacy);
+            fresh.timeouts = timeouts;
+            fresh.masquerade = masquerade.map(settings).unwrap_or_default();
             if let (Some(prefix), Some(router)) = (ipv4, router4) {
                 let network = Addr4::new(prefix.network().octets());
                 fresh.set_ipv4((network, prefix.prefix_len()), Addr4::new(router.octets()));
@@ -156,7 +168,7 @@ impl Executor {
         let stale: Vec<u32> = parties
             .iter()
             .filter_map(Result::ok)
-            .filter(|(index, party)| !party.is_endpoint() && *index != ifindex)
+            .filter(|(index, party)| !party.is_endpoint() && ![ifindex, OUTSIDE].contains(index))
             .map(|(index, _)| index)
             .collect();
         for index in stale {
@@ -193,4 +205,28 @@ fn is_about_a_link(key: &Key) -> bool {
         key,
         Key::NodeEntry | Key::EndpointEntry(_) | Key::Attachment(..)
     )
+}
+
+/// Returns settings of masquerade as the kernel side has them.
+fn settings(masquerade: Masquerade) -> abi::Masquerade {
+    let (first, last) = masquerade.ports;
+    abi::Masquerade {
+        ports: [first, last],
+        max_ports: masquerade.max_ports,
+        endpoint_independent: u8::from(masquerade.mapping == Mapping::EndpointIndependent),
+        unfiltered: u8::from(masquerade.filtering == Filtering::EndpointIndependent),
+        random_ports: u8::from(masquerade.selection == PortSelection::Random),
+        pad: 0,
+    }
+}
+
+fn timeouts(masquerade: Masquerade) -> abi::Timeouts {
+    let timeouts = masquerade.timeouts;
+    abi::Timeouts {
+        tcp_established: timeouts.tcp_established_secs,
+        tcp_transitory: timeouts.tcp_transitory_secs,
+        udp: timeouts.udp_secs,
+        icmp: timeouts.icmp_secs,
+        other: timeouts.other_secs,
+    }
 }

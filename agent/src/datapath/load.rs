@@ -51,8 +51,8 @@ impl Sizes {
     /// Chooses capacities: flow tables from the memory that maps may take, in bytes; the other
     /// tables from the number of endpoints.
     pub fn new(budget: u64, endpoint_slots: u32) -> Self {
-        // Half of the budget, for an IPv4 flow and half an IPv6 one of about 280 bytes together.
-        let flows = (budget / 2 / 280).clamp(1_024, 65_536);
+        // Half of the budget, for an IPv4 flow and half an IPv6 one of about 340 bytes together.
+        let flows = (budget / 2 / 340).clamp(1_024, 65_536);
         let flows = u32::try_from(flows).unwrap_or(1_024);
         Self {
             flows: 1 << flows.ilog2(),
@@ -65,6 +65,7 @@ impl Sizes {
             "FLOWS4" => Some(self.flows),
             "FLOWS6" => Some(self.flows / 2),
             "PENDING4" | "PENDING6" => Some(self.endpoint_slots * PENDING_PER_SLOT),
+            "BOUND" => Some(self.endpoint_slots),
             _ => None,
         }
     }

@@ -2,13 +2,14 @@
 //!
 //! # Layout
 //! - [`object`], [`pin`]: what is loaded, and where it lies
-//! - [`load`], [`sys`]: maps created, programs verified and pinned
+//! - [`load`], [`btf`], [`sys`]: maps created, programs verified and pinned
 //! - [`table`]: typed access to the maps
 //! - [`attach`]: programs on hooks
 //! - `entry`: the entries of endpoints
 //! - [`observe`], [`execute`]: the BPF part of a node's state, read and changed
 
 pub mod attach;
+pub mod btf;
 mod entry;
 pub mod execute;
 pub mod load;

@@ -9,7 +9,7 @@ use std::io;
 use std::time::SystemTime;
 
 use aya::programs::ProgramInfo;
-use datapath::abi::{Addr4, Addr6, PENDING_PER_SLOT, Party};
+use datapath::abi::{Addr4, Addr6, Node, PENDING_PER_SLOT, Party};
 use ipnet::{Ipv4Net, Ipv6Net};
 
 use super::attach::{self, Attached};
@@ -17,7 +17,10 @@ use super::pin::Pins;
 use super::table::{self, MAPS};
 use super::{Error, load};
 use crate::host::netlink::Netlink;
-use crate::plan::object::{Hook, Key, Link, LinkRef, Mac, Program, State, Value};
+use crate::plan::object::{
+    Filtering, Hook, HostRoutingMode, Key, Link, LinkRef, Mac, Mapping, Masquerade, PortSelection,
+    Program, State, Timeouts, Value,
+};
 
 /// Reads the BPF part of a node's state.
 ///
@@ -117,7 +120,7 @@ fn take_entries(pins: &Pins, links: &BTreeMap<Link, u32>, state: &mut State) -> 
         .iter()
         .filter_map(|(link, ifindex)| match link {
             Link::Lxc(name) => Some((*ifindex, name.as_str())),
-            Link::Host | Link::Net | Link::Eth0(_) => None,
+            Link::Host | Link::Net | Link::Eth0(_) | Link::Device(_) => None,
         })
         .collect();
     for entry in &parties {
@@ -156,6 +159,12 @@ fn take_entries(pins: &Pins, links: &BTreeMap<Link, u32>, state: &mut State) -> 
             } else {
                 LinkRef::Stale(node.host_ifindex)
             },
+            host_routing: if node.legacy_routing == 0 {
+                HostRoutingMode::Bpf
+            } else {
+                HostRoutingMode::Legacy
+            },
+            masquerade: masquerade(&node),
         };
         state.insert(Key::NodeEntry, value);
     }
@@ -197,4 +206,34 @@ where
         mtu: u32::from(party.mtu),
         link,
     }
+}
+
+/// Returns settings of masquerade as the planner has them.
+fn masquerade(node: &Node) -> Option<Masquerade> {
+    let found = node.masquerade;
+    let [first, last] = found.ports;
+    let timeouts = node.timeouts;
+    (first != 0).then(|| Masquerade {
+        ports: (first, last),
+        mapping: match found.endpoint_independent {
+            0 => Mapping::Symmetric,
+            _ => Mapping::EndpointIndependent,
+        },
+        filtering: match found.unfiltered {
+            0 => Filtering::Address,
+            _ => Filtering::EndpointIndependent,
+        },
+        selection: match found.random_ports {
+            0 => PortSelection::Sequential,
+            _ => PortSelection::Random,
+        },
+        max_ports: found.max_ports,
+        timeouts: Timeouts {
+            tcp_established_secs: timeouts.tcp_established,
+            tcp_transitory_secs: timeouts.tcp_transitory,
+            udp_secs: timeouts.udp,
+            icmp_secs: timeouts.icmp,
+            other_secs: timeouts.other,
+        },
+    })
 }

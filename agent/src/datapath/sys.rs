@@ -15,6 +15,8 @@ use aya_obj::generated::{
 };
 use nix::libc;
 
+use super::btf::{self, Record};
+
 /// Number of programs that a tcx hook takes (`BPF_MPROG_MAX`).
 const MOST_ON_A_HOOK: usize = 64;
 
@@ -73,6 +75,7 @@ fn load(
     log_level: u32,
     log: &mut [u8],
 ) -> io::Result<OwnedFd> {
+    let functions = btf::functions(instructions)?;
     let mut attr = zeroed();
     // SAFETY: this member is the one that BPF_PROG_LOAD reads; any bytes are valid for it.
     #[expect(unsafe_code, reason = "the kernel's interface is a union")]
@@ -80,6 +83,13 @@ fn load(
     load.prog_type = bpf_prog_type::BPF_PROG_TYPE_SCHED_CLS as u32;
     load.insns = instructions.as_ptr() as u64;
     load.insn_cnt = u32::try_from(instructions.len()).map_err(io::Error::other)?;
+    if let Some(functions) = &functions {
+        let records = &functions.records;
+        load.prog_btf_fd = functions.types.as_raw_fd().cast_unsigned();
+        load.func_info = records.as_ptr() as u64;
+        load.func_info_cnt = u32::try_from(records.len()).map_err(io::Error::other)?;
+        load.func_info_rec_size = u32::try_from(size_of::<Record>()).map_err(io::Error::other)?;
+    }
     load.license = c"Dual MIT/GPL".as_ptr() as u64;
     for (to, from) in load.prog_name[..15].iter_mut().zip(name.bytes()) {
         *to = from.cast_signed();
@@ -90,6 +100,20 @@ fn load(
         load.log_size = u32::try_from(log.len()).map_err(io::Error::other)?;
     }
     new_fd(bpf_cmd::BPF_PROG_LOAD, &mut attr)
+}
+
+/// Loads types of programs.
+///
+/// # Errors
+/// The kernel's error.
+pub fn load_btf(types: &[u8]) -> io::Result<OwnedFd> {
+    let mut attr = zeroed();
+    // SAFETY: this member is the one that BPF_BTF_LOAD reads; any bytes are valid for it.
+    #[expect(unsafe_code, reason = "the kernel's interface is a union")]
+    let load = unsafe { &mut attr.__bindgen_anon_7 };
+    load.btf = types.as_ptr() as u64;
+    load.btf_size = u32::try_from(types.len()).map_err(io::Error::other)?;
+    new_fd(bpf_cmd::BPF_BTF_LOAD, &mut attr)
 }
 
 /// Pins an object at a path of a BPF file system.

@@ -3,9 +3,10 @@
 use std::os::fd::AsFd;
 
 use aya::Pod;
-use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray};
+use aya::maps::{Array, HashMap, LpmTrie, Map, MapData, MapError, PerCpuArray};
 use datapath::abi::{
-    Addr4, Addr6, DropCount, Flow, FlowKey, FragmentKey, FragmentPorts, Node, Party, Pending,
+    Addr4, Addr6, Binding, Device, DropCount, Flow, FlowKey, FragmentKey, FragmentPorts, Node,
+    Party, Pending, Prefix,
 };
 use datapath::verdict::DropReason;
 
@@ -13,7 +14,7 @@ use super::Error;
 use super::pin::Pins;
 
 /// Names every pinned map, in the order in which `status` lists them.
-pub const MAPS: [&str; 13] = [
+pub const MAPS: [&str; 20] = [
     "NODE",
     "ENDPOINTS",
     "LOCAL4",
@@ -24,6 +25,13 @@ pub const MAPS: [&str; 13] = [
     "PENDING6",
     "FRAGMENTS4",
     "FRAGMENTS6",
+    "DEVICES",
+    "PREFIXES4",
+    "PREFIXES6",
+    "BINDINGS4",
+    "BINDINGS6",
+    "BOUND",
+    "CURSOR",
     "WORK4",
     "WORK6",
     "DROPS",
@@ -53,12 +61,12 @@ pub fn local6(pins: &Pins) -> Result<HashMap<MapData, Addr6, u32>, Error> {
 }
 
 /// Opens the table of IPv4 flows.
-pub fn flows4(pins: &Pins) -> Result<HashMap<MapData, FlowKey<Addr4>, Flow>, Error> {
+pub fn flows4(pins: &Pins) -> Result<HashMap<MapData, FlowKey<Addr4>, Flow<Addr4>>, Error> {
     open(pins, "FLOWS4")
 }
 
 /// Opens the table of IPv6 flows.
-pub fn flows6(pins: &Pins) -> Result<HashMap<MapData, FlowKey<Addr6>, Flow>, Error> {
+pub fn flows6(pins: &Pins) -> Result<HashMap<MapData, FlowKey<Addr6>, Flow<Addr6>>, Error> {
     open(pins, "FLOWS6")
 }
 
@@ -84,6 +92,41 @@ pub fn fragments6(
     pins: &Pins,
 ) -> Result<HashMap<MapData, FragmentKey<Addr6>, FragmentPorts>, Error> {
     open(pins, "FRAGMENTS6")
+}
+
+/// Opens the map of devices, by the index of their link.
+pub fn devices(pins: &Pins) -> Result<HashMap<MapData, u32, Device>, Error> {
+    open(pins, "DEVICES")
+}
+
+/// Opens the trie of IPv4 prefixes.
+pub fn prefixes4(pins: &Pins) -> Result<LpmTrie<MapData, Addr4, Prefix>, Error> {
+    open(pins, "PREFIXES4")
+}
+
+/// Opens the trie of IPv6 prefixes.
+pub fn prefixes6(pins: &Pins) -> Result<LpmTrie<MapData, Addr6, Prefix>, Error> {
+    open(pins, "PREFIXES6")
+}
+
+/// Opens the table of IPv4 bindings.
+pub fn bindings4(pins: &Pins) -> Result<HashMap<MapData, FlowKey<Addr4>, Binding<Addr4>>, Error> {
+    open(pins, "BINDINGS4")
+}
+
+/// Opens the table of IPv6 bindings.
+pub fn bindings6(pins: &Pins) -> Result<HashMap<MapData, FlowKey<Addr6>, Binding<Addr6>>, Error> {
+    open(pins, "BINDINGS6")
+}
+
+/// Opens the numbers of bindings, by slot.
+pub fn bound(pins: &Pins) -> Result<Array<MapData, u32>, Error> {
+    open(pins, "BOUND")
+}
+
+/// Opens the map of where the search for a free port goes on.
+pub fn cursor(pins: &Pins) -> Result<Array<MapData, u32>, Error> {
+    open(pins, "CURSOR")
 }
 
 /// Opens the counters of drops.
@@ -147,6 +190,11 @@ fn map_status(pins: &Pins, name: &'static str) -> Option<MapStatus> {
         "LOCAL6" => count(local6(pins).ok()?.keys()),
         "FLOWS4" => count(flows4(pins).ok()?.keys()),
         "FLOWS6" => count(flows6(pins).ok()?.keys()),
+        "DEVICES" => count(devices(pins).ok()?.keys()),
+        "PREFIXES4" => count(prefixes4(pins).ok()?.keys()),
+        "PREFIXES6" => count(prefixes6(pins).ok()?.keys()),
+        "BINDINGS4" => count(bindings4(pins).ok()?.keys()),
+        "BINDINGS6" => count(bindings6(pins).ok()?.keys()),
         _ => u64::from(max_entries),
     };
     Some(MapStatus {
@@ -189,6 +237,12 @@ impl<V: Pod> Typed for PerCpuArray<MapData, V> {
 }
 
 impl<K: Pod, V: Pod> Typed for HashMap<MapData, K, V> {
+    fn of(map: Map) -> Result<Self, MapError> {
+        Self::try_from(map)
+    }
+}
+
+impl<K: Pod, V: Pod> Typed for LpmTrie<MapData, K, V> {
     fn of(map: Map) -> Result<Self, MapError> {
         Self::try_from(map)
     }

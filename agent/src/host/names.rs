@@ -40,12 +40,13 @@ impl Names {
     ///
     /// # Errors
     /// When the link belongs to an unknown endpoint.
-    pub fn device(&self, link: &Link) -> Result<&str> {
+    pub fn device<'a>(&'a self, link: &'a Link) -> Result<&'a str> {
         match link {
             Link::Host => Ok(HOST_LINK),
             Link::Net => Ok(NET_LINK),
             Link::Lxc(endpoint) => Ok(&self.place(endpoint)?.link),
             Link::Eth0(_) => Ok(ENDPOINT_LINK),
+            Link::Device(name) => Ok(name),
         }
     }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use datapath::abi::{Addr4, Addr6, Flow, FlowKey, Stage};
+use datapath::abi::{Addr4, Addr6, Flow, FlowKey, OUTSIDE, Stage};
 use serde::Serialize;
 
 use crate::datapath::Error;
@@ -21,11 +21,11 @@ pub struct FlowView {
     /// Ports; an echo has its identifier in both places.
     pub source_port: u16,
     pub destination_port: u16,
-    /// Name of the endpoint that sends, or `host`.
+    /// Name of the endpoint that sends, `host` or `world`.
     pub from: String,
-    /// Name of the endpoint that receives, or `host`.
+    /// Name of the endpoint that receives, `host` or `world`.
     pub to: String,
-    /// `opening`, `established` or `closing`.
+    /// `opening`, `established`, `half-closed` or `closing`.
     pub state: &'static str,
     pub packets: u64,
     pub bytes: u64,
@@ -46,7 +46,7 @@ pub fn flows(pins: &Pins, links: &BTreeMap<Link, u32>) -> Result<Vec<FlowView>, 
         .filter_map(|(link, ifindex)| match link {
             Link::Host => Some((*ifindex, "host")),
             Link::Lxc(name) => Some((*ifindex, name.as_str())),
-            Link::Net | Link::Eth0(_) => None,
+            Link::Net | Link::Eth0(_) | Link::Device(_) => None,
         })
         .collect();
     let now_ns = now_ns();
@@ -76,12 +76,15 @@ pub fn flows(pins: &Pins, links: &BTreeMap<Link, u32>) -> Result<Vec<FlowView>, 
 
 fn view<A: Copy>(
     key: &FlowKey<A>,
-    flow: &Flow,
+    flow: &Flow<A>,
     names: &BTreeMap<u32, &str>,
     now_ns: u64,
     address: impl Fn(A) -> IpAddr,
 ) -> FlowView {
     let name = |ifindex| {
+        if ifindex == OUTSIDE {
+            return "world".to_owned();
+        }
         names
             .get(&ifindex)
             .map_or_else(|| format!("#{ifindex}"), |name| (*name).to_owned())
@@ -94,10 +97,11 @@ fn view<A: Copy>(
         source_port: key.src_port(),
         destination_port: key.dst_port(),
         from: name(flow.zone),
-        to: name(flow.target),
+        to: name(flow.receiver),
         state: match flow.stage() {
             Stage::Opening => "opening",
             Stage::Established => "established",
+            Stage::Ended | Stage::PeerEnded => "half-closed",
             Stage::Closing => "closing",
         },
         packets: flow.packets,

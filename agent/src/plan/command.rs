@@ -8,8 +8,10 @@ use std::fmt::Write as _;
 
 use ipnet::IpNet;
 
+use super::entry;
 use super::object::{AttachKind, Hook, Key, Link, Netns, Program, Value};
 use super::step::{Action, Plan, Step};
+use crate::config::family::Family;
 
 impl Plan {
     /// Returns the command that does nearly what the step does.
@@ -109,13 +111,13 @@ impl Plan {
     fn ip(&self, link: &Link) -> String {
         let netns = match link {
             Link::Eth0(name) => self.places.get(name).and_then(|place| place.netns.as_ref()),
-            Link::Host | Link::Net | Link::Lxc(_) => None,
+            Link::Host | Link::Net | Link::Lxc(_) | Link::Device(_) => None,
         };
         match (netns, link) {
             (Some(Netns::Pid(pid)), _) => format!("nsenter -t {pid} -n ip"),
             (Some(netns), _) => format!("ip -n {netns}"),
             (None, Link::Eth0(name)) => format!("ip -n <netns of {name}>"),
-            (None, Link::Host | Link::Net | Link::Lxc(_)) => "ip".to_owned(),
+            (None, Link::Host | Link::Net | Link::Lxc(_) | Link::Device(_)) => "ip".to_owned(),
         }
     }
 
@@ -124,6 +126,7 @@ impl Plan {
             Link::Host => "cilium_host".to_owned(),
             Link::Net => "cilium_net".to_owned(),
             Link::Eth0(_) => "eth0".to_owned(),
+            Link::Device(name) => name.clone(),
             Link::Lxc(name) => {
                 let place = self.places.get(name);
                 place.map_or_else(|| format!("lxc{name}"), |place| place.link.clone())
@@ -191,7 +194,8 @@ fn of_own_object(action: Action, key: &Key, value: &Value) -> String {
         (Value::Sysctl { value }, _) => of_sysctl(action, key, value),
         (Value::Generation { .. }, Action::Remove) => "bpftool map delete NODE generation".into(),
         (Value::Generation { .. }, _) => "bpftool map update NODE generation +1".into(),
-        _ => of_entry(action, key, value),
+        (Value::Rule { priority }, _) => of_rule(action, key, *priority),
+        _ => entry::command(action, key, value),
     }
 }
 
@@ -205,49 +209,14 @@ fn of_sysctl(action: Action, key: &Key, value: &str) -> String {
     }
 }
 
-fn of_entry(action: Action, key: &Key, value: &Value) -> String {
-    let (map, name) = if let Key::EndpointEntry(name) = key {
-        ("ENDPOINTS", format!(" {name}"))
+fn of_rule(action: Action, key: &Key, priority: u32) -> String {
+    let family = if *key == Key::Rule(Family::V6) {
+        " -6"
     } else {
-        ("NODE", String::new())
+        ""
     };
-    if action == Action::Remove {
-        return format!("bpftool map delete {map}{name}");
-    }
-    let mut text = format!("bpftool map update {map}{name}");
-    if let Value::NodeEntry {
-        router4,
-        router6,
-        ipv4,
-        ipv6,
-        host_mac,
-        ..
-    } = value
-    {
-        append(&mut text, "router", router4.as_ref());
-        append(&mut text, "prefix", ipv4.as_ref());
-        append(&mut text, "router", router6.as_ref());
-        append(&mut text, "prefix", ipv6.as_ref());
-        append(&mut text, "mac", Some(host_mac));
-    }
-    if let Value::EndpointEntry {
-        id,
-        identity,
-        ipv4,
-        ipv6,
-        mac,
-        mtu,
-        ..
-    } = value
-    {
-        append(&mut text, "id", Some(id));
-        append(&mut text, "identity", Some(identity));
-        append(&mut text, "address", ipv4.as_ref());
-        append(&mut text, "address", ipv6.as_ref());
-        append(&mut text, "mac", Some(mac));
-        append(&mut text, "mtu", Some(mtu));
-    }
-    text
+    let verb = verb(action);
+    format!("ip{family} rule {verb} pref {priority} iif cilium_net prohibit")
 }
 
 fn append<T: std::fmt::Display>(text: &mut String, word: &str, value: Option<&T>) {

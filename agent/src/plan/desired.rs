@@ -15,7 +15,9 @@ use std::path::Path;
 use ipnet::IpNet;
 use sha2::{Digest, Sha256};
 
-use super::object::{Ambient, AttachKind, Hook, Key, Link, LinkRef, Netns, Program, State, Value};
+use super::object::{
+    Ambient, AttachKind, Hook, HostRoutingMode, Key, Link, LinkRef, Netns, Program, State, Value,
+};
 use crate::topology::{Endpoint, Topology};
 
 /// Is the switch that makes the node forward IPv6, for all of its devices at once.
@@ -79,6 +81,8 @@ fn add_host_link(state: &mut State, topology: &Topology) {
             ipv6: topology.ipv6,
             host_mac,
             host_link: LinkRef::Current,
+            host_routing: HostRoutingMode::Bpf,
+            masquerade: None,
         },
     );
     let pool4 = topology.ipv4.map(IpNet::V4);
@@ -246,7 +250,7 @@ fn fingerprint(state: &State, digest: &str) -> u64 {
     let mut hasher = Sha256::new();
     hasher.update(digest);
     for entry in state {
-        if let (Key::NodeEntry | Key::EndpointEntry(_), _) = entry {
+        if entry.0.decides() {
             hasher.update(serde_json::to_vec(&entry).expect("keys and values are plain data"));
         }
     }

@@ -118,10 +118,7 @@ impl<'a> Diff<'a> {
             return;
         };
         let before = self.present(&Key::Generation);
-        let entries_change = self
-            .steps
-            .iter()
-            .any(|step| matches!(step.key, Key::NodeEntry | Key::EndpointEntry(_)));
+        let entries_change = self.steps.iter().any(|step| step.key.decides());
         if before == Some(want) && !entries_change && !interrupted {
             return;
         }

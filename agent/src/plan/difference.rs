@@ -5,7 +5,7 @@
 
 use std::fmt::Display;
 
-use super::object::{LinkRef, Value};
+use super::object::{LinkRef, Masquerade, Value};
 
 /// Stands for the MTU of a pair that is not finished; no link has it.
 pub const UNFINISHED_MTU: u32 = 0;
@@ -52,6 +52,15 @@ pub(super) fn differences(before: &Value, after: &Value) -> Vec<String> {
         (Value::EndpointEntry { .. }, Value::EndpointEntry { .. }) => {
             found.of_endpoint_entry(before, after);
         }
+        (Value::DeviceEntry { .. }, Value::DeviceEntry { .. }) => {
+            found.of_device_entry(before, after);
+        }
+        (Value::PrefixEntry { .. }, Value::PrefixEntry { .. }) => {
+            found.of_prefix_entry(before, after);
+        }
+        (Value::Rule { priority }, Value::Rule { priority: after }) => {
+            found.note("its priority is", priority, after);
+        }
         _ => {}
     }
     found.0
@@ -69,6 +78,8 @@ impl Differences {
             ipv6,
             host_mac,
             host_link,
+            host_routing,
+            masquerade,
         } = before
             && let Value::NodeEntry {
                 router4: router4_after,
@@ -77,6 +88,8 @@ impl Differences {
                 ipv6: ipv6_after,
                 host_mac: host_mac_after,
                 host_link: host_link_after,
+                host_routing: host_routing_after,
+                masquerade: masquerade_after,
             } = after
         {
             self.note_option(
@@ -97,6 +110,77 @@ impl Differences {
                 host_mac_after,
             );
             self.note_link(*host_link, *host_link_after);
+            self.note("host routing is", host_routing, host_routing_after);
+            self.of_masquerade(masquerade.as_ref(), masquerade_after.as_ref());
+        }
+    }
+
+    fn of_masquerade(&mut self, before: Option<&Masquerade>, after: Option<&Masquerade>) {
+        let (before, after) = match (before, after) {
+            (Some(before), Some(after)) => (before, after),
+            (None, Some(_)) => return self.say("nothing is translated yet"),
+            (Some(_), None) => return self.say("nothing is to be translated any more"),
+            (None, None) => return,
+        };
+        let ports = |of: &Masquerade| format!("{}-{}", of.ports.0, of.ports.1);
+        self.note("outside ports are", &ports(before), &ports(after));
+        self.note("the mapping is", &before.mapping, &after.mapping);
+        self.note("the filtering is", &before.filtering, &after.filtering);
+        self.note(
+            "the choice of ports is",
+            &before.selection,
+            &after.selection,
+        );
+        self.note(
+            "the most ports of an endpoint are",
+            &before.max_ports,
+            &after.max_ports,
+        );
+        self.note("its timeouts are", &before.timeouts, &after.timeouts);
+    }
+
+    fn of_device_entry(&mut self, before: &Value, after: &Value) {
+        if let Value::DeviceEntry {
+            mac,
+            masquerade4,
+            masquerade6,
+            link,
+        } = before
+            && let Value::DeviceEntry {
+                mac: mac_after,
+                masquerade4: masquerade4_after,
+                masquerade6: masquerade6_after,
+                link: link_after,
+            } = after
+        {
+            self.note("its MAC address is", mac, mac_after);
+            self.note_option(
+                "its IPv4 masquerade address is",
+                masquerade4.as_ref(),
+                masquerade4_after.as_ref(),
+            );
+            self.note_option(
+                "its IPv6 masquerade address is",
+                masquerade6.as_ref(),
+                masquerade6_after.as_ref(),
+            );
+            self.note_link(*link, *link_after);
+        }
+    }
+
+    fn of_prefix_entry(&mut self, before: &Value, after: &Value) {
+        if let Value::PrefixEntry { identity, excluded } = before
+            && let Value::PrefixEntry {
+                identity: identity_after,
+                excluded: excluded_after,
+            } = after
+        {
+            self.note("its identity is", identity, identity_after);
+            match (excluded, excluded_after) {
+                (true, false) => self.say("what goes there is to be translated"),
+                (false, true) => self.say("what goes there is not to be translated"),
+                (true, true) | (false, false) => {}
+            }
         }
     }
 

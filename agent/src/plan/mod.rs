@@ -1,7 +1,8 @@
 //! Desired state minus observed state: the steps between them. Pure.
 //!
 //! # Layout
-//! - [`object`]: keys and values of everything that a node is made of
+//! - [`object`], [`masquerade`]: keys and values of everything that a node is made of
+//! - [`ambient`]: what surrounds it
 //! - [`desired`](mod@desired): topology → desired state
 //! - `departure`: what has to leave, why, and what vanishes with it
 //! - [`diff`]: desired − observed → ordered steps
@@ -10,13 +11,17 @@
 //! - `risk`: what a step may cost
 //! - [`step`]: a step and a plan
 //! - [`command`]: a step as the `ip`, `tc` or `bpftool` command that it resembles
+//! - `entry`: the same for entries of maps
 //! - [`render`]: a plan for people and as JSON
 
+pub mod ambient;
 pub mod command;
 mod departure;
 pub mod desired;
 pub mod diff;
 mod difference;
+mod entry;
+pub mod masquerade;
 pub mod object;
 mod reason;
 pub mod render;

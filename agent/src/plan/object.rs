@@ -16,6 +16,10 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+pub use super::ambient::{Ambient, DeviceFacts, DeviceKind, NextHop, Obstacle, ObstacleKind};
+pub use super::masquerade::{Filtering, Mapping, Masquerade, PortSelection, Timeouts};
+use crate::config::family::Family;
+
 /// Holds every object of one node, ordered for application.
 pub type State = BTreeMap<Key, Value>;
 
@@ -42,6 +46,8 @@ pub enum Link {
     Lxc(String),
     /// The link inside the network namespace of the endpoint with this name.
     Eth0(String),
+    /// The device with this name, which faces the outside. It is never made or removed by us.
+    Device(String),
 }
 
 /// Names one of the two tc hooks of a link, relative to that link.
@@ -60,15 +66,19 @@ pub enum Program {
     ToContainer,
     FromHost,
     ToHost,
+    FromNetdev,
+    ToNetdev,
 }
 
 impl Program {
     /// Lists all programs that are attached to hooks.
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 6] = [
         Self::FromContainer,
         Self::ToContainer,
         Self::FromHost,
         Self::ToHost,
+        Self::FromNetdev,
+        Self::ToNetdev,
     ];
 
     /// Returns the program that belongs on a hook, if one does.
@@ -78,6 +88,8 @@ impl Program {
             (Link::Lxc(_), Hook::Egress) => Some(Self::ToContainer),
             (Link::Host, Hook::Egress) => Some(Self::FromHost),
             (Link::Host, Hook::Ingress) => Some(Self::ToHost),
+            (Link::Device(_), Hook::Ingress) => Some(Self::FromNetdev),
+            (Link::Device(_), Hook::Egress) => Some(Self::ToNetdev),
             (Link::Net | Link::Eth0(_), _) => None,
         }
     }
@@ -89,6 +101,8 @@ impl Program {
             Self::ToContainer => "to_container",
             Self::FromHost => "from_host",
             Self::ToHost => "to_host",
+            Self::FromNetdev => "from_netdev",
+            Self::ToNetdev => "to_netdev",
         }
     }
 }
@@ -101,6 +115,25 @@ pub enum AttachKind {
     Tcx,
     /// A filter on the clsact qdisc, with our priority and handle.
     Clsact,
+}
+
+/// Tells how packets get from one device to the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HostRoutingMode {
+    /// By redirection, past the host's stack.
+    Bpf,
+    /// Through the host's stack.
+    Legacy,
+}
+
+impl fmt::Display for HostRoutingMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Bpf => "bpf",
+            Self::Legacy => "legacy",
+        })
+    }
 }
 
 /// Tells where an endpoint's network namespace is found.
@@ -161,6 +194,9 @@ pub enum Key {
     /// A sysctl of the node's namespace: the path below `/proc/sys`, such as
     /// `net/ipv4/conf/cilium_host/forwarding`.
     Sysctl(String),
+    /// A rule of policy routing: what arrives on `cilium_net` is refused, and whoever sent it is
+    /// told so.
+    Rule(Family),
     /// A program on a hook.
     Attachment(Link, Hook),
     /// An address of a link.
@@ -173,6 +209,11 @@ pub enum Key {
     EndpointLink(String),
     /// The entries of an endpoint in the maps `ENDPOINTS`, `LOCAL4` and `LOCAL6`.
     EndpointEntry(String),
+    /// The entry of a device in the map `DEVICES`, and those of its masquerade addresses in
+    /// `LOCAL4` and `LOCAL6`.
+    DeviceEntry(String),
+    /// An entry of `PREFIXES4` or `PREFIXES6`.
+    PrefixEntry(IpNet),
     /// The number that makes every flow be decided again; written last.
     Generation,
 }
@@ -185,24 +226,32 @@ impl Key {
             Self::Datapath => (1, "", 0),
             Self::HostLink => (2, "", 0),
             Self::NodeEntry => (3, "", 0),
+            // What the programs on devices ask for is there before they are.
+            Self::PrefixEntry(_) => (3, "", 1),
+            Self::DeviceEntry(name) => (3, name, 2),
             Self::Attachment(Link::Host | Link::Net, _) => (4, "", 0),
             // Switching forwarding on removes the default route that a router advertisement gave,
             // unless the device accepts advertisements in spite of it.
             Self::Sysctl(path) => (5, "", u8::from(!path.ends_with("/accept_ra"))),
+            Self::Rule(_) => (5, "", 2),
             Self::Address(Link::Host | Link::Net, _) => (6, "", 0),
             Self::LinkUp(Link::Host | Link::Net) => (7, "", 0),
             Self::Route(Link::Host | Link::Net, _) => (8, "", 0),
-            Self::EndpointLink(name) => (9, name, 0),
-            Self::EndpointEntry(name) => (9, name, 1),
-            Self::Attachment(Link::Lxc(name) | Link::Eth0(name), _) => (9, name, 2),
-            Self::Address(Link::Lxc(name) | Link::Eth0(name), _) => (9, name, 3),
+            Self::Attachment(Link::Device(name), _) => (9, name, 0),
+            Self::Address(Link::Device(name), _) => (9, name, 1),
+            Self::LinkUp(Link::Device(name)) => (9, name, 2),
+            Self::Route(Link::Device(name), _) => (9, name, 3),
+            Self::EndpointLink(name) => (10, name, 0),
+            Self::EndpointEntry(name) => (10, name, 1),
+            Self::Attachment(Link::Lxc(name) | Link::Eth0(name), _) => (10, name, 2),
+            Self::Address(Link::Lxc(name) | Link::Eth0(name), _) => (10, name, 3),
             // The kernel refuses a route through a link that is down.
-            Self::LinkUp(Link::Lxc(name) | Link::Eth0(name)) => (9, name, 4),
+            Self::LinkUp(Link::Lxc(name) | Link::Eth0(name)) => (10, name, 4),
             Self::Route(Link::Lxc(name) | Link::Eth0(name), prefix) => {
                 // The route to the router comes before the default route that needs it.
-                (9, name, if prefix.prefix_len() == 0 { 6 } else { 5 })
+                (10, name, if prefix.prefix_len() == 0 { 6 } else { 5 })
             }
-            Self::Generation => (10, "", 0),
+            Self::Generation => (11, "", 0),
         }
     }
 
@@ -212,22 +261,36 @@ impl Key {
             Self::Attachment(link, _)
             | Self::Address(link, _)
             | Self::Route(link, _)
-            | Self::LinkUp(link) => Some(match link {
-                Link::Host | Link::Net => Self::HostLink,
-                Link::Lxc(name) | Link::Eth0(name) => Self::EndpointLink(name.clone()),
-            }),
+            | Self::LinkUp(link) => match link {
+                Link::Host | Link::Net => Some(Self::HostLink),
+                Link::Lxc(name) | Link::Eth0(name) => Some(Self::EndpointLink(name.clone())),
+                Link::Device(_) => None,
+            },
             Self::Sysctl(path)
                 if path.contains("/cilium_host/") || path.contains("/cilium_net/") =>
             {
                 Some(Self::HostLink)
             }
-            Self::NodeEntry | Self::EndpointEntry(_) | Self::Generation => Some(Self::Datapath),
+            Self::NodeEntry
+            | Self::EndpointEntry(_)
+            | Self::DeviceEntry(_)
+            | Self::PrefixEntry(_)
+            | Self::Generation => Some(Self::Datapath),
             Self::Bpffs
             | Self::Datapath
             | Self::HostLink
             | Self::Sysctl(_)
+            | Self::Rule(_)
             | Self::EndpointLink(_) => None,
         }
+    }
+
+    /// Tells whether decisions about flows depend on the object.
+    pub fn decides(&self) -> bool {
+        matches!(
+            self,
+            Self::NodeEntry | Self::EndpointEntry(_) | Self::DeviceEntry(_) | Self::PrefixEntry(_)
+        )
     }
 }
 
@@ -275,9 +338,14 @@ pub enum Value {
         ipv6: Option<ipnet::Ipv6Net>,
         host_mac: Mac,
         host_link: LinkRef,
+        host_routing: HostRoutingMode,
+        /// `None` if no device of the node translates.
+        masquerade: Option<Masquerade>,
     },
     /// Goes with [`Key::Sysctl`].
     Sysctl { value: String },
+    /// Goes with [`Key::Rule`].
+    Rule { priority: u32 },
     /// Goes with [`Key::Attachment`].
     Attachment {
         program: Program,
@@ -323,23 +391,22 @@ pub enum Value {
         mtu: u32,
         link: LinkRef,
     },
+    /// Goes with [`Key::DeviceEntry`].
+    DeviceEntry {
+        mac: Mac,
+        /// Source address of what endpoints send through the device, if it is translated.
+        masquerade4: Option<Ipv4Addr>,
+        masquerade6: Option<Ipv6Addr>,
+        link: LinkRef,
+    },
+    /// Goes with [`Key::PrefixEntry`].
+    PrefixEntry {
+        identity: u32,
+        /// Whether what is sent there keeps its source address.
+        excluded: bool,
+    },
     /// Goes with [`Key::Generation`]: a digest of everything that decisions depend on.
     Generation { fingerprint: u64 },
-}
-
-/// Tells what the running kernel and the present configuration of the host offer.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Ambient {
-    /// Whether the kernel has tcx links.
-    pub tcx: bool,
-    /// Whether a BPF file system, mounted by us or not, is where the pins go.
-    pub bpffs: bool,
-    /// Present values of the sysctls that a desired state names and that are not ours.
-    pub sysctls: BTreeMap<String, String>,
-    /// Devices (not ours) that took a default route from an IPv6 router advertisement.
-    pub ra_devices: Vec<String>,
-    /// Digest of the BPF object inside this binary.
-    pub digest: String,
 }
 
 /// Holds what was read from the kernel: our objects, and what surrounds them.

@@ -17,14 +17,18 @@ pub(super) fn of_addition(key: &Key, why: Option<&Why>) -> String {
         Key::HostLink => "the node has no cilium_host yet".into(),
         Key::NodeEntry => "the maps do not know the node yet".into(),
         Key::Sysctl(path) => of_sysctl(path),
+        Key::Rule(_) => "whoever sends what is refused is told so".into(),
         Key::Attachment(link, hook) => of_attachment(link, *hook),
         Key::Address(link, _) => match link {
             Link::Host => "the router address belongs to cilium_host".into(),
             Link::Net => "cilium_net has no such address".into(),
-            Link::Lxc(name) | Link::Eth0(name) => format!("{name} does not have this address yet"),
+            Link::Lxc(name) | Link::Eth0(name) | Link::Device(name) => {
+                format!("{name} does not have this address yet")
+            }
         },
         Key::Route(link, prefix) => match link {
             Link::Host | Link::Net => "the host reaches its endpoints through cilium_host".into(),
+            Link::Device(_) => "endpoints of a peer are there".into(),
             Link::Lxc(name) | Link::Eth0(name) if prefix.prefix_len() == 0 => {
                 format!("{name} has no default route")
             }
@@ -35,6 +39,8 @@ pub(super) fn of_addition(key: &Key, why: Option<&Why>) -> String {
         Key::EndpointLink(name) => format!("{name} is not connected yet"),
         Key::EndpointEntry(name) if why.is_some() => format!("{name} gets its entry again"),
         Key::EndpointEntry(name) => format!("the maps do not know {name} yet"),
+        Key::DeviceEntry(name) => format!("the maps do not know {name} yet"),
+        Key::PrefixEntry(_) => "the maps do not know who is there yet".into(),
         Key::Generation => of_generation(false, true, false),
     }
 }
@@ -104,6 +110,12 @@ fn of_attachment(link: &Link, hook: Hook) -> String {
         (Link::Lxc(name) | Link::Eth0(name), Hook::Egress) => {
             format!("nothing judges yet what {name} receives")
         }
+        (Link::Device(name), Hook::Ingress) => {
+            format!("nothing judges yet what arrives on {name}")
+        }
+        (Link::Device(name), Hook::Egress) => {
+            format!("nothing translates yet what leaves through {name}")
+        }
         (Link::Host | Link::Net, Hook::Ingress) => {
             "nothing judges yet what endpoints send to the host".into()
         }
@@ -121,11 +133,14 @@ fn of_farewell(key: &Key) -> String {
         Key::EndpointLink(name) => return format!("the node goes down: {name} leaves the network"),
         Key::Sysctl(_) => "its original value comes back",
         Key::NodeEntry
+        | Key::Rule(_)
         | Key::Attachment(..)
         | Key::Address(..)
         | Key::Route(..)
         | Key::LinkUp(_)
         | Key::EndpointEntry(_)
+        | Key::DeviceEntry(_)
+        | Key::PrefixEntry(_)
         | Key::Generation => "the node goes down",
     };
     what.to_owned()
@@ -135,14 +150,19 @@ fn of_undesired(key: &Key) -> String {
     match key {
         Key::EndpointLink(name) => format!("endpoint {name} is not in the file any more"),
         Key::EndpointEntry(name) => format!("{name} is not an endpoint any more"),
+        Key::DeviceEntry(name) => format!("{name} is not a device of the node any more"),
+        Key::PrefixEntry(_) => "nothing in the file speaks of this prefix any more".into(),
         Key::Address(..) => "the address is not in the file any more".into(),
         Key::Route(..) => "nothing in the file needs this route any more".into(),
         Key::Sysctl(_) => "nothing needs it any more: its original value comes back".into(),
         Key::Attachment(..) => "no program of ours belongs there".into(),
         Key::LinkUp(link) => format!("{} is not wanted up", subject(link)),
-        Key::Bpffs | Key::Datapath | Key::HostLink | Key::NodeEntry | Key::Generation => {
-            "the node does not need it any more".into()
-        }
+        Key::Bpffs
+        | Key::Datapath
+        | Key::HostLink
+        | Key::NodeEntry
+        | Key::Rule(_)
+        | Key::Generation => "the node does not need it any more".into(),
     }
 }
 
@@ -152,5 +172,6 @@ fn subject(link: &Link) -> String {
         Link::Net => "cilium_net".to_owned(),
         Link::Lxc(name) => format!("the host-side link of {name}"),
         Link::Eth0(name) => format!("the link of {name}"),
+        Link::Device(name) => name.clone(),
     }
 }

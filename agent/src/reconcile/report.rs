@@ -66,8 +66,12 @@ impl Phase {
         match key {
             Key::Bpffs | Key::Datapath => Self::Load,
             Key::HostLink | Key::EndpointLink(_) => Self::Links,
-            Key::Address(..) | Key::Route(..) | Key::LinkUp(_) => Self::Addresses,
-            Key::NodeEntry | Key::EndpointEntry(_) | Key::Generation => Self::Entries,
+            Key::Address(..) | Key::Route(..) | Key::Rule(_) | Key::LinkUp(_) => Self::Addresses,
+            Key::NodeEntry
+            | Key::EndpointEntry(_)
+            | Key::DeviceEntry(_)
+            | Key::PrefixEntry(_)
+            | Key::Generation => Self::Entries,
             Key::Attachment(..) => Self::Attach,
             Key::Sysctl(_) => Self::Sysctls,
         }

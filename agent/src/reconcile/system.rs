@@ -67,6 +67,7 @@ impl System {
             sysctls: found.sysctls,
             ra_devices: devices.into_iter().collect(),
             digest: format!("{DIGEST}-{endpoint_slots}"),
+            ..Ambient::default()
         })
     }
 

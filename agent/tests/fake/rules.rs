@@ -79,6 +79,7 @@ impl FakeKernel {
     fn check_judged(&self, key: &Key, link: &Link) -> Result<(), Cause> {
         let link = match link {
             Link::Host | Link::Net => Link::Host,
+            Link::Device(name) => Link::Device(name.clone()),
             Link::Lxc(name) | Link::Eth0(name) => {
                 let entry = Key::EndpointEntry(name.clone());
                 self.need(key, &entry)?;

@@ -7,13 +7,17 @@ use crate::packet::MacPair;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Action {
-    /// From endpoint to endpoint, past the node's stack; the packet is routed here, so its hop
-    /// limit falls by one.
+    /// To an endpoint, past the node's stack; the packet is routed here, so its hop limit falls
+    /// by one.
     Peer = 1,
     /// From the node's stack to an endpoint.
     Endpoint = 2,
-    /// From an endpoint to the node's stack.
+    /// From an endpoint to the node's stack, which is the receiver.
     Host = 3,
+    /// Out of a device to the next hop, past the node's stack; routed here as well.
+    Device = 4,
+    /// To wherever the node's stack routes it.
+    Stack = 5,
 }
 
 impl Action {
@@ -24,12 +28,14 @@ impl Action {
             1 => Some(Self::Peer),
             2 => Some(Self::Endpoint),
             3 => Some(Self::Host),
+            4 => Some(Self::Device),
+            5 => Some(Self::Stack),
             _ => None,
         }
     }
 }
 
-/// Tells how far a connection has come; the same in both of its flows.
+/// Tells how far a connection has come, as seen from the sender of one of its flows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Stage {
@@ -37,8 +43,12 @@ pub enum Stage {
     Opening = 0,
     /// Both sides have spoken.
     Established = 1,
-    /// A side has ended or reset it.
+    /// Both sides have ended it, or one has reset it.
     Closing = 2,
+    /// The flow's sender has said that it ends.
+    Ended = 3,
+    /// The flow's receiver has said that it ends.
+    PeerEnded = 4,
 }
 
 impl Stage {
@@ -48,20 +58,42 @@ impl Stage {
         match number {
             0 => Self::Opening,
             1 => Self::Established,
+            3 => Self::Ended,
+            4 => Self::PeerEnded,
             _ => Self::Closing,
+        }
+    }
+
+    /// Returns the same stage as seen from the other side.
+    #[inline(always)]
+    #[must_use]
+    pub const fn mirrored(self) -> Self {
+        match self {
+            Self::Ended => Self::PeerEnded,
+            Self::PeerEnded => Self::Ended,
+            Self::Opening | Self::Established | Self::Closing => self,
         }
     }
 }
 
-/// Remembers the decision about a flow.
-///
-/// The first 48 bytes are what the fast path reads.
+/// Is the neighbour that packets out of a device go to: an address in the order of the wire.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
-pub struct Flow {
+pub struct NextHop {
+    /// An IPv4 address takes the first four bytes.
+    pub address: [u64; 2],
+}
+
+/// Remembers the decision about a flow.
+///
+/// The first 64 bytes are what the fast path reads and writes; what follows up to `sums` it reads
+/// only for packets that it translates or sends out of a device.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Flow<A> {
     /// Generation of the configuration that the decision was made under.
     pub generation: u32,
-    /// Index of the link that its packets come from.
+    /// Where its packets come from: the index of a link, or [`super::OUTSIDE`].
     pub zone: u32,
     /// When the decision was last confirmed, which is when the flow was last seen, give or take
     /// a second; `CLOCK_MONOTONIC`.
@@ -75,33 +107,91 @@ pub struct Flow {
     /// Largest packet that the target takes, in bytes.
     pub mtu: u16,
     action: u8,
-    stage: u8,
+    flags: u8,
     /// What has passed; two processors may lose a count to each other.
     pub packets: u64,
     /// Bytes of these packets, with their Ethernet headers.
     pub bytes: u64,
+    /// What its packets say when they leave: the key itself, or its translation.
+    pub out: FlowKey<A>,
+    /// Where packets out of a device go next.
+    pub next_hop: NextHop,
+    /// What the translation adds to checksums: by its addresses, and by its ports.
+    pub sums: [u16; 2],
+    next_hop_family: u8,
+    stage: u8,
+    spare_bytes: [u8; 2],
     /// When its first packet came.
     pub created_ns: u64,
+    /// Where its packets go to: the index of a link, or [`super::OUTSIDE`].
+    pub receiver: u32,
     pub source_identity: u32,
     pub target_identity: u32,
+    pad: u32,
     spare: [u8; 16],
 }
 
-impl Flow {
+/// The node's stack forwards the flow's packets between two of our hooks.
+const THROUGH_STACK: u8 = 1;
+/// `out` differs from the key.
+const TRANSLATED: u8 = 2;
+
+impl<A> Flow<A> {
     /// Returns the action; `None` if the number is not one of ours.
     #[inline(always)]
     pub const fn action(&self) -> Option<Action> {
         Action::from_number(self.action)
     }
 
-    /// Begins the flow anew: nothing counted, one side has spoken.
+    /// Begins the flow anew: nothing counted, one side has spoken, nothing translated.
     #[inline(always)]
     pub const fn begin(&mut self, action: Action) {
         self.action = action as u8;
         self.stage = Stage::Opening as u8;
+        self.flags = 0;
         self.packets = 0;
         self.bytes = 0;
+        self.sums = [0; 2];
+        self.next_hop = NextHop { address: [0; 2] };
+        self.next_hop_family = 0;
+        self.spare_bytes = [0; 2];
+        self.pad = 0;
         self.spare = [0; 16];
+    }
+
+    /// Returns the same flow, of another family's type, with this key as what leaves.
+    #[cfg(not(target_arch = "bpf"))]
+    pub fn carrying<B>(&self, out: FlowKey<B>) -> Flow<B> {
+        Flow {
+            generation: self.generation,
+            zone: self.zone,
+            decided_ns: self.decided_ns,
+            arrives: self.arrives,
+            target: self.target,
+            leaves: self.leaves,
+            mtu: self.mtu,
+            action: self.action,
+            flags: self.flags,
+            packets: self.packets,
+            bytes: self.bytes,
+            out,
+            next_hop: self.next_hop,
+            sums: self.sums,
+            next_hop_family: self.next_hop_family,
+            stage: self.stage,
+            spare_bytes: self.spare_bytes,
+            created_ns: self.created_ns,
+            receiver: self.receiver,
+            source_identity: self.source_identity,
+            target_identity: self.target_identity,
+            pad: self.pad,
+            spare: self.spare,
+        }
+    }
+
+    #[inline(always)]
+    pub const fn set_action(&mut self, action: Action) {
+        self.action = action as u8;
     }
 
     #[inline(always)]
@@ -112,6 +202,52 @@ impl Flow {
     #[inline(always)]
     pub const fn set_stage(&mut self, stage: Stage) {
         self.stage = stage as u8;
+    }
+
+    /// Tells whether the node's stack forwards the flow's packets between two of our hooks.
+    #[inline(always)]
+    pub const fn is_through_stack(&self) -> bool {
+        self.flags & THROUGH_STACK != 0
+    }
+
+    #[inline(always)]
+    pub const fn set_through_stack(&mut self) {
+        self.flags |= THROUGH_STACK;
+    }
+
+    #[inline(always)]
+    pub const fn set_past_stack(&mut self) {
+        self.flags &= !THROUGH_STACK;
+    }
+
+    /// Tells whether packets of the flow leave with other addresses or ports.
+    #[inline(always)]
+    pub const fn is_translated(&self) -> bool {
+        self.flags & TRANSLATED != 0
+    }
+
+    /// Sets what packets leave with, and what that adds to their checksums.
+    #[inline(always)]
+    pub const fn set_translation(&mut self, out: FlowKey<A>, sums: [u16; 2])
+    where
+        A: Copy,
+    {
+        self.out = out;
+        self.sums = sums;
+        self.flags |= TRANSLATED;
+    }
+
+    /// Sets the next hop; `family` is the kernel's number of the address family.
+    #[inline(always)]
+    pub const fn set_next_hop(&mut self, next_hop: NextHop, family: u8) {
+        self.next_hop = next_hop;
+        self.next_hop_family = family;
+    }
+
+    /// Returns the kernel's number of the next hop's address family.
+    #[inline(always)]
+    pub const fn next_hop_family(&self) -> u8 {
+        self.next_hop_family
     }
 }
 

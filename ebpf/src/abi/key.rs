@@ -58,6 +58,32 @@ impl<A: Copy> FlowKey<A> {
     pub const fn dst(&self) -> A {
         self.dst
     }
+
+    /// Returns the key with another source; the port in the order of the wire. Both ports of an
+    /// echo are its identifier.
+    #[inline(always)]
+    #[must_use]
+    pub const fn with_source(self, src: A, port: u16) -> Self {
+        let [_, dst_port] = self.ports();
+        let dst_port = if self.is_echo() { port } else { dst_port };
+        Self::new(src, self.dst, self.proto(), [port, dst_port], self.tag())
+    }
+
+    /// Returns the key with another destination, as [`Self::with_source`] does.
+    #[inline(always)]
+    #[must_use]
+    pub const fn with_destination(self, dst: A, port: u16) -> Self {
+        let [src_port, _] = self.ports();
+        let src_port = if self.is_echo() { port } else { src_port };
+        Self::new(self.src, dst, self.proto(), [src_port, port], self.tag())
+    }
+
+    /// Returns the key with this tag.
+    #[inline(always)]
+    #[must_use]
+    pub const fn tagged(self, tag: u8) -> Self {
+        Self::new(self.src, self.dst, self.proto(), self.ports(), tag)
+    }
 }
 
 impl<A> FlowKey<A> {
@@ -86,14 +112,24 @@ impl<A> FlowKey<A> {
         }
     }
 
+    /// Tells whether the flow is one of echoes.
+    #[inline(always)]
+    pub const fn is_echo(&self) -> bool {
+        matches!(
+            (self.proto(), self.tag()),
+            (proto::ICMP, 0 | 8) | (proto::ICMP6, 128 | 129)
+        )
+    }
+
     /// Returns the type of an echo, 1 for other messages of ICMP, 0 for everything else.
     #[inline(always)]
     pub const fn tag(&self) -> u8 {
         (self.rest >> 40) as u8
     }
 
+    /// Returns both ports in the order of the wire.
     #[inline(always)]
-    const fn ports(&self) -> [u16; 2] {
+    pub const fn ports(&self) -> [u16; 2] {
         [self.rest as u16, (self.rest >> 16) as u16]
     }
 }

@@ -7,19 +7,30 @@
 //! # Layout
 //! - `key`: what identifies a flow or a fragmented datagram
 //! - `flow`: decisions, and connections that wait for their other side
+//! - `binding`: which outside addresses and ports are whose
 //! - `node`: the node and the parties on it
+//! - `device`: devices, and what lies beyond them
 
+mod binding;
+mod device;
 mod flow;
 mod key;
 mod node;
 
 pub use crate::address::{Addr4, Addr6};
-pub use flow::{Action, Flow, Pending, Stage};
+pub use binding::Binding;
+pub use device::{Device, Prefix};
+pub use flow::{Action, Flow, NextHop, Pending, Stage};
 pub use key::{FlowKey, FragmentKey, FragmentPorts};
-pub use node::{Node, Party};
+pub use node::{Masquerade, Node, Party, Timeouts};
 
 /// Number of this layout; stands in the pin path as `v<SCHEMA>`.
-pub const SCHEMA: u32 = 1;
+pub const SCHEMA: u32 = 2;
+
+/// Zone and receiver of flows from and to the world behind any device; also the key of the
+/// world's entry among the parties, and what `LOCAL4` and `LOCAL6` hold for an address that
+/// endpoints are masqueraded with.
+pub const OUTSIDE: u32 = u32::MAX;
 
 /// Number of pending flows that each endpoint may have at once: a power of two.
 pub const PENDING_PER_SLOT: u32 = 256;
@@ -29,6 +40,8 @@ pub const DROP_SLOTS: u32 = 256;
 
 /// Slot of flows that the node's own stack began.
 pub const SLOT_HOST: u16 = 0;
+/// Slot of flows that began outside.
+pub const SLOT_OUTSIDE: u16 = 1;
 
 /// Index of the IPv4 slow path in the map of tail calls.
 pub const CALL_SLOW4: u32 = 0;
@@ -58,7 +71,8 @@ macro_rules! layout {
 }
 
 layout! {
-    Addr4: 4, Addr6: 16, FlowKey<Addr4>: 16, FlowKey<Addr6>: 40, Flow: 96, Pending<Addr4>: 64,
-    Pending<Addr6>: 88, Party: 48, Node: 64, FragmentKey<Addr4>: 16, FragmentKey<Addr6>: 40,
+    Addr4: 4, Addr6: 16, FlowKey<Addr4>: 16, FlowKey<Addr6>: 40, Flow<Addr4>: 144,
+    Flow<Addr6>: 168, Binding<Addr4>: 32, Binding<Addr6>: 56, Device: 32, Prefix: 8, Pending<Addr4>: 64,
+    Pending<Addr6>: 88, Party: 48, Node: 128, FragmentKey<Addr4>: 16, FragmentKey<Addr6>: 40,
     FragmentPorts: 8, DropCount: 16,
 }

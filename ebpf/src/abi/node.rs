@@ -1,10 +1,11 @@
 //! Values that describe the node and the parties on it.
 
-use super::SLOT_HOST;
+use super::{OUTSIDE, SLOT_HOST, SLOT_OUTSIDE};
 use crate::address::{Addr4, Addr6};
+use crate::packet::MacPair;
 
-/// Describes one party to a connection: an endpoint, or the node's own stack behind
-/// `cilium_host`. The key is the index of the host-side link.
+/// Describes one party to a connection: an endpoint, the node's own stack behind `cilium_host`,
+/// or the world. The key is the index of the host-side link, or [`OUTSIDE`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct Party {
@@ -39,6 +40,17 @@ impl Party {
             mtu,
             mac,
             gateway_mac,
+            ..Self::default()
+        }
+    }
+
+    /// Describes the world behind the devices.
+    pub fn outside() -> Self {
+        Self {
+            ifindex: OUTSIDE,
+            identity: 2,
+            slot: SLOT_OUTSIDE,
+            mtu: u16::MAX,
             ..Self::default()
         }
     }
@@ -96,6 +108,49 @@ impl Party {
     }
 }
 
+/// Says how long a connection may be idle, in seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Timeouts {
+    pub tcp_established: u32,
+    /// Of one that opens or closes.
+    pub tcp_transitory: u32,
+    pub udp: u32,
+    pub icmp: u32,
+    pub other: u32,
+}
+
+impl Default for Timeouts {
+    /// RFC 5382 REQ-5: 124 and 4 minutes; RFC 4787 REQ-5 recommends 5 minutes; RFC 5508 REQ-2: 60
+    /// seconds at least.
+    fn default() -> Self {
+        Self {
+            tcp_established: 7_440,
+            tcp_transitory: 240,
+            udp: 300,
+            icmp: 60,
+            other: 60,
+        }
+    }
+}
+
+/// Says how endpoints are masqueraded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Masquerade {
+    /// First and last port of the range, in the machine's order; 0 while nothing is masqueraded.
+    pub ports: [u16; 2],
+    /// Most bindings of one endpoint; 0 for no limit.
+    pub max_ports: u32,
+    /// Whether a binding serves every remote address, not one remote address and port.
+    pub endpoint_independent: u8,
+    /// Whether a binding lets every remote address in, not only those that were spoken to.
+    pub unfiltered: u8,
+    /// Whether ports are chosen at random.
+    pub random_ports: u8,
+    pub pad: u8,
+}
+
 /// Describes the node; the only entry of its map.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
@@ -110,13 +165,21 @@ pub struct Node {
     /// Length of the node's prefix for endpoints.
     pub prefix4_len: u8,
     pub prefix6_len: u8,
-    pad: u8,
+    /// Whether the node's stack forwards everything, and none is redirected past it.
+    pub legacy_routing: u8,
     pub prefix4: Addr4,
     pub router4: Addr4,
     pub prefix6: Addr6,
     pub router6: Addr6,
     /// Digest of the configuration that the generation stands for; the kernel ignores it.
     pub fingerprint: u64,
+    pub masquerade: Masquerade,
+    pub timeouts: Timeouts,
+    /// Addresses of frames that enter the node's stack through `cilium_host`.
+    pub to_stack: MacPair,
+    /// Index of `cilium_net`, at which the stack refuses what it gets.
+    pub net_ifindex: u32,
+    spare: [u32; 4],
 }
 
 impl Node {

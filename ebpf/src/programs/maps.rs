@@ -3,24 +3,33 @@
 //! Names and key and value types are the contract with the agent; it sets the capacities when it
 //! creates the maps.
 
-use aya_ebpf::bindings::BPF_F_NO_PREALLOC;
-use aya_ebpf::helpers::generated::bpf_ktime_get_coarse_ns;
+use aya_ebpf::bindings::{BPF_F_NO_PREALLOC, BPF_NOEXIST};
+use aya_ebpf::helpers::generated::{bpf_get_prandom_u32, bpf_ktime_get_coarse_ns, bpf_loop};
 use aya_ebpf::macros::map;
-use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, ProgramArray};
-use core::intrinsics::{AtomicOrdering, atomic_xadd, atomic_xchg};
+use aya_ebpf::maps::lpm_trie::Key as Lpm;
+use aya_ebpf::maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, ProgramArray};
+use core::ffi::c_void;
+use core::intrinsics::{AtomicOrdering, atomic_cxchg, atomic_xadd, atomic_xchg};
 use datapath::abi::{
-    Addr4, Addr6, CALLS, DROP_SLOTS, DropCount, Flow, FlowKey, FragmentKey, FragmentPorts, Node,
-    Party, Pending,
+    Addr4, Addr6, Binding, CALLS, DROP_SLOTS, Device, DropCount, Flow, FlowKey, FragmentKey,
+    FragmentPorts, Node, Party, Pending, Prefix,
 };
-use datapath::tables::Tables;
+use datapath::tables::{Route, Step, Tables};
 use datapath::verdict::DropReason;
 use datapath::work::Work;
+
+use crate::lookup::Lookup as _;
+use crate::skb::Skb;
 
 /// Capacities where the agent sets none.
 const FLOWS: u32 = 65_536;
 const PARTIES: u32 = 8_192;
 const PENDING: u32 = 4_096;
 const FRAGMENTS: u32 = 4_096;
+const DEVICES: u32 = 64;
+const PREFIXES: u32 = 16_384;
+const BINDINGS: u32 = 32_768;
+const SLOTS: u32 = 16;
 
 #[map]
 static NODE: Array<Node> = Array::with_max_entries(1, 0);
@@ -31,9 +40,9 @@ static LOCAL4: HashMap<Addr4, u32> = HashMap::with_max_entries(PARTIES, BPF_F_NO
 #[map]
 static LOCAL6: HashMap<Addr6, u32> = HashMap::with_max_entries(PARTIES, BPF_F_NO_PREALLOC);
 #[map]
-static FLOWS4: LruHashMap<FlowKey<Addr4>, Flow> = LruHashMap::with_max_entries(FLOWS, 0);
+static FLOWS4: LruHashMap<FlowKey<Addr4>, Flow<Addr4>> = LruHashMap::with_max_entries(FLOWS, 0);
 #[map]
-static FLOWS6: LruHashMap<FlowKey<Addr6>, Flow> = LruHashMap::with_max_entries(FLOWS, 0);
+static FLOWS6: LruHashMap<FlowKey<Addr6>, Flow<Addr6>> = LruHashMap::with_max_entries(FLOWS, 0);
 #[map]
 static PENDING4: Array<Pending<Addr4>> = Array::with_max_entries(PENDING, 0);
 #[map]
@@ -44,6 +53,22 @@ static FRAGMENTS4: LruHashMap<FragmentKey<Addr4>, FragmentPorts> =
 #[map]
 static FRAGMENTS6: LruHashMap<FragmentKey<Addr6>, FragmentPorts> =
     LruHashMap::with_max_entries(FRAGMENTS, 0);
+#[map(name = "DEVICES")]
+static DEVICE_BY_INDEX: HashMap<u32, Device> = HashMap::with_max_entries(DEVICES, 0);
+#[map]
+static PREFIXES4: LpmTrie<Addr4, Prefix> = LpmTrie::with_max_entries(PREFIXES, BPF_F_NO_PREALLOC);
+#[map]
+static PREFIXES6: LpmTrie<Addr6, Prefix> = LpmTrie::with_max_entries(PREFIXES, BPF_F_NO_PREALLOC);
+#[map]
+static BINDINGS4: HashMap<FlowKey<Addr4>, Binding<Addr4>> = HashMap::with_max_entries(BINDINGS, 0);
+#[map]
+static BINDINGS6: HashMap<FlowKey<Addr6>, Binding<Addr6>> = HashMap::with_max_entries(BINDINGS, 0);
+/// Numbers of bindings by slot.
+#[map]
+static BOUND: Array<u32> = Array::with_max_entries(SLOTS, 0);
+/// Where the search for a free port goes on.
+#[map]
+static CURSOR: Array<u32> = Array::with_max_entries(1, 0);
 #[map]
 static WORK4: PerCpuArray<Work<Addr4>> = PerCpuArray::with_max_entries(1, 0);
 #[map]
@@ -81,11 +106,14 @@ pub(crate) fn work6() -> Option<&'static mut Work<Addr6>> {
     WORK6.get_ptr_mut(0).map(|work| unsafe { &mut *work })
 }
 
-/// Stands for the maps.
-pub(crate) struct Maps;
+/// Stands for the maps, and for the kernel's view of the packet in hand.
+pub(crate) struct Maps(pub(crate) Skb);
 
 macro_rules! tables {
-    ($address:ty, $local:ident, $flows:ident, $pending:ident, $fragments:ident) => {
+    (
+        $address:ty, $local:ident, $flows:ident, $pending:ident, $fragments:ident,
+        $prefixes:ident, $bindings:ident
+    ) => {
         impl Tables<$address> for Maps {
             #[inline(always)]
             fn now_ns(&self) -> u64 {
@@ -106,13 +134,16 @@ macro_rules! tables {
             }
 
             #[inline(always)]
-            fn local(&self, address: &$address) -> Option<u32> {
+            fn local(&self, address: &$address) -> u32 {
                 // SAFETY: as above; the value is one aligned word.
-                unsafe { $local.get(address) }.copied()
+                match unsafe { $local.get(address) } {
+                    Some(ifindex) => *ifindex,
+                    None => 0,
+                }
             }
 
             #[inline(always)]
-            fn flow(&mut self, key: &FlowKey<$address>) -> Option<&mut Flow> {
+            fn flow(&mut self, key: &FlowKey<$address>) -> Option<&mut Flow<$address>> {
                 let flow = $flows.get_ptr_mut(key)?;
                 // SAFETY: the pointer comes from the lookup. Another processor may write the
                 // entry meanwhile: each field is one aligned word at the most, and counters may
@@ -123,7 +154,7 @@ macro_rules! tables {
             }
 
             #[inline(always)]
-            fn insert_flow(&mut self, key: &FlowKey<$address>, flow: &Flow) {
+            fn insert_flow(&mut self, key: &FlowKey<$address>, flow: &Flow<$address>) {
                 // A failure costs the next packet another decision, nothing else.
                 let _ = $flows.insert(key, flow, 0);
             }
@@ -187,12 +218,193 @@ macro_rules! tables {
                 // Without the entry the later fragments are dropped and counted.
                 let _ = $fragments.insert(key, ports, 0);
             }
+
+            #[inline(always)]
+            fn device(&self, ifindex: u32) -> Option<&Device> {
+                // SAFETY: as for parties.
+                unsafe { DEVICE_BY_INDEX.get(&ifindex) }
+            }
+
+            #[inline(always)]
+            fn prefix(&self, address: &$address) -> Option<&Prefix> {
+                let bits = size_of::<$address>() as u32 * 8;
+                $prefixes.get(&Lpm::new(bits, *address))
+            }
+
+            #[inline(always)]
+            fn binding(&mut self, key: &FlowKey<$address>) -> Option<&mut Binding<$address>> {
+                let binding = $bindings.get_ptr_mut(key)?;
+                // SAFETY: the pointer comes from the lookup. Another processor may take the
+                // entry over meanwhile; its expiry says so, and its other half leads elsewhere.
+                Some(unsafe { &mut *binding })
+            }
+
+            #[inline(always)]
+            fn insert_binding(
+                &mut self,
+                key: &FlowKey<$address>,
+                binding: &Binding<$address>,
+            ) -> bool {
+                $bindings
+                    .insert(key, binding, u64::from(BPF_NOEXIST))
+                    .is_ok()
+            }
+
+            #[inline(always)]
+            fn take_binding(
+                &mut self,
+                key: &FlowKey<$address>,
+                expires_ns: u64,
+                binding: &Binding<$address>,
+            ) -> bool {
+                let Some(entry) = $bindings.get_ptr_mut(key) else {
+                    return false;
+                };
+                // SAFETY: the pointer comes from the lookup; whoever changes the expiry from what
+                // it was has the entry alone until the new one is there.
+                unsafe {
+                    let expiry = &raw mut (*entry).expires_ns;
+                    if expires_ns == TAKEN_NS || !exchange(expiry, expires_ns, TAKEN_NS) {
+                        return false;
+                    }
+                    (*entry).other = binding.other;
+                    (*entry).zone = binding.zone;
+                    (*entry).answered = binding.answered;
+                    (*entry).open = binding.open;
+                    atomic_xchg::<u64, { AtomicOrdering::SeqCst }>(expiry, binding.expires_ns);
+                }
+                true
+            }
+
+            #[inline(always)]
+            fn remove_binding(&mut self, key: &FlowKey<$address>) -> bool {
+                $bindings.remove(key).is_ok()
+            }
+
+            #[inline(always)]
+            fn count_bindings(&mut self, slot: u16, more: i32) -> u32 {
+                let Some(count) = BOUND.get_ptr_mut(u32::from(slot)) else {
+                    return 0;
+                };
+                // SAFETY: the pointer comes from the lookup.
+                unsafe { add(count, more as u32) }
+            }
+
+            #[inline(always)]
+            fn next_number(&mut self, is_random: bool) -> u32 {
+                if is_random {
+                    // SAFETY: the helper has no preconditions.
+                    return unsafe { bpf_get_prandom_u32() } as u32;
+                }
+                let Some(cursor) = CURSOR.get_ptr_mut(0) else {
+                    return 0;
+                };
+                // SAFETY: the pointer comes from the lookup.
+                unsafe { add(cursor, 1) }
+            }
+
+            #[inline(always)]
+            fn has_socket(&self, key: &FlowKey<$address>) -> bool {
+                self.0.has_socket(key)
+            }
+
+            #[inline(always)]
+            fn repeat<S: Step<$address>>(&mut self, work: &mut Work<$address>, count: u32) -> bool {
+                turn::<$address, S>(self, work, count)
+            }
+
+            #[inline(always)]
+            fn count_drop(&mut self, reason: DropReason, len: u32) {
+                count_drop(reason, len);
+            }
+
+            #[inline(always)]
+            fn route(&self, key: &FlowKey<$address>, from: u32, route: &mut Route) {
+                self.0.route(key, from, route);
+            }
         }
     };
 }
 
-tables!(Addr4, LOCAL4, FLOWS4, PENDING4, FRAGMENTS4);
-tables!(Addr6, LOCAL6, FLOWS6, PENDING6, FRAGMENTS6);
+tables!(
+    Addr4, LOCAL4, FLOWS4, PENDING4, FRAGMENTS4, PREFIXES4, BINDINGS4
+);
+tables!(
+    Addr6, LOCAL6, FLOWS6, PENDING6, FRAGMENTS6, PREFIXES6, BINDINGS6
+);
+
+/// Is what a loop's steps work on.
+#[repr(C)]
+struct Loop<A> {
+    maps: Maps,
+    work: *mut Work<A>,
+    is_done: u64,
+}
+
+/// Takes steps in a loop of the kernel's: the verifier follows one of them, not all.
+#[inline(always)]
+fn turn<A, S: Step<A>>(maps: &Maps, work: *mut Work<A>, count: u32) -> bool
+where
+    Maps: Tables<A>,
+{
+    let mut state = Loop {
+        maps: Maps(maps.0),
+        work,
+        is_done: 0,
+    };
+    // SAFETY: the steps get what they expect, and the state outlives the loop.
+    unsafe {
+        bpf_loop(
+            count,
+            step::<A, S> as *mut c_void,
+            (&raw mut state).cast(),
+            0,
+        );
+    }
+    state.is_done != 0
+}
+
+/// Takes one step; 1 ends the loop.
+///
+/// # Safety
+/// `state` is the loop's.
+unsafe extern "C" fn step<A, S: Step<A>>(_index: u64, state: *mut c_void) -> i64
+where
+    Maps: Tables<A>,
+{
+    // SAFETY: passed on to the caller.
+    let state = unsafe { &mut *state.cast::<Loop<A>>() };
+    // SAFETY: the work space outlives the loop.
+    let is_last = S::step(&mut state.maps, unsafe { &mut *state.work });
+    state.is_done = u64::from(is_last);
+    i64::from(is_last)
+}
+
+/// Stands in the expiry of a binding that somebody is taking over.
+const TAKEN_NS: u64 = 1;
+
+/// Replaces a word if it is what it was; tells whether it was.
+///
+/// # Safety
+/// `word` points into a map value.
+#[inline(always)]
+unsafe fn exchange(word: *mut u64, old: u64, new: u64) -> bool {
+    // SAFETY: passed on to the caller.
+    let (found, _) = unsafe {
+        atomic_cxchg::<u64, { AtomicOrdering::SeqCst }, { AtomicOrdering::SeqCst }>(word, old, new)
+    };
+    found == old
+}
+
+/// Adds to a word with a full barrier and returns what it was.
+///
+/// # Safety
+/// `word` points into a map value.
+#[inline(always)]
+unsafe fn add(word: *mut u32, more: u32) -> u32 {
+    // SAFETY: passed on to the caller.
+    unsafe { atomic_xadd::<u32, u32, { AtomicOrdering::SeqCst }>(word, more) }
+}
 
 /// Reads a word with a full barrier.
 ///

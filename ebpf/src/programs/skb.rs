@@ -8,11 +8,13 @@
 use core::arch::asm;
 use core::mem::offset_of;
 
-use aya_ebpf::bindings::__sk_buff;
+use aya_ebpf::bindings::{__sk_buff, BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR};
 use aya_ebpf::helpers::generated::{
-    bpf_csum_update, bpf_skb_change_type, bpf_skb_load_bytes, bpf_skb_pull_data,
+    bpf_csum_diff, bpf_csum_update, bpf_l4_csum_replace, bpf_skb_change_type, bpf_skb_load_bytes,
+    bpf_skb_pull_data, bpf_skb_store_bytes,
 };
-use datapath::packet::{Packet, Wire};
+use datapath::checksum;
+use datapath::packet::{CheckChange, Packet, Wire};
 
 /// Packet type of the kernel for "to us".
 const PACKET_HOST: u32 = 0;
@@ -60,6 +62,54 @@ impl Skb {
     }
 }
 
+/// Bytes that are summed at once.
+const CHUNK_LEN: u32 = 64;
+/// Chunks that are summed: 1536 bytes, more than any link carries of an ICMP error.
+const CHUNKS: u32 = 24;
+/// Stands for a sum that could not be taken.
+const NO_SUM: u64 = u64::MAX;
+
+impl Skb {
+    /// Returns the folded sum of bytes of the packet, [`NO_SUM`] if they are not there.
+    #[inline(always)]
+    fn sum_chunks(self, mut offset: u32, mut len: u32) -> u64 {
+        let mut sum = 0_u32;
+        for _ in 0..CHUNKS {
+            if len == 0 {
+                break;
+            }
+            let mut chunk = [0_u64; CHUNK_LEN as usize / 8];
+            let part = len.min(CHUNK_LEN);
+            // SAFETY: the helper writes at most `CHUNK_LEN` bytes, and checks the packet's bounds.
+            let status =
+                unsafe { bpf_skb_load_bytes(self.0.cast(), offset, (&raw mut chunk).cast(), part) };
+            if status != 0 {
+                return NO_SUM;
+            }
+            // SAFETY: the chunk is initialised and as long as it says.
+            let added = unsafe {
+                bpf_csum_diff(
+                    core::ptr::null_mut(),
+                    0,
+                    (&raw mut chunk).cast(),
+                    CHUNK_LEN,
+                    sum,
+                )
+            };
+            if added < 0 {
+                return NO_SUM;
+            }
+            sum = added as u32;
+            offset += part;
+            len -= part;
+        }
+        if len != 0 {
+            return NO_SUM;
+        }
+        u64::from(checksum::fold(u64::from(sum)))
+    }
+}
+
 impl Packet for Skb {
     #[inline(always)]
     fn len(&self) -> u32 {
@@ -83,6 +133,12 @@ impl Packet for Skb {
     fn ingress_ifindex(&self) -> u32 {
         // SAFETY: see `len`.
         unsafe { (*self.0).ingress_ifindex }
+    }
+
+    #[inline(always)]
+    fn is_for_us(&self) -> bool {
+        // SAFETY: see `len`.
+        unsafe { (*self.0).pkt_type == PACKET_HOST }
     }
 
     #[inline(always)]
@@ -130,6 +186,50 @@ impl Packet for Skb {
             )
         };
         (status == 0).then_some(value)
+    }
+
+    #[inline(always)]
+    fn write<T: Wire>(&mut self, offset: u32, value: T) -> bool {
+        // SAFETY: the helper checks the bounds of the packet and reads `size_of::<T>()` bytes of
+        // the value, all of which are initialised, for `T: Wire` has no padding.
+        unsafe {
+            bpf_skb_store_bytes(
+                self.0,
+                offset,
+                (&raw const value).cast(),
+                size_of::<T>() as u32,
+                0,
+            ) == 0
+        }
+    }
+
+    #[inline(never)]
+    fn sum(&self, offset: u32, len: u32) -> Option<u16> {
+        let sum = self.sum_chunks(offset, len);
+        (sum <= u64::from(u16::MAX)).then_some(sum as u16)
+    }
+
+    #[inline(always)]
+    fn update_check(&mut self, offset: u32, change: CheckChange) -> bool {
+        let mangled = if change.is_udp {
+            u64::from(BPF_F_MARK_MANGLED_0)
+        } else {
+            0
+        };
+        let [addresses, ports] = [change.addresses, change.ports].map(u64::from);
+        if addresses != 0 {
+            let flags = u64::from(BPF_F_PSEUDO_HDR) | mangled;
+            // SAFETY: see `len`; the same below.
+            if unsafe { bpf_l4_csum_replace(self.0, offset, 0, addresses, flags) } != 0 {
+                return false;
+            }
+            if change.is_ipv6 {
+                // The helper takes it that addresses have a checksum of their own, which takes
+                // their change back in the sum over the whole packet. Those of IPv6 have none.
+                self.adjust_sum(change.addresses.into());
+            }
+        }
+        ports == 0 || unsafe { bpf_l4_csum_replace(self.0, offset, 0, ports, mangled) } == 0
     }
 
     #[inline(always)]

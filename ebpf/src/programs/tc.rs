@@ -6,14 +6,18 @@
     reason = "the signature of a program is given; helpers return tc actions as wide integers"
 )]
 
-use aya_ebpf::bindings::{BPF_F_INGRESS, TC_ACT_SHOT, TC_ACT_UNSPEC};
-use aya_ebpf::helpers::generated::{bpf_redirect, bpf_redirect_peer};
+use aya_ebpf::bindings::{
+    BPF_F_INGRESS, TC_ACT_SHOT, TC_ACT_UNSPEC, bpf_redir_neigh, bpf_redir_neigh__bindgen_ty_1,
+};
+use aya_ebpf::helpers::generated::{bpf_redirect, bpf_redirect_neigh, bpf_redirect_peer};
 use aya_ebpf::macros::classifier;
 use aya_ebpf::programs::TcContext;
 use datapath::Path;
-use datapath::abi::{Addr4, Addr6, CALL_ARP, CALL_SLOW4, CALL_SLOW6};
+use datapath::abi::{Addr4, Addr6, CALL_ARP, CALL_SLOW4, CALL_SLOW6, NextHop};
+use datapath::family::Address;
 use datapath::hook::Hook;
 use datapath::packet::Packet;
+use datapath::tables::Tables;
 use datapath::verdict::{DropReason, Verdict};
 use datapath::work::Work;
 
@@ -41,6 +45,16 @@ pub(crate) fn to_host(ctx: TcContext) -> i32 {
 }
 
 #[classifier]
+pub(crate) fn from_netdev(ctx: TcContext) -> i32 {
+    enter(&ctx, Hook::FromNetdev)
+}
+
+#[classifier]
+pub(crate) fn to_netdev(ctx: TcContext) -> i32 {
+    enter(&ctx, Hook::ToNetdev)
+}
+
+#[classifier]
 pub(crate) fn slow4(ctx: TcContext) -> i32 {
     decide(&ctx, work4, datapath::slow)
 }
@@ -53,8 +67,9 @@ pub(crate) fn slow6(ctx: TcContext) -> i32 {
 #[classifier]
 pub(crate) fn arp(ctx: TcContext) -> i32 {
     let mut packet = Skb(ctx.skb.skb);
+    let maps = Maps(packet);
     let result = if datapath::prepare(&mut packet) {
-        datapath::neighbour::arp(&mut packet, &Maps)
+        datapath::neighbour::arp(&mut packet, &maps)
     } else {
         Err(DropReason::InvalidPacket)
     };
@@ -67,19 +82,35 @@ pub(crate) fn arp(ctx: TcContext) -> i32 {
 /// them again.
 #[inline(always)]
 fn enter(ctx: &TcContext, hook: Hook) -> i32 {
-    let mut packet = Skb(ctx.skb.skb);
+    let packet = Skb(ctx.skb.skb);
     match datapath::enter(&packet, hook) {
-        Ok(Path::Ipv4) => match datapath::fast::<Addr4, _, _>(&mut packet, &mut Maps, hook) {
-            Some(result) => act(&packet, result),
-            None => call(ctx, hook, CALL_SLOW4),
-        },
-        Ok(Path::Ipv6) => match datapath::fast::<Addr6, _, _>(&mut packet, &mut Maps, hook) {
-            Some(result) => act(&packet, result),
-            None => call(ctx, hook, CALL_SLOW6),
-        },
+        Ok(Path::Ipv4) => walk::<Addr4>(ctx, hook, CALL_SLOW4),
+        Ok(Path::Ipv6) => walk::<Addr6>(ctx, hook, CALL_SLOW6),
         Ok(Path::Arp) => call(ctx, hook, CALL_ARP),
         Ok(Path::Stack) => act(&packet, Ok(Verdict::Pass)),
         Err(reason) => act(&packet, Err(reason)),
+    }
+}
+
+/// Takes a packet of one family along the fast path, or to the slow one.
+///
+/// What leaves by a device is mostly none of ours, what comes in mostly is of a known flow.
+#[inline(always)]
+fn walk<A: Address>(ctx: &TcContext, hook: Hook, slow: u32) -> i32
+where
+    Maps: Tables<A>,
+{
+    let mut packet = Skb(ctx.skb.skb);
+    let mut maps = Maps(packet);
+    if hook == Hook::ToNetdev && !datapath::concerns(&packet, &maps, hook) {
+        return act(&packet, Ok(Verdict::Pass));
+    }
+    match datapath::fast::<A, _, _>(&mut packet, &mut maps, hook) {
+        Some(result) => act(&packet, result),
+        None if hook == Hook::FromNetdev && !datapath::concerns(&packet, &maps, hook) => {
+            act(&packet, Ok(Verdict::Pass))
+        }
+        None => call(ctx, hook, slow),
     }
 }
 
@@ -91,6 +122,10 @@ fn call(ctx: &TcContext, hook: Hook, index: u32) -> i32 {
     unsafe { (*packet.0).cb[0] = hook as u32 };
     // SAFETY: a tail call returns only if the program is not there.
     unsafe { CALL.tail_call(ctx, index) };
+    // The node stays reachable whatever is missing.
+    if hook.is_of_device() {
+        return act(&packet, Ok(Verdict::Pass));
+    }
     act(&packet, Err(DropReason::MissedTailCall))
 }
 
@@ -111,7 +146,8 @@ where
     if !datapath::prepare(&mut packet) {
         return act(&packet, Err(DropReason::InvalidPacket));
     }
-    let result = slow(&mut packet, &mut Maps, work);
+    let mut maps = Maps(packet);
+    let result = slow(&mut packet, &mut maps, work);
     act(&packet, result)
 }
 
@@ -125,6 +161,7 @@ fn act(packet: &Skb, result: Result<Verdict, DropReason>) -> i32 {
         Ok(Verdict::Peer(ifindex)) => unsafe { bpf_redirect_peer(ifindex, 0) as i32 },
         // SAFETY: as above.
         Ok(Verdict::Egress(ifindex)) => unsafe { bpf_redirect(ifindex, 0) as i32 },
+        Ok(Verdict::Neighbour(ifindex, next_hop, family)) => neighbour(ifindex, next_hop, family),
         // SAFETY: as above.
         Ok(Verdict::Host(ifindex)) => unsafe {
             bpf_redirect(ifindex, u64::from(BPF_F_INGRESS)) as i32
@@ -135,4 +172,24 @@ fn act(packet: &Skb, result: Result<Verdict, DropReason>) -> i32 {
             TC_ACT_SHOT
         }
     }
+}
+
+/// Sends a packet out of a device to a neighbour.
+#[inline(always)]
+fn neighbour(ifindex: u32, next_hop: NextHop, family: u8) -> i32 {
+    let [low, high] = next_hop.address;
+    let mut target = bpf_redir_neigh {
+        nh_family: u32::from(family),
+        __bindgen_anon_1: bpf_redir_neigh__bindgen_ty_1 {
+            ipv6_nh: [
+                low as u32,
+                (low >> 32) as u32,
+                high as u32,
+                (high >> 32) as u32,
+            ],
+        },
+    };
+    let len = size_of::<bpf_redir_neigh>() as i32;
+    // SAFETY: the helper copies the target, which is as long as it says.
+    unsafe { bpf_redirect_neigh(ifindex, &raw mut target, len, 0) as i32 }
 }

@@ -98,10 +98,10 @@ fn by_the_stack(family: Family) -> Vec<Row> {
         )
         .given(|state| connect(state, &far, &A, &HOST)),
         Row::from_host(
-            name("stack reports about an unknown packet"),
+            name("stack reports about a packet that it was handed to refuse it"),
             about_far.bytes(),
         )
-        .dropped(DropReason::UnrelatedIcmpError),
+        .delivered_to(&A),
     ]
 }
 
@@ -159,7 +159,10 @@ fn unrelated(family: Family) -> Vec<Row> {
         )
         .given(|state| {
             connect(state, &echo(family), &A, &B);
-            state.known(echo(family).tuple()).decided_ns = 61_000_000_000;
+            let tuple = echo(family).tuple();
+            for tuple in [tuple, tuple.reversed()] {
+                state.known(tuple).decided_ns = 61_000_000_000;
+            }
         })
         .dropped(DropReason::UnrelatedIcmpError),
     ]

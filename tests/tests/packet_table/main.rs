@@ -10,6 +10,7 @@ mod extensions;
 mod fast;
 mod fragments;
 mod headers;
+mod masquerade;
 mod neighbours;
 mod protocols;
 mod readiness;
@@ -118,6 +119,11 @@ fn protocols_have_flows_by_ports_or_by_address() {
 }
 
 #[test]
+fn endpoints_are_masqueraded_and_answers_find_them() {
+    run(&masquerade::rows());
+}
+
+#[test]
 fn nothing_is_forwarded_by_a_node_that_is_not_ready() {
     run(&readiness::rows());
 }
@@ -138,6 +144,7 @@ fn rows_have_names_of_their_own_and_are_many() {
         fragments::rows(),
         headers::rows(),
         protocols::rows(),
+        masquerade::rows(),
         readiness::rows(),
     ];
     let all: Vec<&str> = tables.iter().flat_map(|rows| names(rows)).collect();

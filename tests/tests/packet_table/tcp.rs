@@ -13,7 +13,7 @@ pub(crate) fn rows() -> Vec<Row> {
 }
 
 fn of_family(family: Family) -> Vec<Row> {
-    use Stage::{Closing, Established};
+    use Stage::{Closing, Ended, Established, PeerEnded};
     let steps = [
         (
             "SYN on a live connection changes nothing",
@@ -21,7 +21,24 @@ fn of_family(family: Family) -> Vec<Row> {
             Established,
             Established,
         ),
-        ("FIN closes a connection", FIN | ACK, Established, Closing),
+        (
+            "FIN ends one side of a connection",
+            FIN | ACK,
+            Established,
+            Ended,
+        ),
+        (
+            "second FIN of a side changes nothing",
+            FIN | ACK,
+            Ended,
+            Ended,
+        ),
+        (
+            "FIN of the other side closes the connection",
+            FIN | ACK,
+            PeerEnded,
+            Closing,
+        ),
         ("RST closes a connection", RST, Established, Closing),
         (
             "SYN with ACK on a closing connection changes nothing",
@@ -115,5 +132,7 @@ fn with_flags(family: Family, flags: u8) -> Frame {
 
 fn set_stages(state: &mut Snapshot, frame: &Frame, stage: Stage) {
     state.known(frame.tuple()).set_stage(stage);
-    state.known(frame.tuple().reversed()).set_stage(stage);
+    state
+        .known(frame.tuple().reversed())
+        .set_stage(stage.mirrored());
 }

@@ -17,7 +17,7 @@ use ciliate::datapath::sys;
 use ciliate::host::mark::Mark;
 use ciliate::host::veth::{self, EndpointPair, HostPair};
 use ciliate::host::{HOST_LINK, Netlink, link, netns};
-use ciliate::plan::object::{Key, LinkRef, Mac, Value};
+use ciliate::plan::object::{HostRoutingMode, Key, LinkRef, Mac, Value};
 use datapath::hook::Hook;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
@@ -82,6 +82,8 @@ impl Bed {
             Hook::ToContainer => "to_container",
             Hook::FromHost => "from_host",
             Hook::ToHost => "to_host",
+            Hook::FromNetdev => "from_netdev",
+            Hook::ToNetdev => "to_netdev",
         };
         wrapper::open(&self.pin(name))
     }
@@ -192,6 +194,8 @@ fn node_entry(host: &Place, pair: &HostPair) -> Result<Value> {
         ipv6: Some("fd00:200::/64".parse()?),
         host_mac: pair.host_mac,
         host_link: LinkRef::Current,
+        host_routing: HostRoutingMode::Bpf,
+        masquerade: None,
     })
 }
 

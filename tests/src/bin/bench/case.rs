@@ -296,6 +296,8 @@ fn names(hook: Hook, id: &str, title: &str, family: Family) -> (String, String) 
         Hook::ToContainer => "to_container",
         Hook::FromHost => "from_host",
         Hook::ToHost => "to_host",
+        Hook::FromNetdev => "from_netdev",
+        Hook::ToNetdev => "to_netdev",
     };
     let family = match family {
         Family::V4 => "v4",

@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use anyhow::Result;
 use aya::programs::SchedClassifier;
-use datapath::abi::{Action, Flow, Node};
+use datapath::abi::{Action, Addr4, Node};
 use datapath::flow::FRESH_NS;
 use datapath::hook::Hook;
 use datapath::packet::proto;
@@ -21,6 +21,9 @@ use crate::frame::{ESTABLISHED, Family, tcp};
 use crate::wrapper::{SKB_DATA, SKB_DATA_END};
 
 pub(crate) const UDP: u8 = proto::UDP;
+
+/// Is a flow of IPv4.
+type Flow = datapath::abi::Flow<Addr4>;
 
 /// Where `__sk_buff` holds what the programs read.
 const SKB_LEN: i16 = 0;

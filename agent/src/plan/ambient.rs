@@ -1,0 +1,94 @@
+//! What surrounds a node: what the kernel offers, and what others configured.
+//!
+//! `host` reads it before the desired state is built, and never changes it. The desired state
+//! depends on it where the file leaves a choice, or where a device or a route is somebody
+//! else's.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use serde::{Deserialize, Serialize};
+
+use super::object::Mac;
+
+/// Tells what the running kernel and the present configuration of the host offer.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ambient {
+    /// Whether the kernel has tcx links.
+    pub tcx: bool,
+    /// Whether a BPF file system, mounted by us or not, is where the pins go.
+    pub bpffs: bool,
+    /// Present values of the sysctls that a desired state names and that are not ours.
+    pub sysctls: BTreeMap<String, String>,
+    /// Devices (not ours) that took a default route from an IPv6 router advertisement.
+    pub ra_devices: Vec<String>,
+    /// Digest of the BPF object inside this binary.
+    pub digest: String,
+    /// The devices that the file names, by name; one that is missing is no link of the node.
+    pub devices: BTreeMap<String, DeviceFacts>,
+    /// The kernel's way to the address of each peer; one that is missing is unreachable.
+    pub peer_hops: BTreeMap<IpAddr, NextHop>,
+    /// What BPF host routing would bypass or break.
+    pub obstacles: Vec<Obstacle>,
+    /// `net/ipv4/ip_local_reserved_ports` as it is without us.
+    pub reserved_ports: String,
+    /// `net/ipv4/ip_local_port_range`, if it can be read: the first and the last port that the
+    /// kernel gives out by itself.
+    pub local_port_range: Option<(u16, u16)>,
+}
+
+/// Describes a link that the file calls a device.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceFacts {
+    pub mac: Option<Mac>,
+    pub kind: DeviceKind,
+    /// Name of the bond, bridge, team or VRF that it is a port of.
+    pub master: Option<String>,
+    /// Addresses that the node can send from, the best one first: global ones, those first that
+    /// are not secondary.
+    pub addresses4: Vec<Ipv4Addr>,
+    /// The same for IPv6, without temporary, deprecated and tentative ones.
+    pub addresses6: Vec<Ipv6Addr>,
+    pub mtu: u32,
+    pub up: bool,
+}
+
+/// Tells whether a device can carry programs of ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DeviceKind {
+    Ethernet,
+    /// A tunnel or a point-to-point link, whose packets begin with the IP header.
+    NoEthernetHeader,
+    Loopback,
+}
+
+/// Is the first step of the kernel's way to an address.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NextHop {
+    pub device: String,
+    /// `None` if the address is on the device's own network.
+    pub gateway: Option<IpAddr>,
+}
+
+/// Is something on this host that packets would not meet any more if BPF forwarded them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Obstacle {
+    /// What it is, as a person would find it again.
+    pub what: String,
+    pub kind: ObstacleKind,
+}
+
+/// Tells what an obstacle does to packets that are forwarded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ObstacleKind {
+    /// A firewall's rules look at them; what matches none passes.
+    ForwardRules,
+    /// A firewall's chain drops them, unless a rule accepts them.
+    ForwardDrop,
+    /// A rule of policy routing that the lookup of BPF does not follow.
+    PolicyRule,
+    /// An IPsec policy transforms them.
+    Ipsec,
+}

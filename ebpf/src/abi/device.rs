@@ -1,0 +1,77 @@
+//! Devices, and what is known of the addresses beyond them.
+
+use crate::address::{Addr4, Addr6};
+
+/// Describes a device that faces the outside; the key is its index.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Device {
+    /// Address of its link.
+    pub mac: [u8; 6],
+    families: u8,
+    pad: u8,
+    pub ifindex: u32,
+    /// Address that endpoints are masqueraded with.
+    pub masquerade4: Addr4,
+    pub masquerade6: Addr6,
+}
+
+const FAMILY4: u8 = 1;
+const FAMILY6: u8 = 2;
+
+impl Device {
+    /// Describes a device; without an address of a family, that family is not masqueraded.
+    pub fn new(
+        ifindex: u32,
+        mac: [u8; 6],
+        masquerade4: Option<Addr4>,
+        masquerade6: Option<Addr6>,
+    ) -> Self {
+        Self {
+            mac,
+            families: u8::from(masquerade4.is_some()) * FAMILY4
+                | u8::from(masquerade6.is_some()) * FAMILY6,
+            pad: 0,
+            ifindex,
+            masquerade4: masquerade4.unwrap_or_default(),
+            masquerade6: masquerade6.unwrap_or_default(),
+        }
+    }
+
+    /// Tells whether IPv4 is masqueraded.
+    #[inline(always)]
+    pub const fn masquerades4(&self) -> bool {
+        self.families & FAMILY4 != 0
+    }
+
+    /// Tells whether IPv6 is masqueraded.
+    #[inline(always)]
+    pub const fn masquerades6(&self) -> bool {
+        self.families & FAMILY6 != 0
+    }
+}
+
+/// Describes the addresses of a prefix; the longest one counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Prefix {
+    pub identity: u32,
+    flags: u32,
+}
+
+const EXCLUDED: u32 = 1;
+
+impl Prefix {
+    /// Describes a prefix; packets to an excluded one are never masqueraded.
+    pub fn new(identity: u32, is_excluded: bool) -> Self {
+        Self {
+            identity,
+            flags: u32::from(is_excluded) * EXCLUDED,
+        }
+    }
+
+    #[inline(always)]
+    pub const fn is_excluded(&self) -> bool {
+        self.flags & EXCLUDED != 0
+    }
+}

@@ -1,0 +1,320 @@
+//! Which outside address and port stands for which of an endpoint: found, made, renewed, ended.
+//!
+//! A binding is made in two steps: its outside half is claimed, which fails if somebody else has
+//! it, then its inside half is added; the loser of a race for the inside half gives its claim back
+//! and uses the winner's. An expired half is taken over by whoever probes its port. Only packets
+//! from inside renew a binding (RFC 4787 REQ-6).
+
+use crate::abi::{FlowKey, OUTSIDE, Stage};
+use crate::family::Address;
+use crate::flow::timeout_ns;
+use crate::packet::proto;
+use crate::rewrite::has_free_ports;
+use crate::tables::{Step, Tables};
+use crate::verdict::DropReason;
+use crate::work::Work;
+
+/// Tag of the entry that lets a remote address in.
+const PERMIT: u8 = 2;
+
+/// Ports that are tried for one packet; a smaller range is tried whole.
+const PROBES: u32 = 512;
+
+/// Protocol numbers whose checksum covers addresses and is none of those that are translated.
+const DCCP: u8 = 33;
+const AUTHENTICATION: u8 = 51;
+
+/// Returns the key of the binding that a flow from inside, or its translation, goes by.
+#[inline(always)]
+pub fn key_of<A: Address>(flow: &FlowKey<A>, endpoint_independent: u8) -> FlowKey<A> {
+    let is_shared = has_free_ports(flow.proto()) || flow.is_echo();
+    if endpoint_independent != 0 && is_shared {
+        let [port, _] = flow.ports();
+        FlowKey::new(
+            flow.src(),
+            A::default(),
+            flow.proto(),
+            [port, 0],
+            flow.tag(),
+        )
+    } else {
+        *flow
+    }
+}
+
+/// Finds the binding of a flow from inside (`work.key`) and leaves its keys in `work.inside` and
+/// `work.outside`.
+#[inline(never)]
+pub fn find<A: Address, T: Tables<A>>(tables: &mut T, work: &mut Work<A>) -> bool {
+    work.inside = key_of(&work.key, work.moment.masquerade.endpoint_independent);
+    let Some(binding) = tables.binding(&work.inside) else {
+        return false;
+    };
+    work.outside = binding.other;
+    let Some(binding) = tables.binding(&work.outside) else {
+        return false;
+    };
+    binding.other == work.inside && binding.expires_ns > work.moment.now_ns
+}
+
+/// Finds the binding that a packet from outside belongs to by the key of the packets that it
+/// answers, `work.out`, and leaves its keys in `work.outside` and `work.inside`.
+///
+/// Returns the index of the endpoint's link; 0 if the packet belongs to nobody.
+#[inline(never)]
+pub fn find_outside<A: Address, T: Tables<A>>(tables: &mut T, work: &mut Work<A>) -> u32 {
+    work.outside = key_of(&work.out, work.moment.masquerade.endpoint_independent);
+    let Some(binding) = tables.binding(&work.outside) else {
+        return 0;
+    };
+    if binding.expires_ns <= work.moment.now_ns {
+        return 0;
+    }
+    work.inside = binding.other;
+    binding.zone
+}
+
+/// Lets answers of a flow's remote address in, as long as the flow is spoken on.
+#[inline(never)]
+pub fn permit<A: Address, T: Tables<A>>(tables: &mut T, work: &mut Work<A>) {
+    let key = permit_key(&work.key);
+    let masquerade = &work.moment.masquerade;
+    if masquerade.endpoint_independent == 0 || masquerade.unfiltered != 0 || key == work.key {
+        return;
+    }
+    let expires_ns = work.moment.now_ns
+        + timeout_ns(
+            &work.moment.timeouts,
+            work.key.proto(),
+            work.decided.stage(),
+        );
+    if let Some(entry) = tables.binding(&key) {
+        entry.expires_ns = entry.expires_ns.max(expires_ns);
+        return;
+    }
+    work.binding.other = key;
+    work.binding.expires_ns = expires_ns;
+    work.binding.zone = work.sender;
+    (work.binding.answered, work.binding.open) = (1, 0);
+    // Without the entry, answers from other ports of the address are dropped and counted.
+    let _ = tables.insert_binding(&key, &work.binding);
+}
+
+/// Tells whether an endpoint has spoken to the remote address of a packet from outside;
+/// `translated` is the packet's key behind the translation.
+#[inline(never)]
+pub fn is_permitted<A: Address, T: Tables<A>>(
+    tables: &mut T,
+    work: &Work<A>,
+    translated: &FlowKey<A>,
+) -> bool {
+    let masquerade = &work.moment.masquerade;
+    if masquerade.endpoint_independent == 0 || masquerade.unfiltered != 0 {
+        return true;
+    }
+    let key = permit_key(&translated.reversed());
+    match tables.binding(&key) {
+        Some(entry) => entry.expires_ns > work.moment.now_ns,
+        None => false,
+    }
+}
+
+#[inline(always)]
+fn permit_key<A: Address>(flow: &FlowKey<A>) -> FlowKey<A> {
+    let [port, _] = flow.ports();
+    FlowKey::new(flow.src(), flow.dst(), flow.proto(), [port, 0], PERMIT)
+}
+
+/// Makes a binding for a flow from inside (`work.key`) with `work.address`, and leaves its keys in `work.inside` and `work.outside`; returns the reason why there is none.
+#[inline(never)]
+pub fn make<A: Address, T: Tables<A>>(tables: &mut T, work: &mut Work<A>) -> Option<DropReason> {
+    let slot = match tables.party(work.sender) {
+        Some(party) => party.slot,
+        None => return Some(DropReason::NotReady),
+    };
+    if matches!(work.key.proto(), DCCP | AUTHENTICATION) {
+        return Some(DropReason::NatUnsupported);
+    }
+    let masquerade = work.moment.masquerade;
+    if masquerade.max_ports != 0 && tables.count_bindings(slot, 0) >= masquerade.max_ports {
+        return Some(DropReason::NatLimit);
+    }
+    work.inside = key_of(&work.key, masquerade.endpoint_independent);
+    work.binding.other = work.inside;
+    work.binding.zone = work.sender;
+    (work.binding.answered, work.binding.open) = (0, 0);
+    work.binding.expires_ns =
+        work.moment.now_ns + timeout_ns(&work.moment.timeouts, work.key.proto(), Stage::Opening);
+    if !claim(tables, work) {
+        return Some(DropReason::NatExhausted);
+    }
+    tables.count_bindings(slot, 1);
+    attach(tables, work, slot)
+}
+
+/// Claims an outside half, and leaves its key in `work.outside`.
+#[inline(never)]
+fn claim<A: Address, T: Tables<A>>(tables: &mut T, work: &mut Work<A>) -> bool {
+    let is_free = has_free_ports(work.key.proto()) || work.key.is_echo();
+    let [first, last] = work.moment.masquerade.ports;
+    let in_range = (first..=last).contains(&work.key.src_port());
+    let probes = if is_free {
+        PROBES.min(u32::from(last.saturating_sub(first)) + 1)
+    } else {
+        0
+    };
+    // The first one is the endpoint's own port (RFC 4787 §4.2.1).
+    work.has_own_port = u8::from(in_range || !is_free);
+    tables.repeat::<Probe>(work, probes + 1)
+}
+
+/// Tries one port.
+struct Probe;
+
+impl<A: Address> Step<A> for Probe {
+    #[inline(always)]
+    fn step<T: Tables<A>>(tables: &mut T, work: &mut Work<A>) -> bool {
+        let [first, last] = work.moment.masquerade.ports;
+        let [own, _] = work.key.ports();
+        let port = if work.has_own_port != 0 {
+            work.has_own_port = 0;
+            own
+        } else {
+            let span = u32::from(last.saturating_sub(first)) + 1;
+            let number = tables.next_number(work.moment.masquerade.random_ports != 0);
+            ((u32::from(first) + number % span) as u16).to_be()
+        };
+        try_port(tables, work, port)
+    }
+}
+
+/// Claims one port, given in the order of the wire.
+#[inline(never)]
+fn try_port<A: Address, T: Tables<A>>(tables: &mut T, work: &mut Work<A>, port: u16) -> bool {
+    work.out = work.key.with_source(work.address, port);
+    work.outside = key_of(&work.out, work.moment.masquerade.endpoint_independent);
+    if !tables.insert_binding(&work.outside, &work.binding) && !take_over(tables, work) {
+        return false;
+    }
+    // A socket that the node opened in spite of the reservation keeps its port.
+    if tables.has_socket(&work.out) {
+        tables.remove_binding(&work.outside);
+        return false;
+    }
+    true
+}
+
+/// Takes an expired outside half over.
+#[inline(never)]
+fn take_over<A: Address, T: Tables<A>>(tables: &mut T, work: &mut Work<A>) -> bool {
+    let Some(old) = tables.binding(&work.outside) else {
+        return false;
+    };
+    let (expires_ns, zone) = (old.expires_ns, old.zone);
+    if expires_ns > work.moment.now_ns {
+        return false;
+    }
+    let inside = old.other;
+    if !tables.take_binding(&work.outside, expires_ns, &work.binding) {
+        return false;
+    }
+    uncount(tables, zone);
+    if inside != work.inside
+        && let Some(half) = tables.binding(&inside)
+        && half.other == work.outside
+    {
+        tables.remove_binding(&inside);
+    }
+    true
+}
+
+/// Adds the inside half to a claimed outside half. The loser of a race uses the winner's.
+#[inline(never)]
+fn attach<A: Address, T: Tables<A>>(
+    tables: &mut T,
+    work: &mut Work<A>,
+    slot: u16,
+) -> Option<DropReason> {
+    work.binding.other = work.outside;
+    if tables.insert_binding(&work.inside, &work.binding) {
+        return None;
+    }
+    let claimed = work.outside;
+    if find(tables, work) && work.outside != claimed {
+        tables.remove_binding(&claimed);
+        tables.count_bindings(slot, -1);
+        return None;
+    }
+    work.outside = claimed;
+    // What is there is left over from a binding that has ended.
+    if let Some(half) = tables.binding(&work.inside) {
+        half.other = claimed;
+        half.zone = work.sender;
+        return None;
+    }
+    tables.remove_binding(&claimed);
+    tables.count_bindings(slot, -1);
+    Some(DropReason::NatExhausted)
+}
+
+/// Ends the binding whose halves are `work.inside` and `work.outside`.
+#[inline(never)]
+pub fn end<A: Address, T: Tables<A>>(tables: &mut T, work: &mut Work<A>) {
+    let Some(half) = tables.binding(&work.outside) else {
+        return;
+    };
+    let zone = half.zone;
+    if half.other == work.inside && tables.remove_binding(&work.outside) {
+        tables.remove_binding(&work.inside);
+        uncount(tables, zone);
+    }
+}
+
+#[inline(always)]
+fn uncount<A, T: Tables<A>>(tables: &mut T, zone: u32) {
+    let Some(slot) = tables.party(zone).map(|party| party.slot) else {
+        return;
+    };
+    tables.count_bindings(slot, -1);
+}
+
+/// Notes a packet of a connection that went from stage `before` to that of `work.decided`.
+#[inline(never)]
+pub fn renew<A: Address, T: Tables<A>>(tables: &mut T, work: &Work<A>, before: Stage) {
+    let stage = work.decided.stage();
+    let is_tcp = work.key.proto() == proto::TCP;
+    let idle_ns = timeout_ns(&work.moment.timeouts, work.key.proto(), stage);
+    let is_shared = work.moment.masquerade.endpoint_independent != 0;
+    let Some(binding) = tables.binding(&work.outside) else {
+        return;
+    };
+    if work.sender == OUTSIDE {
+        binding.answered = 1;
+    }
+    let (was_open, is_open) = (is_open(before), is_open(stage));
+    if is_tcp && is_open && !was_open {
+        binding.open = binding.open.saturating_add(1);
+    }
+    if is_tcp && was_open && !is_open {
+        binding.open = binding.open.saturating_sub(1);
+    }
+    if work.sender == OUTSIDE && !(is_tcp && was_open && !is_open) {
+        // The first answer may lengthen a binding; later ones do not.
+        if is_tcp && is_open && !was_open {
+            binding.expires_ns = binding.expires_ns.max(work.moment.now_ns + idle_ns);
+        }
+        return;
+    }
+    let expires_ns = work.moment.now_ns + idle_ns;
+    // A port that another connection still uses ends with that one.
+    binding.expires_ns = if is_shared && binding.open != 0 {
+        binding.expires_ns.max(expires_ns)
+    } else {
+        expires_ns
+    };
+}
+
+#[inline(always)]
+const fn is_open(stage: Stage) -> bool {
+    matches!(stage, Stage::Established | Stage::Ended | Stage::PeerEnded)
+}

@@ -1,0 +1,275 @@
+//! What a packet leaves with, and for whom it then is: masquerade, reverse masquerade, hairpin.
+//!
+//! A flow keeps the translation that it has. A new flow from an endpoint to somebody outside gets
+//! a binding, unless its destination is excluded or the device that it leaves by does not
+//! masquerade; a packet to a masquerade address goes to the endpoint whose binding it is, also if
+//! another endpoint sends it (hairpin). A packet to a port of the range that nobody has is
+//! dropped: the node's stack would answer it, and end a connection that is not its own.
+
+use crate::abi::{FlowKey, OUTSIDE};
+use crate::binding;
+use crate::family::Address;
+use crate::flow::is_live;
+use crate::hook::Hook;
+use crate::rewrite::has_free_ports;
+use crate::tables::Tables;
+use crate::verdict::DropReason;
+use crate::work::Work;
+
+/// Finds or makes the translation of the packet in `work`, and its receiver; returns the reason
+/// to drop the packet, if there is one.
+///
+/// A packet that is the node's own business has receiver 0 afterwards if it is at a device, else
+/// the node's stack.
+#[inline(always)]
+pub fn translate<A: Address, T: Tables<A>>(
+    tables: &mut T,
+    work: &mut Work<A>,
+) -> Option<DropReason> {
+    if work.receiver != OUTSIDE {
+        return None;
+    }
+    if work.sender == OUTSIDE {
+        return inbound(tables, work);
+    }
+    work.set_needy(false);
+    if let Some(reason) = look(tables, work) {
+        return Some(reason);
+    }
+    if !work.is_needy() {
+        return None;
+    }
+    if !work.is_bound()
+        && let Some(reason) = binding::make(tables, work)
+    {
+        return Some(reason);
+    }
+    finish(tables, work)
+}
+
+/// Translates what comes to a masquerade address from outside.
+#[inline(never)]
+fn inbound<A: Address, T: Tables<A>>(tables: &mut T, work: &mut Work<A>) -> Option<DropReason> {
+    work.out = work.key.reversed();
+    let zone = binding::find_outside(tables, work);
+    if zone == 0 {
+        work.out = work.key;
+        return unowned(tables, work, 0);
+    }
+    work.set_bound(true);
+    let known = known_translation(tables, work);
+    let [port, _] = work.inside.ports();
+    work.out = work.key.with_destination(work.inside.src(), port);
+    work.receiver = zone;
+    let translated = work.out;
+    if known || binding::is_permitted(tables, work, &translated) {
+        None
+    } else {
+        Some(DropReason::NatFiltered)
+    }
+}
+
+/// Handles a packet to a masquerade address and a port that belongs to no endpoint; `stack` is the
+/// receiver if it belongs to the node.
+#[inline(never)]
+fn unowned<A: Address, T: Tables<A>>(
+    tables: &T,
+    work: &mut Work<A>,
+    stack: u32,
+) -> Option<DropReason> {
+    let [first, last] = work.moment.masquerade.ports;
+    let in_range = (first..=last).contains(&work.key.dst_port());
+    let is_ours = has_free_ports(work.key.proto()) && first != 0 && in_range;
+    if is_ours && !tables.has_socket(&work.key.reversed()) {
+        return Some(DropReason::NatNoBinding);
+    }
+    work.receiver = stack;
+    None
+}
+
+/// Looks what an endpoint's packet to somebody outside needs: nothing, or a binding for the address
+/// that is left in `work.address`, which is found already if the work is bound.
+#[inline(never)]
+fn look<A: Address, T: Tables<A>>(tables: &mut T, work: &mut Work<A>) -> Option<DropReason> {
+    let is_known = known_translation(tables, work);
+    if tables.local(&work.key.dst()) == OUTSIDE {
+        look_inside(tables, work, is_known)
+    } else {
+        find_route(tables, work);
+        if is_known {
+            keep(tables, work)
+        } else {
+            look_outside(tables, work);
+            None
+        }
+    }
+}
+
+/// Looks at what an endpoint sends to a masquerade address: it goes to the endpoint behind it, with
+/// the sender's own outside address (RFC 4787 REQ-9), or to the node.
+#[inline(never)]
+fn look_inside<A: Address, T: Tables<A>>(
+    tables: &mut T,
+    work: &mut Work<A>,
+    is_known: bool,
+) -> Option<DropReason> {
+    let is_bound = binding::find(tables, work);
+    work.set_bound(is_bound);
+    if is_known {
+        work.set_hairpin(true);
+        return receiver_of(tables, work);
+    }
+    let [first, last] = work.moment.masquerade.ports;
+    let in_range = (first..=last).contains(&work.key.dst_port());
+    if first == 0 || !in_range || !has_free_ports(work.key.proto()) {
+        work.receiver = work.moment.host;
+        return None;
+    }
+    work.set_hairpin(true);
+    work.set_needy(true);
+    work.address = work.key.dst();
+    None
+}
+
+/// Finds the endpoint that the translated packet is for.
+#[inline(always)]
+fn receiver_of<A: Address, T: Tables<A>>(tables: &T, work: &mut Work<A>) -> Option<DropReason> {
+    match tables.local(&work.out.dst()) {
+        0 | OUTSIDE => Some(DropReason::NatNoBinding),
+        ifindex => {
+            work.receiver = ifindex;
+            None
+        }
+    }
+}
+
+/// Finds out which way a packet leaves: what is at a device leaves by that.
+#[inline(never)]
+fn find_route<A: Address, T: Tables<A>>(tables: &T, work: &mut Work<A>) {
+    if matches!(work.hook(), Some(Hook::ToNetdev)) {
+        work.route.ifindex = work.device;
+    } else {
+        tables.route(&work.key, work.moment.host, &mut work.route);
+    }
+}
+
+/// Looks at the first packet to somebody outside.
+#[inline(never)]
+fn look_outside<A: Address, T: Tables<A>>(tables: &mut T, work: &mut Work<A>) {
+    if work.route.ifindex == 0 {
+        work.receiver = work.moment.host;
+        return;
+    }
+    let Some(device) = tables.device(work.route.ifindex) else {
+        return;
+    };
+    let Some(address) = A::masquerade(device) else {
+        return;
+    };
+    if work.moment.masquerade.ports[0] == 0 {
+        return;
+    }
+    work.address = address;
+    let is_found = binding::find(tables, work) && is_current(tables, work);
+    work.set_bound(is_found);
+    let is_own = is_found && work.inside == work.key;
+    if is_own || !is_excluded(tables, &work.key) {
+        work.set_needy(true);
+    } else {
+        work.set_bound(false);
+    }
+}
+
+/// Completes a translation whose binding is there.
+#[inline(never)]
+fn finish<A: Address, T: Tables<A>>(tables: &mut T, work: &mut Work<A>) -> Option<DropReason> {
+    let [port, _] = work.outside.ports();
+    work.out = work.key.with_source(work.outside.src(), port);
+    work.set_bound(true);
+    if !work.is_hairpin() {
+        return None;
+    }
+    // The endpoint behind the address is found as if the packet came from outside.
+    let sent = work.out;
+    work.out = sent.reversed();
+    let zone = binding::find_outside(tables, work);
+    if zone == 0 || zone == work.sender {
+        work.out = work.key;
+        work.set_hairpin(false);
+        work.set_bound(false);
+        let stack = work.moment.host;
+        return unowned(tables, work, stack);
+    }
+    let [port, _] = work.inside.ports();
+    work.out = sent.with_destination(work.inside.src(), port);
+    work.receiver = zone;
+    let is_bound = binding::find(tables, work);
+    work.set_bound(is_bound);
+    None
+}
+
+/// Tells whether the binding that was found may serve a flow that begins, which leaves by a
+/// device with this masquerade address; ends it if not.
+///
+/// A device that the stack chose differently, or that has got another address, is no place for
+/// the old one.
+#[inline(never)]
+fn is_current<A: Address, T: Tables<A>>(tables: &mut T, work: &mut Work<A>) -> bool {
+    let found = work.outside.src();
+    if found == work.address {
+        return true;
+    }
+    let is_answered = matches!(tables.binding(&work.outside), Some(half) if half.answered != 0);
+    if is_answered && tables.local(&found) == OUTSIDE {
+        return true;
+    }
+    binding::end(tables, work);
+    false
+}
+
+#[inline(always)]
+fn is_excluded<A: Address, T: Tables<A>>(tables: &T, key: &FlowKey<A>) -> bool {
+    matches!(tables.prefix(&key.dst()), Some(prefix) if prefix.is_excluded())
+}
+
+/// Takes the translation of a flow that stands into `work.out`.
+#[inline(never)]
+fn known_translation<A: Address, T: Tables<A>>(tables: &mut T, work: &mut Work<A>) -> bool {
+    let now_ns = work.moment.now_ns;
+    let timeouts = work.moment.timeouts;
+    let Some(flow) = tables.flow(&work.key) else {
+        return false;
+    };
+    if flow.zone != work.sender || !is_live(flow, &work.key, &timeouts, now_ns) {
+        return false;
+    }
+    if !flow.is_translated() {
+        // A packet to a masquerade address is never left as it is.
+        return work.sender != OUTSIDE && flow.receiver == OUTSIDE;
+    }
+    work.out = flow.out;
+    true
+}
+
+/// Makes sure that a flow from inside may keep the translation that it has.
+#[inline(never)]
+fn keep<A: Address, T: Tables<A>>(tables: &mut T, work: &mut Work<A>) -> Option<DropReason> {
+    if work.out == work.key {
+        return None;
+    }
+    let address = work.out.src();
+    if tables.local(&address) != OUTSIDE {
+        if binding::find(tables, work) {
+            binding::end(tables, work);
+        }
+        tables.remove_flow(&work.out.reversed());
+        tables.remove_flow(&work.key);
+        return Some(DropReason::NatAddressGone);
+    }
+    work.set_needy(true);
+    work.address = address;
+    // If it ran out while nobody spoke, whoever has the port by now keeps it.
+    let is_bound = binding::find(tables, work);
+    work.set_bound(is_bound);
+    None
+}
