@@ -108,6 +108,8 @@ impl World {
         let pins = Pins::new(Path::new(BPFFS), "gw");
         empty(table::flows4(&pins).expect("open FLOWS4"));
         empty(table::flows6(&pins).expect("open FLOWS6"));
+        empty(table::bindings4(&pins).expect("open BINDINGS4"));
+        empty(table::bindings6(&pins).expect("open BINDINGS6"));
     }
 
     /// Starts the agent that follows changes; it ends when it is dropped.
