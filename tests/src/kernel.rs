@@ -45,7 +45,9 @@ const VERSION: &str = "test";
 /// Capacities: many more flows than any test makes, so that nothing is evicted.
 const SIZES: Sizes = Sizes {
     flows: 16_384,
+    flows_given: true,
     endpoint_slots: SLOTS,
+    bindings: 4_096,
 };
 
 /// Room for the longest packet of a test, in bytes.
