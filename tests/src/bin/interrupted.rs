@@ -65,8 +65,8 @@ fn main() -> Result<(), Cause> {
             system
                 .state()
                 .set_namespace(netns::identity(netns::open_own()?)?)?;
-            let ambient = system.ambient(topology.endpoint_slots())?;
-            plan::desired(topology, &ambient, Path::new(BPFFS))
+            let ambient = system.ambient(topology)?;
+            plan::desired(topology, &ambient, Path::new(BPFFS))?.state
         }
         None => State::new(),
     };
