@@ -178,16 +178,11 @@ fn describe(family: Family, rule: &RuleMessage) -> String {
         Family::V4 => "ip rule",
         Family::V6 => "ip -6 rule",
     };
-    let not = if rule.header.flags.contains(RuleFlags::Invert) {
-        "not "
-    } else {
-        ""
-    };
-    let mut from = "all".to_owned();
-    let mut selectors = String::new();
+    let is_inverted = rule.header.flags.contains(RuleFlags::Invert);
+    let not = if is_inverted { "not " } else { "" };
+    let (mut from, mut selectors) = ("all".to_owned(), String::new());
+    let (mut mark, mut mask) = (None, u32::MAX);
     let mut table = u32::from(rule.header.table);
-    let mut mask = u32::MAX;
-    let mut mark = None;
     for attribute in &rule.attributes {
         if let RuleAttribute::Source(address) = attribute {
             from = format!("{address}/{}", rule.header.src_len);
@@ -205,15 +200,17 @@ fn describe(family: Family, rule: &RuleMessage) -> String {
             table = *number;
         }
     }
-    if let Some(mark) = mark {
-        selectors += &format!(" fwmark {mark:#x}");
-        if mask != u32::MAX {
-            selectors += &format!("/{mask:#x}");
-        }
-    }
-    let priority = priority(rule);
-    let action = action(rule, table);
+    selectors += &mark.map_or_else(String::new, |mark| fwmark(mark, mask));
+    let (priority, action) = (priority(rule), action(rule, table));
     format!("{command} {priority}: {not}from {from}{selectors} {action}")
+}
+
+fn fwmark(mark: u32, mask: u32) -> String {
+    if mask == u32::MAX {
+        format!(" fwmark {mark:#x}")
+    } else {
+        format!(" fwmark {mark:#x}/{mask:#x}")
+    }
 }
 
 fn action(rule: &RuleMessage, table: u32) -> String {
