@@ -132,9 +132,6 @@ fn converge(instance: &Instance, topology: &Topology) -> Result<(System, Report)
     system.state().add_netns(places.collect())?;
     let mut journal = instance.journal();
     let mut report = reconcile::apply(&mut system, &desired.state, &mut journal)?;
-    if !report.plan.is_empty() {
-        desired.notes.log();
-    }
     system
         .state()
         .set_host_routing(desired.notes.host_routing.as_ref())?;
