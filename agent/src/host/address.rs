@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_REPLACE};
 use rtnetlink::packet_route::address::{
-    AddressAttribute, AddressFlags, AddressMessage, AddressProtocol,
+    AddressAttribute, AddressFlags, AddressMessage, AddressProtocol, AddressScope,
 };
 use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 
@@ -26,8 +26,18 @@ pub struct Address {
     pub address: IpNet,
     /// Whether we added it.
     pub ours: bool,
-    /// Whether duplicate address detection still runs, or found a duplicate.
-    pub tentative: bool,
+    /// What the kernel says of it, such as whether it is tentative.
+    pub flags: AddressFlags,
+    /// Whether it means the same beyond its link.
+    pub is_global: bool,
+}
+
+impl Address {
+    /// Tells whether duplicate address detection still runs, or found a duplicate.
+    pub fn is_tentative(&self) -> bool {
+        let pending = AddressFlags::Tentative | AddressFlags::Dadfailed;
+        self.flags.intersects(pending)
+    }
 }
 
 /// Adds an address to a link of ours; one that is there already becomes ours.
@@ -95,7 +105,7 @@ fn read(reply: RouteNetlinkMessage) -> Option<Address> {
     // With a point-to-point peer the first is ours and the second the peer's; IPv6 sends only
     // the second otherwise.
     let (mut local, mut other): (Option<IpAddr>, Option<IpAddr>) = (None, None);
-    let (mut ours, mut tentative) = (false, false);
+    let (mut ours, mut found_flags) = (false, AddressFlags::empty());
     for attribute in message.attributes {
         if let AddressAttribute::Local(address) = attribute {
             local = Some(address);
@@ -104,7 +114,7 @@ fn read(reply: RouteNetlinkMessage) -> Option<Address> {
         } else if let AddressAttribute::Protocol(protocol) = attribute {
             ours = protocol == AddressProtocol::Other(PROTOCOL);
         } else if let AddressAttribute::Flags(flags) = attribute {
-            tentative = flags.intersects(AddressFlags::Tentative | AddressFlags::Dadfailed);
+            found_flags = flags;
         }
     }
     let address = IpNet::new(local.or(other)?, message.header.prefix_len).ok()?;
@@ -112,6 +122,7 @@ fn read(reply: RouteNetlinkMessage) -> Option<Address> {
         link: message.header.index,
         address,
         ours,
-        tentative,
+        flags: found_flags,
+        is_global: message.header.scope == AddressScope::Universe,
     })
 }

@@ -1,6 +1,6 @@
 //! One change of the planner, carried out in the kernel.
 //!
-//! `reconcile` calls this for links, addresses, routes, sysctls and the BPF file system; maps
+//! `reconcile` calls this for links, addresses, routes, rules, sysctls and the BPF file system; maps
 //! and programs are `datapath`'s. Every operation may be repeated: what is so already, or gone
 //! already, is success. Only marked objects are removed: the mark is read back first.
 //!
@@ -24,7 +24,7 @@ use super::netlink::Netlink;
 use super::netns;
 use super::route::{self, Route};
 use super::veth::{self, EndpointPair, HostPair};
-use super::{ENDPOINT_LINK, HOST_LINK, NET_LINK, address, bpffs, sysctl};
+use super::{ENDPOINT_LINK, HOST_LINK, NET_LINK, address, bpffs, rule, sysctl};
 use crate::plan::object::{Key, Link, Value};
 
 /// Carries out changes in the node's namespace, which is the one of the thread that made it.
@@ -100,6 +100,10 @@ impl Executor {
     /// When the kernel refuses, or something foreign is in the way.
     pub fn add(&mut self, key: &Key, value: &Value) -> Result<()> {
         match (key, value) {
+            // A device is somebody else's: it carries routes of ours, and that is all.
+            (Key::Address(Link::Device(_), _) | Key::LinkUp(Link::Device(_)), _) => {
+                Err(not_host(key))
+            }
             (Key::Bpffs, Value::Bpffs { path }) => bpffs::mount_on(path),
             (Key::HostLink, value) => {
                 self.finish()?;
@@ -116,6 +120,9 @@ impl Executor {
                 address::add(at.netlink, at.index, &at.device, *prefix)
             }
             (Key::Route(..), Value::Route { .. }) => self.put_route(key, value, route::add),
+            (Key::Rule(family), Value::Rule { priority }) => {
+                rule::add(&mut self.netlink, *family, *priority)
+            }
             (Key::LinkUp(link), Value::LinkUp) => self.set_up(link, true),
             _ => Err(not_host(key)),
         }
@@ -130,6 +137,11 @@ impl Executor {
             (Key::HostLink, _) => self.change_host_pair(before, after),
             (Key::EndpointLink(endpoint), _) => self.change_endpoint(endpoint, before, after),
             (Key::Route(..), Value::Route { .. }) => self.put_route(key, after, route::replace),
+            (Key::Rule(_), _) => {
+                // With both for a moment, rather than with none.
+                self.add(key, after)?;
+                self.remove(key, before)
+            }
             (Key::Bpffs, Value::Bpffs { path }) => Err(Error::Immutable {
                 object: format!("bpffs on {}", path.display()),
                 attribute: "mount point",
@@ -158,6 +170,9 @@ impl Executor {
     /// When the kernel refuses.
     pub fn remove(&mut self, key: &Key, before: &Value) -> Result<()> {
         let result = match (key, before) {
+            (Key::Address(Link::Device(_), _) | Key::LinkUp(Link::Device(_)), _) => {
+                Err(not_host(key))
+            }
             (Key::Bpffs, Value::Bpffs { path }) => bpffs::unmount_if_empty(path).map(drop),
             (Key::HostLink, Value::HostLink { .. }) => self
                 .remove_link(HOST_LINK)
@@ -180,6 +195,9 @@ impl Executor {
             (Key::Route(link, prefix), Value::Route { .. }) => self
                 .locate(link)
                 .and_then(|at| route::del(at.netlink, at.index, &at.device, *prefix)),
+            (Key::Rule(family), Value::Rule { priority }) => {
+                rule::del(&mut self.netlink, *family, *priority)
+            }
             (Key::LinkUp(link), Value::LinkUp) => self.set_up(link, false),
             _ => Err(not_host(key)),
         };

@@ -7,7 +7,7 @@
 use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::packet_route::link::{
     AfSpecInet6, AfSpecUnspec, In6AddrGenMode, LinkAttribute, LinkExtentMask, LinkFlags, LinkInfo,
-    LinkMessage, Prop,
+    LinkLayerType, LinkMessage, Prop,
 };
 use rtnetlink::{LinkMessageBuilder, LinkUnspec};
 
@@ -36,6 +36,10 @@ pub struct Properties {
     pub kind: Option<String>,
     /// Index of the peer (of a veth) or the lower link, in the namespace `netnsid`.
     pub peer: Option<u32>,
+    /// Index of the bond, bridge, team or VRF that it is a port of.
+    pub master: Option<u32>,
+    /// What its frames begin with.
+    pub layer: LinkLayerType,
     /// Number by which our namespace knows the peer's; `None` if the peer is here too.
     pub netnsid: Option<i32>,
 }
@@ -222,6 +226,7 @@ fn properties(reply: RouteNetlinkMessage) -> Option<Properties> {
     let mut link = Properties {
         index: message.header.index,
         up: message.header.flags.contains(LinkFlags::Up),
+        layer: message.header.link_layer_type,
         noarp: message.header.flags.contains(LinkFlags::Noarp),
         ..Properties::default()
     };
@@ -243,6 +248,7 @@ fn take(link: &mut Properties, attribute: LinkAttribute) {
         LinkAttribute::Group(group) => link.group = group,
         LinkAttribute::IfAlias(alias) => link.alias = Some(alias).filter(|text| !text.is_empty()),
         LinkAttribute::Link(index) => link.peer = Some(index),
+        LinkAttribute::Controller(index) => link.master = Some(index),
         LinkAttribute::LinkNetNsId(id) => link.netnsid = Some(id),
         LinkAttribute::LinkInfo(infos) => link.kind = infos.into_iter().find_map(kind),
         _ => {}

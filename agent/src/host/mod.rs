@@ -7,21 +7,28 @@
 //! - [`mod@observe`]: what the kernel has now, in the planner's words; `inside` reads endpoints
 //! - [`execute`]: one change of the planner, carried out; [`names`] behind its symbols
 //! - [`link`], [`veth`], [`address`], [`route`]: the objects, one file each
+//! - [`device`], [`reach`]: devices that the file names, and the kernel's way to peers
+//! - [`surroundings`]: all of that, read at once
+//! - [`rule`]: policy routing
+//! - [`obstacle`]: what BPF host routing would bypass: [`firewall`], rules, [`ipsec`]
 //! - [`clsact`]: BPF filters on the hooks of a link
 //! - [`mark`]: how our links are told from everybody else's
 //! - [`netns`], [`named`]: network namespaces: entered, and made for a lab
 //! - [`segment`]: the bridge that joins the nodes of a lab
 //! - [`kernel`], [`memory`]: what the machine is, and how much maps may take
 //! - [`sysctl`], [`bpffs`], [`lock`]: files that stand for kernel state, and the lock of a node
-//! - [`netlink`]: the blocking requester below all of them
+//! - [`netlink`], [`raw`]: the blocking requester below all of them, and untyped messages
 //! - [`error`]: what went wrong, with the kernel's own words
 
 pub mod address;
 pub mod bpffs;
 pub mod clsact;
+pub mod device;
 pub mod error;
 pub mod execute;
+pub mod firewall;
 mod inside;
+pub mod ipsec;
 pub mod kernel;
 pub mod link;
 pub mod lock;
@@ -32,8 +39,13 @@ pub mod names;
 pub mod netlink;
 pub mod netns;
 pub mod observe;
+pub mod obstacle;
+pub mod raw;
+pub mod reach;
 pub mod route;
+pub mod rule;
 pub mod segment;
+pub mod surroundings;
 pub mod sysctl;
 pub mod veth;
 

@@ -1,4 +1,4 @@
-//! A blocking requester for rtnetlink.
+//! A blocking requester for netlink: rtnetlink, and whatever family a message type speaks.
 //!
 //! One socket, one request at a time: send, then read until the acknowledgement or the end of
 //! the dump with our sequence number. The messages come from rtnetlink's builders; only the
@@ -10,12 +10,14 @@
 //! parsed is an error: skipping it would make an object vanish from the observed state.
 
 use std::fmt::Display;
+use std::marker::PhantomData;
 
 use nix::errno::Errno;
 use nix::libc::MSG_TRUNC;
 use rtnetlink::packet_core::{
     DecodeError, DoneMessage, ErrorMessage, NLM_F_ACK, NLM_F_CAPPED, NLM_F_DUMP, NLM_F_DUMP_INTR,
-    NLM_F_REQUEST, NetlinkBuffer, NetlinkHeader, NetlinkMessage, NetlinkPayload, NlasIterator,
+    NLM_F_REQUEST, NetlinkBuffer, NetlinkDeserializable, NetlinkHeader, NetlinkMessage,
+    NetlinkPayload, NetlinkSerializable, NlasIterator,
 };
 use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::sys::protocols::NETLINK_ROUTE;
@@ -39,22 +41,58 @@ const ALIGN: usize = 4;
 /// Number of the attribute that holds the text of an extended acknowledgement.
 const NLMSGERR_ATTR_MSG: u16 = 1;
 
+/// Opens a socket on which the kernel announces what these groups are about (`RTNLGRP_*`), in the
+/// namespace of the calling thread and in all that have a number there, as those of endpoints do
+/// while their links exist. It does not block, and keeps no other namespace alive.
+///
+/// # Errors
+/// When the process may open no more files, or is not privileged.
+pub fn multicast(groups: &[u32]) -> Result<Socket> {
+    let failed = |error: std::io::Error| Error::file("open netlink socket", &error);
+    let mut socket = Socket::new(NETLINK_ROUTE).map_err(failed)?;
+    socket.set_rx_buf_sz(SOCKET_BUFFER_LEN).map_err(failed)?;
+    socket.bind_auto().map_err(failed)?;
+    socket.set_listen_all_namespaces(true).map_err(failed)?;
+    for group in groups {
+        socket.add_membership(*group).map_err(failed)?;
+    }
+    socket.set_non_blocking(true).map_err(failed)?;
+    Ok(socket)
+}
+
 /// Talks to the kernel about the network objects of one namespace.
-pub struct Netlink {
+pub struct Netlink<M = RouteNetlinkMessage> {
     socket: Socket,
     sequence: u32,
     request: Vec<u8>,
     reply: Vec<u8>,
+    message: PhantomData<fn(M) -> M>,
 }
 
+/// Is what a family's messages must be able to do.
+pub trait Message: NetlinkSerializable + NetlinkDeserializable + Clone {}
+
+impl<M: NetlinkSerializable + NetlinkDeserializable + Clone> Message for M {}
+
 impl Netlink {
-    /// Opens a socket in the namespace of the calling thread.
+    /// Opens a socket for rtnetlink in the namespace of the calling thread.
     ///
     /// # Errors
     /// When the process may open no more files.
     pub fn open() -> Result<Self> {
+        Self::open_family(NETLINK_ROUTE)
+    }
+}
+
+impl<M: Message> Netlink<M> {
+    /// Opens a socket for a netlink family, such as `NETLINK_NETFILTER`, in the namespace of
+    /// the calling thread.
+    ///
+    /// # Errors
+    /// When the kernel lacks the family, or the process may open no more files.
+    pub fn open_family(family: isize) -> Result<Self> {
         let failed = |error: std::io::Error| Error::file("open netlink socket", &error);
-        let socket = Socket::new(NETLINK_ROUTE).map_err(failed)?;
+        let socket = Socket::new(family).map_err(failed)?;
         socket.set_ext_ack(true).map_err(failed)?;
         socket.set_cap_ack(true).map_err(failed)?;
         socket.set_netlink_get_strict_chk(true).map_err(failed)?;
@@ -64,6 +102,7 @@ impl Netlink {
             sequence: 0,
             request: Vec::new(),
             reply: Vec::with_capacity(RECEIVE_LEN),
+            message: PhantomData,
         })
     }
 
@@ -71,12 +110,7 @@ impl Netlink {
     ///
     /// # Errors
     /// When the kernel refuses; `what` is the operation and the object.
-    pub fn execute(
-        &mut self,
-        message: RouteNetlinkMessage,
-        flags: u16,
-        what: impl Display,
-    ) -> Result<()> {
+    pub fn execute(&mut self, message: M, flags: u16, what: impl Display) -> Result<()> {
         log::trace!("{what}");
         self.exchange(message, NLM_F_ACK | flags, &what).map(drop)
     }
@@ -85,11 +119,7 @@ impl Netlink {
     ///
     /// # Errors
     /// When there is no such object ([`Error::is_gone`]).
-    pub fn get(
-        &mut self,
-        message: RouteNetlinkMessage,
-        what: impl Display,
-    ) -> Result<Vec<RouteNetlinkMessage>> {
+    pub fn get(&mut self, message: M, what: impl Display) -> Result<Vec<M>> {
         Ok(self.exchange(message, NLM_F_ACK, &what)?.messages)
     }
 
@@ -97,11 +127,7 @@ impl Netlink {
     ///
     /// # Errors
     /// When the kernel refuses, or the table never stops changing.
-    pub fn dump(
-        &mut self,
-        message: &RouteNetlinkMessage,
-        what: impl Display,
-    ) -> Result<Vec<RouteNetlinkMessage>> {
+    pub fn dump(&mut self, message: &M, what: impl Display) -> Result<Vec<M>> {
         for _ in 0..DUMP_ATTEMPTS {
             let reply = self.exchange(message.clone(), NLM_F_DUMP, &what)?;
             if !reply.interrupted {
@@ -114,19 +140,14 @@ impl Netlink {
         })
     }
 
-    fn exchange(
-        &mut self,
-        message: RouteNetlinkMessage,
-        flags: u16,
-        what: &dyn Display,
-    ) -> Result<Reply> {
+    fn exchange(&mut self, message: M, flags: u16, what: &dyn Display) -> Result<Reply<M>> {
         self.send(message, flags, what)?;
         let mut reply = Reply::default();
         while !self.receive(&mut reply, what)? {}
         Ok(reply)
     }
 
-    fn send(&mut self, message: RouteNetlinkMessage, flags: u16, what: &dyn Display) -> Result<()> {
+    fn send(&mut self, message: M, flags: u16, what: &dyn Display) -> Result<()> {
         self.sequence = self.sequence.wrapping_add(1);
         let mut header = NetlinkHeader::default();
         header.flags = NLM_F_REQUEST | flags;
@@ -144,7 +165,7 @@ impl Netlink {
     }
 
     /// Reads one datagram into `reply`; returns whether the answer is complete.
-    fn receive(&mut self, reply: &mut Reply, what: &dyn Display) -> Result<bool> {
+    fn receive(&mut self, reply: &mut Reply<M>, what: &dyn Display) -> Result<bool> {
         self.reply.clear();
         let (len, sender) = loop {
             match self.socket.recv_from(&mut self.reply, MSG_TRUNC) {
@@ -168,13 +189,21 @@ impl Netlink {
 }
 
 /// Collects the parts of an answer.
-#[derive(Default)]
-struct Reply {
-    messages: Vec<RouteNetlinkMessage>,
+struct Reply<M> {
+    messages: Vec<M>,
     interrupted: bool,
 }
 
-impl Reply {
+impl<M> Default for Reply<M> {
+    fn default() -> Self {
+        Self {
+            messages: Vec::new(),
+            interrupted: false,
+        }
+    }
+}
+
+impl<M: Message> Reply<M> {
     /// Takes the messages of one datagram; returns whether the last one was among them.
     fn read(&mut self, mut datagram: &[u8], sequence: u32, what: &dyn Display) -> Result<bool> {
         let unreadable = |error: DecodeError| Error::Unreadable {
@@ -196,11 +225,7 @@ impl Reply {
         Ok(false)
     }
 
-    fn take(
-        &mut self,
-        message: NetlinkMessage<RouteNetlinkMessage>,
-        what: &dyn Display,
-    ) -> Result<bool> {
+    fn take(&mut self, message: NetlinkMessage<M>, what: &dyn Display) -> Result<bool> {
         let flags = message.header.flags;
         self.interrupted |= flags & NLM_F_DUMP_INTR != 0;
         match message.payload {

@@ -1,4 +1,4 @@
-//! What the kernel has now, in the planner's words: links, addresses, routes, sysctls.
+//! What the kernel has now, in the planner's words: links, addresses, routes, rules, sysctls.
 //!
 //! Read-only, and the same for boot, repair and `down`. Objects of ours are found by their
 //! marks, desired or not; what surrounds them is read only as far as a decision needs it.
@@ -14,6 +14,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use ipnet::IpNet;
+use rtnetlink::packet_route::link::LinkLayerType;
 
 use super::address::{self, Address};
 use super::error::{Error, Result};
@@ -22,7 +23,8 @@ use super::link::{self, Properties};
 use super::mark::{Mark, Owner};
 use super::netlink::Netlink;
 use super::route::{self, Route};
-use super::{HOST_LINK, NET_LINK, sysctl};
+use super::{HOST_LINK, NET_LINK, rule, sysctl};
+use crate::config::family::Family;
 use crate::plan::UNFINISHED_MTU;
 use crate::plan::object::{Key, Link, Mac, State, Value};
 
@@ -38,7 +40,8 @@ pub struct Observation {
     pub sysctls: BTreeMap<String, String>,
     /// Links that took a default route from an IPv6 router advertisement, and are not ours.
     pub ra_devices: Vec<String>,
-    /// Present indices of our links, each in its own namespace.
+    /// Present indices of our links, each in its own namespace; and of all other links of the
+    /// node's, but loopback.
     pub links: BTreeMap<Link, u32>,
 }
 
@@ -71,6 +74,8 @@ pub fn observe(
     for (role, link) in observer.ours.clone() {
         observer.take_configuration(&role, &link, &addresses, &routes);
     }
+    observer.take_devices(&links, &routes);
+    observer.take_rules(&mut netlink)?;
     observer.take_endpoints()?;
     observer.take_sysctls(originals)?;
     observer.take_ra_devices(&links, &route::dump_advertised(&mut netlink)?);
@@ -213,6 +218,42 @@ impl Observer<'_> {
         if link.up && self.desired.contains_key(&up) {
             objects.insert(up, Value::LinkUp);
         }
+    }
+
+    /// Takes the links that are not ours, and our routes through them. Nothing tells which of
+    /// them once were devices of the node, so they are all taken.
+    fn take_devices(&mut self, links: &[Properties], routes: &[Route]) {
+        for link in links {
+            if self.owner(link) != Owner::Foreign || link.layer == LinkLayerType::Loopback {
+                continue;
+            }
+            let device = Link::Device(link.name.clone());
+            for route in routes.iter().filter(|route| route.link == link.index) {
+                let (key, value) = route_object(&device, route.prefix, route);
+                self.found.objects.insert(key, value);
+            }
+            self.found.links.insert(device, link.index);
+        }
+    }
+
+    /// Takes our rules; of two in one family, which an interrupted change leaves, the one that
+    /// needs a change.
+    fn take_rules(&mut self, netlink: &mut Netlink) -> Result<()> {
+        for family in [Family::V4, Family::V6] {
+            let key = Key::Rule(family);
+            let mut priorities = rule::priorities(netlink, family)?;
+            let wanted = |priority: &u32| {
+                let value = Value::Rule {
+                    priority: *priority,
+                };
+                self.desired.get(&key) == Some(&value)
+            };
+            priorities.sort_by_key(wanted);
+            if let Some(priority) = priorities.first().copied() {
+                self.found.objects.insert(key, Value::Rule { priority });
+            }
+        }
+        Ok(())
     }
 
     /// Takes what is inside the namespaces of the desired endpoints.

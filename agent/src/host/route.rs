@@ -16,7 +16,8 @@ use ipnet::IpNet;
 use rtnetlink::RouteMessageBuilder;
 use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
 use rtnetlink::packet_route::route::{
-    RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteMetric, RouteProtocol, RouteScope,
+    RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteMetric, RouteProtocol,
+    RouteScope, RouteVia,
 };
 use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 
@@ -55,15 +56,25 @@ impl fmt::Display for Route {
     }
 }
 
-/// Adds a route; "already so" is success.
+/// Adds a route; "already so" is success. Where ours to the same prefix leads elsewhere, it is
+/// replaced: the kernel knows one route to a prefix, and the one that goes is deleted later.
 ///
 /// # Errors
-/// When the kernel refuses, or another route to the prefix exists.
+/// When the kernel refuses, or a route of somebody else to the prefix exists.
 pub fn add(netlink: &mut Netlink, route: &Route, device: &str) -> Result<()> {
     let what = format_args!("add route {route} dev {device}");
-    let message = RouteNetlinkMessage::NewRoute(message(route)?);
-    match netlink.execute(message, NLM_F_CREATE | NLM_F_EXCL, what) {
-        Err(error) if error.is_exists() && dump(netlink)?.contains(route) => Ok(()),
+    let request = RouteNetlinkMessage::NewRoute(message(route)?);
+    match netlink.execute(request, NLM_F_CREATE | NLM_F_EXCL, what) {
+        Err(error) if error.is_exists() => {
+            let present = dump(netlink)?;
+            if present.contains(route) {
+                Ok(())
+            } else if present.iter().any(|ours| ours.prefix == route.prefix) {
+                replace(netlink, route, device)
+            } else {
+                Err(error)
+            }
+        }
         other => other,
     }
 }
@@ -195,7 +206,7 @@ fn read(message: &RouteMessage) -> Option<Route> {
         match attribute {
             RouteAttribute::Destination(address) => destination = ip(address)?,
             RouteAttribute::Oif(index) => link = Some(*index),
-            RouteAttribute::Gateway(address) => via = ip(address),
+            RouteAttribute::Gateway(_) | RouteAttribute::Via(_) => via = gateway(attribute),
             RouteAttribute::PrefSource(address) => src = ip(address),
             RouteAttribute::Metrics(metrics) => mtu = metrics.iter().find_map(path_mtu),
             _ => {}
@@ -208,6 +219,17 @@ fn read(message: &RouteMessage) -> Option<Route> {
         src,
         mtu,
     })
+}
+
+/// Returns the gateway that an attribute names; one of IPv4 may be an IPv6 address.
+pub(super) fn gateway(attribute: &RouteAttribute) -> Option<IpAddr> {
+    if let RouteAttribute::Gateway(address) = attribute {
+        ip(address)
+    } else if let RouteAttribute::Via(RouteVia::Inet6(address)) = attribute {
+        Some((*address).into())
+    } else {
+        None
+    }
 }
 
 fn ip(address: &RouteAddress) -> Option<IpAddr> {

@@ -6,12 +6,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use ipnet::IpNet;
+
 use super::{Cause, Kernel, StateFile};
 use crate::datapath::pin::Pins;
 use crate::datapath::{self, object::DIGEST, sys};
+use crate::host::firewall::cure::Cure;
+use crate::host::surroundings::{self, Interest};
 use crate::host::{self, Names, Netlink, bpffs, kernel, link, memory};
 use crate::plan::Step;
 use crate::plan::object::{Ambient, Key, Link, Netns, Observed, State, Value};
+use crate::plan::reserved::RESERVED_PORTS;
+use crate::topology::{Peer, Topology};
 
 /// Index of `lo`, which every network namespace has.
 const LOOPBACK: u32 = 1;
@@ -46,13 +52,16 @@ impl System {
         }
     }
 
-    /// Returns what the kernel offers, for a node with this many slices of pending flows.
+    /// Returns what the kernel offers to a node, and what surrounds it.
     ///
     /// # Errors
     /// When the kernel cannot be read, or is too old.
-    pub fn ambient(&self, endpoint_slots: u32) -> Result<Ambient, Cause> {
+    pub fn ambient(&self, topology: &Topology) -> Result<Ambient, Cause> {
         kernel::require()?;
         let found = host::observe(&self.node, &State::new(), self.state.sysctls())?;
+        let around = surroundings::read(&self.node, &interest(topology))?;
+        // Ports that are ours to reserve are what they were before.
+        let reserved_ports = self.state.sysctls().get(RESERVED_PORTS).cloned();
         // A device whose `accept_ra` is ours keeps it, also while no router advertises.
         let ours = self.state.sysctls().keys().filter_map(|path| {
             let device = path
@@ -66,9 +75,21 @@ impl System {
             bpffs: bpffs::is_bpffs(&self.bpffs)?,
             sysctls: found.sysctls,
             ra_devices: devices.into_iter().collect(),
-            digest: format!("{DIGEST}-{endpoint_slots}"),
-            ..Ambient::default()
+            digest: format!("{DIGEST}-{}", topology.endpoint_slots()),
+            devices: around.devices,
+            peer_hops: around.peer_hops,
+            obstacles: around.obstacles,
+            reserved_ports: reserved_ports.unwrap_or(around.reserved_ports),
+            local_port_range: around.local_port_range,
         })
+    }
+
+    /// Lists what the host's firewall drops of a node's packets, and the commands against that.
+    ///
+    /// # Errors
+    /// When the kernel cannot be read.
+    pub fn cures(&self, topology: &Topology) -> Result<Vec<Cure>, Cause> {
+        Ok(surroundings::cures(&self.node, &interest(topology))?)
     }
 
     /// Reads the objects of the node, whatever is desired, and the present indices of its links.
@@ -205,6 +226,21 @@ impl System {
             return Ok(0);
         };
         Ok(link::get(&mut run.netlink, device)?.map_or(0, |found| found.index))
+    }
+}
+
+/// Says what of its surroundings a node depends on.
+fn interest(topology: &Topology) -> Interest {
+    let endpoints = topology.endpoints.iter();
+    let devices = topology.devices.iter();
+    let peers = topology.peers.iter();
+    let (pool4, pool6) = (topology.ipv4.map(IpNet::V4), topology.ipv6.map(IpNet::V6));
+    Interest {
+        endpoint_links: endpoints.map(|endpoint| endpoint.link.clone()).collect(),
+        devices: devices.map(|device| device.name.clone()).collect(),
+        pools: pool4.into_iter().chain(pool6).collect(),
+        peer_pools: peers.clone().flat_map(Peer::pools).collect(),
+        peers: peers.flat_map(|peer| peer.addresses.clone()).collect(),
     }
 }
 

@@ -147,7 +147,7 @@ fn addresses_are_ours_and_usable_at_once() {
         assert_eq!(found.len(), 2);
         for (address, wanted) in found.iter().zip(wanted) {
             assert_eq!((address.link, address.address), (eth0, wanted));
-            assert!(!address.tentative, "{wanted} should be usable at once");
+            assert!(!address.is_tentative(), "{wanted} should be usable at once");
         }
     });
 }

@@ -6,13 +6,19 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may fail at any step")]
 
+mod devices;
 mod filters;
+mod firewall;
+mod iptables;
 mod links;
 mod measure;
 mod namespaces;
 mod node;
 mod observation;
+mod obstacles;
 mod routes;
+mod rules;
+mod run;
 
 use std::os::fd::OwnedFd;
 use std::panic::resume_unwind;

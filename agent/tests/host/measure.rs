@@ -1,12 +1,14 @@
-//! How long the host's part of an apply takes; run by hand, with a release build:
+//! How long the host's part of a plan and of an apply takes; run by hand, with a release build:
 //! `cargo test --release -p ciliate --test host -- --ignored --nocapture`.
 
 use std::time::Instant;
 
+use ciliate::host::surroundings::{self, Interest};
 use ciliate::plan::object::Key;
 
 use crate::isolated;
 use crate::node::Node;
+use crate::run::nft;
 
 #[test]
 #[ignore = "measures, and asserts nothing"]
@@ -47,4 +49,29 @@ fn measure(endpoints: u8) {
          (of it the veth pairs {links:.1?}), observe all {observed_full:.1?}, remove {:.1?}",
         start.elapsed()
     );
+}
+
+#[test]
+#[ignore = "measures, and asserts nothing"]
+fn time_of_reading_the_surroundings() {
+    isolated(|| {
+        let interest = Interest {
+            devices: vec!["eth0".into()],
+            pools: vec!["10.0.1.0/24".parse().unwrap()],
+            peers: vec!["192.0.2.2".parse().unwrap()],
+            ..Interest::default()
+        };
+        let time = |what: &str| {
+            let start = Instant::now();
+            let found = surroundings::read("edge", &interest).unwrap().obstacles;
+            eprintln!("{what}: {:.1?}, {} obstacles", start.elapsed(), found.len());
+        };
+        time("an empty host, at first");
+        time("an empty host");
+        let rules = "iifname \"docker0\" ip saddr 172.17.0.0/16 tcp dport 80 drop\n".repeat(1_000);
+        nft(&format!(
+            "table inet filter {{ chain forward {{ type filter hook forward priority 0;\n{rules}}} }}"
+        ));
+        time("a thousand rules");
+    });
 }
