@@ -6,12 +6,14 @@
 //! - [`topology`]: what one node must look like
 //! - [`plan`]: what must change, in which order, and why
 //! - [`reconcile`]: observe → plan → apply → verify
+//! - [`daemon`]: the resident agent's loop
 //! - [`host`]: the kernel's network objects
 //! - [`datapath`]: BPF maps and programs
 //! - [`observe`]: what the node is doing
 
 pub mod cli;
 pub mod config;
+pub mod daemon;
 pub mod datapath;
 pub mod host;
 pub mod observe;

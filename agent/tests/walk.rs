@@ -347,7 +347,9 @@ fn run_without_steps_writes_no_file() {
 fn step_that_does_not_stick_is_named() {
     let desired = state_of(&lab());
     let mut machine = Machine::at(&desired);
-    machine.kernel.begin([(0, Fault::Ignore)]);
+    machine
+        .kernel
+        .begin([(0, Fault::Ignore), (2, Fault::Ignore)]);
 
     let error = machine.apply(&state_of(&lab::relabelled())).unwrap_err();
 
@@ -358,6 +360,37 @@ fn step_that_does_not_stick_is_named() {
         machine.journal().left_over().unwrap().is_some(),
         "the journal should stay for the next run"
     );
+}
+
+#[test]
+fn step_that_does_not_stick_at_first_is_repeated() {
+    let mut machine = Machine::at(&state_of(&lab()));
+    machine.kernel.begin([(0, Fault::Ignore)]);
+    let relabelled = state_of(&lab::relabelled());
+
+    let carried_out = machine.apply(&relabelled).unwrap();
+
+    let commands: Vec<String> = (carried_out.steps.iter())
+        .map(|step| carried_out.command(step))
+        .collect();
+    assert_eq!(commands.len(), 4, "{commands:?}");
+    assert_eq!(commands[..2], commands[2..], "both should be done twice");
+    machine.reach(&relabelled);
+}
+
+#[test]
+fn failure_of_a_repeated_step_leaves_everything_as_it_was() {
+    let before = state_of(&lab());
+    let mut machine = Machine::at(&before);
+    let snapshot = machine.kernel.snapshot();
+    machine
+        .kernel
+        .begin([(0, Fault::Ignore), (2, Fault::Refuse)]);
+
+    let failure = failure(machine.apply(&state_of(&lab::relabelled())));
+
+    assert_eq!(failure.done, 2);
+    assert_same(&machine.kernel.snapshot().0, &snapshot.0);
 }
 
 #[test]

@@ -146,8 +146,8 @@ pub struct ModelTables<A: Ord> {
     pub cursor: u32,
     /// Sources of the node's own sockets: address, port in the order of the wire, protocol.
     pub sockets: BTreeSet<(A, u16, u8)>,
-    /// Routes by destination; all others are not forwarded.
-    pub routes: BTreeMap<A, Route>,
+    /// Routes by prefix and length, the longest first; what has none is not forwarded.
+    pub routes: Vec<(A, u32, Route)>,
     /// Packets that were dropped, but for those whose verdict says so.
     pub drops: BTreeMap<DropReason, u64>,
 }
@@ -272,7 +272,11 @@ impl<A: Address + Ord + Hash + Default> Tables<A> for ModelTables<A> {
     }
 
     fn route(&self, key: &FlowKey<A>, _from: u32, route: &mut Route) {
-        *route = self.routes.get(&key.dst()).copied().unwrap_or_default();
+        let found = self
+            .routes
+            .iter()
+            .find(|(prefix, len, _)| key.dst().shares(prefix, *len));
+        *route = found.map(|(_, _, route)| *route).unwrap_or_default();
     }
 }
 

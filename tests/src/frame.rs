@@ -35,6 +35,10 @@ pub struct Frame {
     pub transport: Transport,
     /// Identification of the datagram.
     pub id: u16,
+    /// Type of service, or traffic class.
+    pub traffic_class: u8,
+    /// Whether routers may not cut an IPv4 packet; they never cut one of IPv6.
+    pub dont_fragment: bool,
     /// IPv4 options.
     pub options: Vec<u8>,
     /// IPv6 extension headers: their numbers, and their bytes without the first.
@@ -107,9 +111,14 @@ impl Transport {
 
     /// Returns a datagram with `len` bytes of payload.
     pub fn udp(source: u16, destination: u16, len: u16) -> Self {
-        let fields = [source, destination, len + 8, 0];
-        let mut bytes = fields.map(u16::to_be_bytes).concat();
-        bytes.extend((0..len).map(|index| index.to_be_bytes()[1]));
+        let payload: Vec<u8> = (0..len).map(|index| index.to_be_bytes()[1]).collect();
+        Self::datagram(source, destination, &payload)
+    }
+
+    /// Returns a datagram.
+    pub fn datagram(source: u16, destination: u16, payload: &[u8]) -> Self {
+        let fields = [source, destination, fit(payload.len() + 8), 0];
+        let bytes = [&fields.map(u16::to_be_bytes).concat(), payload].concat();
         Self {
             protocol: UDP,
             ports: [source, destination],
@@ -197,6 +206,8 @@ impl Frame {
             hop_limit: 64,
             transport,
             id: 0x1234,
+            traffic_class: 0,
+            dont_fragment: false,
             options: Vec::new(),
             extensions: Vec::new(),
             part: None,
@@ -224,6 +235,28 @@ impl Frame {
     #[must_use]
     pub fn to_mac(self, to_mac: [u8; 6]) -> Self {
         Self { to_mac, ..self }
+    }
+
+    /// Forbids routers to cut the packet.
+    #[must_use]
+    pub fn dont_fragment(self) -> Self {
+        Self {
+            dont_fragment: true,
+            ..self
+        }
+    }
+
+    #[must_use]
+    pub fn traffic_class(self, traffic_class: u8) -> Self {
+        Self {
+            traffic_class,
+            ..self
+        }
+    }
+
+    #[must_use]
+    pub fn id(self, id: u16) -> Self {
+        Self { id, ..self }
     }
 
     /// Adds IPv4 options: a multiple of four bytes.
@@ -316,8 +349,10 @@ impl Frame {
     fn ipv4(&self, source: &[u8], to: &[u8], start: usize, more: bool, payload: &[u8]) -> Vec<u8> {
         let header_len = IPV4_LEN + self.options.len();
         let words = u8::try_from(header_len / 4).expect("options fit");
-        let fragment = fit(start / 8) | if more { 0x2000 } else { 0 };
-        let mut header = vec![0x40 | words, 0];
+        let fragment = fit(start / 8)
+            | if more { 0x2000 } else { 0 }
+            | if self.dont_fragment { 0x4000 } else { 0 };
+        let mut header = vec![0x40 | words, self.traffic_class];
         header.extend(fit(header_len + payload.len()).to_be_bytes());
         header.extend([self.id, fragment].map(u16::to_be_bytes).concat());
         header.extend([self.hop_limit, self.transport.protocol, 0, 0]);
@@ -344,7 +379,8 @@ impl Frame {
             next = *protocol;
         }
         behind.extend_from_slice(payload);
-        let mut header = vec![0x60, 0, 0, 0];
+        let class = self.traffic_class;
+        let mut header = vec![0x60 | class >> 4, class << 4, 0, 0];
         header.extend(fit(behind.len()).to_be_bytes());
         header.extend([next, self.hop_limit]);
         [&header, source, to, &behind].concat()
@@ -367,7 +403,12 @@ impl Frame {
             covered.extend(fit(bytes.len()).to_be_bytes());
         }
         covered.extend_from_slice(&bytes);
-        bytes[at..at + 2].copy_from_slice(&checksum(&covered).to_be_bytes());
+        let check = match checksum(&covered) {
+            // RFC 768: 0 stands for no checksum.
+            0 if self.transport.protocol == UDP => 0xffff,
+            check => check,
+        };
+        bytes[at..at + 2].copy_from_slice(&check.to_be_bytes());
         bytes
     }
 }

@@ -45,7 +45,9 @@ const VERSION: &str = "test";
 /// Capacities: many more flows than any test makes, so that nothing is evicted.
 const SIZES: Sizes = Sizes {
     flows: 16_384,
+    flows_given: true,
     endpoint_slots: SLOTS,
+    bindings: 4_096,
 };
 
 /// Room for the longest packet of a test, in bytes.
@@ -164,7 +166,9 @@ impl Kernel {
         for slot in 0..self.bound.len() {
             self.bound.set(slot, 0, 0).expect("write BOUND");
         }
-        self.cursor.set(0, 0, 0).expect("write CURSOR");
+        for family in 0..self.cursor.len() {
+            self.cursor.set(family, 0, 0).expect("write CURSOR");
+        }
         self.tables4.fill(&model.tables4);
         self.tables6.fill(&model.tables6);
     }
@@ -295,6 +299,14 @@ where
                     .set(index, wanted, 0)
                     .expect("write pending flow");
             }
+        }
+    }
+
+    /// Makes an address lead to a link, or nowhere.
+    pub fn set_local(&mut self, address: &A, ifindex: Option<u32>) {
+        match ifindex {
+            Some(ifindex) => self.local.insert(address, ifindex, 0).expect("write local"),
+            None => self.local.remove(address).expect("remove local"),
         }
     }
 

@@ -5,21 +5,39 @@
 //! - [`namespace`]: named network namespaces, commands and sockets inside them
 //! - [`agent`]: the binary under test
 //! - [`node`]: one node with three endpoints
+//! - [`resident`]: the resident agent, in the background
 //! - [`wire`]: whole frames sent and captured on a link
 //! - [`program`]: small BPF programs of somebody else
+//! - [`world`]: endpoints behind a node that masquerades, a router, servers and an attacker
+//! - [`site`]: who has which address there
+//! - [`topology`]: the namespaces and links of that world
+//! - [`gateway`]: what masquerades there, and how it is set up
+//! - [`station`]: a place of that world: what it sends, what it receives, judged
+//! - [`mouth`]: frames sent with their checksum left to the link
+//! - [`offload`]: the switch for that
+//! - [`compliance`]: rows of requirements, with what was seen of each
 //! - [`stream`]: numbered datagrams of which none may be missing
 //! - [`inventory`]: everything that a namespace consists of, to be compared
 //! - [`trace`]: the system calls of the agent, judged
 
 pub mod agent;
+pub mod compliance;
+pub mod gateway;
 pub mod inventory;
 pub mod machine;
+pub mod mouth;
 pub mod namespace;
 pub mod node;
+pub mod offload;
 pub mod program;
+pub mod resident;
+pub mod site;
+pub mod station;
 pub mod stream;
+mod topology;
 pub mod trace;
 pub mod wire;
+pub mod world;
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -34,4 +52,9 @@ pub fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
         assert!(Instant::now() < deadline, "{what}: not within {PATIENCE:?}");
         thread::sleep(Duration::from_millis(5));
     }
+}
+
+/// Waits for a moment: for rows about timers, where time is what is tested.
+pub fn sleep_until(moment: Instant) {
+    thread::sleep(moment.saturating_duration_since(Instant::now()));
 }

@@ -337,6 +337,12 @@ pub fn model() -> ModelNode {
     let friends6 = Addr6::new(FRIEND6.octets());
     model.tables4.prefixes.push((friends4, 32, excluded));
     model.tables6.prefixes.push((friends6, 128, excluded));
+    add_routes(&mut model);
+    model
+}
+
+/// Adds the routes of the device: as the kernel has them, see `kernel`.
+fn add_routes(model: &mut ModelNode) {
     let route = |family| {
         let (next_hop, number) = next_hop(family);
         Route {
@@ -347,13 +353,34 @@ pub fn model() -> ModelNode {
             next_hop,
         }
     };
-    for far in [FAR4, FRIEND4] {
-        let far = Addr4::new(far.octets());
-        model.tables4.routes.insert(far, route(Family::V4));
+    // Whoever else is on the segment has not been heard of.
+    let unresolved = |family| Route {
+        mtu: u16::MAX,
+        is_resolved: 0,
+        ..route(family)
+    };
+    let own = Route::default();
+    for (address, len, route) in [
+        (FAR4, 32, route(Family::V4)),
+        (FRIEND4, 32, route(Family::V4)),
+        (NEXT_HOP4, 32, route(Family::V4)),
+        (OUTER4, 32, own),
+        (Ipv4Addr::new(203, 0, 113, 255), 32, own),
+        (OUTER4, 24, unresolved(Family::V4)),
+    ] {
+        let address = Addr4::new(address.octets());
+        model.tables4.routes.push((address, len, route));
     }
-    for far in [FAR6, FRIEND6] {
-        let far = Addr6::new(far.octets());
-        model.tables6.routes.insert(far, route(Family::V6));
+    let anycast = Ipv6Addr::new(0x2001, 0xdb8, 1, 0, 0, 0, 0, 0);
+    for (address, len, route) in [
+        (FAR6, 128, route(Family::V6)),
+        (FRIEND6, 128, route(Family::V6)),
+        (NEXT_HOP6, 128, route(Family::V6)),
+        (OUTER6, 128, own),
+        (anycast, 128, own),
+        (OUTER6, 64, unresolved(Family::V6)),
+    ] {
+        let address = Addr6::new(address.octets());
+        model.tables6.routes.push((address, len, route));
     }
-    model
 }

@@ -213,7 +213,7 @@ impl Row {
         let verdict = model.run(self.hook, &mut packet);
         compare(&mut complaints, "host: verdict", &verdict, &self.verdict);
         compare_bytes(&mut complaints, "host: packet", &packet.bytes, &self.leaves);
-        compare(
+        compare_tables(
             &mut complaints,
             "host: tables",
             &Snapshot::of(&model),
@@ -240,7 +240,7 @@ impl Row {
             &packet.bytes,
             &self.leaves,
         );
-        compare(
+        compare_tables(
             &mut complaints,
             "kernel: tables",
             &kernel.snapshot(),
@@ -320,6 +320,13 @@ fn compare<T: PartialEq + std::fmt::Debug>(to: &mut String, what: &str, found: &
             to,
             "  {what} is\n    {found:?}\n  and should be\n    {wanted:?}"
         );
+    }
+}
+
+fn compare_tables(to: &mut String, what: &str, found: &Snapshot, wanted: &Snapshot) {
+    let differences = found.differences(wanted);
+    if !differences.is_empty() {
+        let _ = writeln!(to, "  {what} differ\n{differences}");
     }
 }
 

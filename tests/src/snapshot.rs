@@ -4,7 +4,8 @@
 //! is given; what is read back has none, for clocks go on. Pending flows are compared by what
 //! they say, not by where in their slice they lie.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Debug;
 use std::net::IpAddr;
 
 use datapath::abi::{
@@ -444,10 +445,44 @@ pub fn zeroed<A>(key: FlowKey<A>) -> Pending<A> {
 }
 
 impl Snapshot {
+    /// Describes where this differs from what it should be, an entry a line.
+    pub fn differences(&self, wanted: &Self) -> String {
+        self.v4.differences(&wanted.v4) + &self.v6.differences(&wanted.v6)
+    }
+
     /// Returns the greatest age of what is given, in nanoseconds.
     pub fn oldest_ns(&self) -> u64 {
         self.v4.oldest_ns().max(self.v6.oldest_ns())
     }
+}
+
+impl<A: Copy + Ord + Debug> Tables<A> {
+    fn differences(&self, wanted: &Self) -> String {
+        differences("flow", &self.flows, &wanted.flows)
+            + &differences("pending", &self.pending, &wanted.pending)
+            + &differences("fragment", &self.fragments, &wanted.fragments)
+            + &differences("binding", &self.bindings, &wanted.bindings)
+    }
+}
+
+fn differences<K: Ord + Debug, V: PartialEq + Debug>(
+    what: &str,
+    found: &BTreeMap<K, V>,
+    wanted: &BTreeMap<K, V>,
+) -> String {
+    let keys: BTreeSet<&K> = found.keys().chain(wanted.keys()).collect();
+    let differing = keys
+        .into_iter()
+        .filter(|key| found.get(key) != wanted.get(key));
+    differing
+        .map(|key| {
+            let [found, wanted] = [found, wanted].map(|entries| match entries.get(key) {
+                Some(entry) => format!("{entry:?}"),
+                None => "nothing".to_owned(),
+            });
+            format!("    {what} {key:?} is\n      {found}\n    and should be\n      {wanted}\n")
+        })
+        .collect()
 }
 
 impl<A: Ord> Tables<A> {

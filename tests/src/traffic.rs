@@ -87,7 +87,8 @@ impl Traffic {
 
     /// Returns the link that a packet comes to a hook of: mostly the right one.
     fn link(&mut self, hook: Hook, from: &Who) -> u32 {
-        if self.random.one_in(40) {
+        // Whether a frame is for the device, a test run takes from the link's own address.
+        if hook != Hook::FromNetdev && self.random.one_in(40) {
             return self
                 .random
                 .pick(&[A.link, B.link, C.link, D.link, HOST.link, EMPTY_LINK]);
@@ -245,7 +246,9 @@ impl Traffic {
                 Transport::other(protocol, [port, service], &bytes.concat())
             }
             _ => {
-                let protocol = self.random.pick(&[2, 47, 50, 59, 89, 253, 1, 58, 0, 44]);
+                let protocol = self
+                    .random
+                    .pick(&[2, 33, 47, 50, 59, 89, 253, 1, 58, 0, 44]);
                 Transport::other(protocol, [0, 0], &[3; 24])
             }
         }
@@ -260,7 +263,11 @@ impl Traffic {
         let mut quoted = Vec::new();
         if !self.recent.is_empty() {
             let index = self.random.below(self.recent.len());
-            quoted = self.recent[index].quote();
+            let mut frame = self.recent[index].clone();
+            if [FAR, FRIEND].contains(&party_of(frame.destination)) && !self.random.one_in(4) {
+                frame.source = family_of(frame.source).outer();
+            }
+            quoted = frame.quote();
         }
         let all = quoted.len();
         let keep = if self.random.one_in(3) {

@@ -7,6 +7,7 @@
 //! - [`test`]: all stages of the tests with their times
 //! - [`vm`]: a Debian kernel under QEMU with the programs and tests inside
 //! - [`bench`]: figures per packet
+//! - [`compliance`]: requirements of masquerading, row by row
 //! - [`process`], [`privilege`], [`workspace`]: child processes, sudo, paths
 //!
 //! Everything is built as the caller; only what needs root goes through sudo, unless the caller is root.
@@ -17,6 +18,7 @@
 
 mod bench;
 mod build;
+mod compliance;
 mod demo;
 mod privilege;
 mod process;
@@ -71,6 +73,8 @@ enum Verb {
         #[arg(long)]
         quick: bool,
     },
+    /// Test the requirements of masquerading row by row and write tests/NAT-COMPLIANCE.md
+    Compliance,
 }
 
 fn main() -> ExitCode {
@@ -91,5 +95,6 @@ fn run(verb: Verb) -> Result<()> {
         Verb::Test { full } => test::run(full),
         Verb::Vm { kernel, run } => vm::run(&kernel, run.as_deref()),
         Verb::Bench { quick } => bench::run(quick),
+        Verb::Compliance => compliance::run(),
     }
 }

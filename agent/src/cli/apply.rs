@@ -1,5 +1,6 @@
 //! `ciliate plan`, `ciliate apply` and `ciliate down`: one mechanism, three desired states.
 
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::Path;
 
@@ -7,8 +8,9 @@ use super::args::Common;
 use super::exit;
 use super::failure::Failure;
 use super::instance::{self, Instance, Whereabouts};
+use crate::daemon::Sparing;
 use crate::host::netns;
-use crate::plan::object::State;
+use crate::plan::object::{Key, State};
 use crate::plan::{self, Desired, Plan};
 use crate::reconcile::{self, Journal, Report, System};
 use crate::topology::Topology;
@@ -96,14 +98,13 @@ fn done(printed: Result<(), Failure>) -> u8 {
 /// If a step fails; what was done is undone then.
 pub fn bring_up(common: &Common, topology: &Topology, file: &Path) -> Result<Report, Failure> {
     let instance = Instance::new(common, &topology.node);
-    let file = std::path::absolute(file).map_err(|source| Failure::Path {
-        path: file.to_owned(),
-        source,
-    })?;
+    let file = instance::absolute(file)?;
     let is_new = !instance.exists();
     let lock = instance.lock()?;
-    let (mut system, report) = match converge(&instance, topology) {
-        Ok(converged) => converged,
+    match converge(&instance, topology, &file, &BTreeSet::new(), |desired| {
+        desired
+    }) {
+        Ok(report) => Ok(report),
         Err(failure) => {
             // A run that was undone leaves no journal, one whose outcome is not known does.
             if is_new && !instance.is_half_done() {
@@ -112,18 +113,29 @@ pub fn bring_up(common: &Common, topology: &Topology, file: &Path) -> Result<Rep
                 drop(instance.system().map(|system| system.into_state().remove()));
                 instance.remove_folders();
             }
-            return Err(failure);
+            Err(failure)
         }
-    };
-    system.state().set_config(&file)?;
-    Ok(report)
+    }
 }
 
-fn converge(instance: &Instance, topology: &Topology) -> Result<(System, Report), Failure> {
+/// Makes a node what its topology says, in the network namespace of this thread, less what is
+/// `spared`. `shrink` takes from the desired state what shall not be; call it with the lock of the
+/// node.
+///
+/// # Errors
+/// If a step fails; what was done is undone then.
+pub fn converge(
+    instance: &Instance,
+    topology: &Topology,
+    file: &Path,
+    spared: &BTreeSet<Key>,
+    shrink: impl FnOnce(State) -> State,
+) -> Result<Report, Failure> {
     // Else the state would forget where the links of the node are.
     instance.expect_not_elsewhere()?;
     let mut system = instance.system_to_change()?;
-    let desired = desired(&system, topology, instance.bpffs())?;
+    let mut desired = desired(&system, topology, instance.bpffs())?;
+    desired.state = shrink(desired.state);
     system
         .state()
         .set_namespace(netns::identity(netns::open_own()?)?)?;
@@ -131,31 +143,46 @@ fn converge(instance: &Instance, topology: &Topology) -> Result<(System, Report)
     let places = places.map(|endpoint| (endpoint.name.clone(), endpoint.netns.clone()));
     system.state().add_netns(places.collect())?;
     let mut journal = instance.journal();
-    let mut report = reconcile::apply(&mut system, &desired.state, &mut journal)?;
+    let mut kernel = Sparing::new(&mut system, spared);
+    let mut report = reconcile::apply(&mut kernel, &desired.state, &mut journal)?;
+    if !report.plan.is_empty() {
+        desired.notes.log();
+    }
     system
         .state()
         .set_host_routing(desired.notes.host_routing.as_ref())?;
     report.plan.notes = desired.notes;
-    Ok((system, report))
+    let applied = instance::fingerprint(topology);
+    system.state().set_applied(file, &applied)?;
+    Ok(report)
 }
 
 /// Removes everything of a node, in the network namespace of this thread.
 ///
 /// # Errors
-/// If the kernel refuses.
+/// If an agent would bring it back, or the kernel refuses.
 pub fn take_down(instance: &Instance) -> Result<Report, Failure> {
+    let agent = instance.lock_out_agent()?;
     let lock = instance.lock()?;
     instance.expect_not_elsewhere()?;
     let mut system = instance.system_to_change()?;
     let mut journal: Journal = instance.journal();
     let report = reconcile::apply(&mut system, &State::new(), &mut journal)?;
     lock.remove()?;
+    if let Some(agent) = agent {
+        agent.remove()?;
+        instance.remove_agent_folder();
+    }
     system.into_state().remove()?;
     instance.remove_folders();
     Ok(report)
 }
 
-fn desired(system: &System, topology: &Topology, bpffs: &Path) -> Result<Desired, Failure> {
+/// Returns what the node must have on this machine as it is.
+///
+/// # Errors
+/// If the kernel cannot be read, or is too old, or the node cannot be what it shall be.
+pub fn desired(system: &System, topology: &Topology, bpffs: &Path) -> Result<Desired, Failure> {
     let ambient = system.ambient(topology)?;
     Ok(plan::desired(topology, &ambient, bpffs)?)
 }

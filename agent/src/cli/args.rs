@@ -84,7 +84,10 @@ pub enum Verb {
         #[arg(long)]
         timings: bool,
     },
-    /// Remove everything that is ours, and nothing else
+    /// Make the node what the file says, and keep it so until TERM or INT; the datapath stays.
+    /// HUP reads the file anew; a node that `apply` changes meanwhile is kept as that says
+    Run(File),
+    /// Remove everything that is ours, and nothing else; refused while an agent runs
     Down {
         /// Print how long each kind of step took
         #[arg(long)]
@@ -106,7 +109,7 @@ impl Command {
     pub fn useless_option(&self) -> Option<&'static str> {
         let common = &self.common;
         let (config, node, json) = match self.verb {
-            Verb::Check(_) => (true, true, false),
+            Verb::Check(_) | Verb::Run(_) => (true, true, false),
             Verb::Init => (false, false, false),
             Verb::Plan(_) | Verb::Apply { .. } => (true, true, true),
             Verb::Down { .. } | Verb::Status | Verb::Flows => (false, true, true),
@@ -130,6 +133,7 @@ impl Verb {
             Self::Init => "init",
             Self::Plan(_) => "plan",
             Self::Apply { .. } => "apply",
+            Self::Run(_) => "run",
             Self::Down { .. } => "down",
             Self::Status => "status",
             Self::Flows => "flows",
@@ -180,6 +184,8 @@ mod tests {
             ("--config a.toml lab up", None),
             ("--json check", Some("--json")),
             ("init --node a", Some("--node")),
+            ("run a.toml --node a", None),
+            ("run --json", Some("--json")),
             ("lab up --node a", Some("--node")),
             ("down --config a.toml", Some("--config")),
         ] {

@@ -22,6 +22,13 @@ pub enum Failure {
     NothingToRemove(String),
     #[error("node {0} is set up in another network namespace; remove it there first")]
     Elsewhere(String),
+    #[error("node {node}: an agent keeps it {and}; {cause}")]
+    AgentRuns {
+        node: String,
+        /// What follows from it for the verb.
+        and: &'static str,
+        cause: host::Error,
+    },
     #[error("{0} needs root: run it as root or through sudo")]
     NotPrivileged(&'static str),
     #[error(transparent)]
@@ -62,6 +69,7 @@ impl Failure {
             | Self::State(_)
             | Self::Elsewhere(_)
             | Self::Refused(_)
+            | Self::AgentRuns { .. }
             | Self::Host(_)
             | Self::Datapath(_)
             | Self::Kernel(_)

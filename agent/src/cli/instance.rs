@@ -3,12 +3,17 @@
 use std::fs;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use sha2::{Digest as _, Sha256};
 
 use super::args::{Common, DEFAULT_FILE, File};
 use super::failure::Failure;
 use super::machine;
 use crate::config::{self, Config, Report, Source, name};
 use crate::datapath::pin::Pins;
+use crate::host::Error;
 use crate::host::lock::Lock;
 use crate::host::netns;
 use crate::reconcile::{Journal, StateFile, System};
@@ -16,6 +21,12 @@ use crate::topology::{Topology, resolve};
 
 /// Files that make a folder the one of a node; a run that is killed leaves at least the last.
 const TRACES: [&str; 3] = ["state.json", "journal", "lock"];
+
+/// How long a run of another process is waited for: a repair of the agent, as a rule.
+const LOCK_PATIENCE: Duration = Duration::from_secs(2);
+
+/// How often the lock is tried meanwhile.
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
 /// Refuses a node on the command line that no file could have: its name becomes a folder.
 ///
@@ -74,6 +85,23 @@ pub fn topology(path: &Path, node: Option<&str>) -> Result<Topology, Failure> {
         .map_err(|errors| Report::new(&source, &errors).into())
 }
 
+/// Returns what tells a topology from others, as long as the agent is the same.
+pub fn fingerprint(topology: &Topology) -> String {
+    let digest = hex::encode(Sha256::digest(format!("{topology:?}")));
+    digest[..16].to_owned()
+}
+
+/// Returns the path that leads to a file from every folder.
+///
+/// # Errors
+/// If the present folder is not known.
+pub fn absolute(file: &Path) -> Result<PathBuf, Failure> {
+    std::path::absolute(file).map_err(|source| Failure::Path {
+        path: file.to_owned(),
+        source,
+    })
+}
+
 /// Knows the folders of one node.
 #[derive(Clone, Debug)]
 pub struct Instance {
@@ -120,6 +148,11 @@ impl Instance {
     pub fn exists(&self) -> bool {
         let is_file = |name| self.directory.join(name).is_file();
         TRACES.into_iter().any(is_file) || Pins::new(&self.bpffs, &self.node).exist()
+    }
+
+    /// Returns the folder of the node's state.
+    pub fn directory(&self) -> &Path {
+        &self.directory
     }
 
     /// Returns the mount point of the BPF file system.
@@ -172,8 +205,17 @@ impl Instance {
     /// # Errors
     /// If its state file cannot be read.
     pub fn system(&self) -> Result<System, Failure> {
+        let mut system = self.system_to_look()?;
+        system.state().warn_of_damage();
+        Ok(system)
+    }
+
+    /// Prepares the same for who looks again and again: a damaged state file is not told.
+    ///
+    /// # Errors
+    /// If its state file cannot be read.
+    pub fn system_to_look(&self) -> Result<System, Failure> {
         let state = StateFile::load(&self.directory)?;
-        state.warn_of_damage();
         Ok(System::new(&self.node, &self.bpffs, state))
     }
 
@@ -200,9 +242,26 @@ impl Instance {
     /// Takes the lock of the node.
     ///
     /// # Errors
-    /// If another process holds it.
+    /// If another process holds it for a while.
     pub fn lock(&self) -> Result<Lock, Failure> {
-        Ok(Lock::take(&self.directory)?)
+        let deadline = Instant::now() + LOCK_PATIENCE;
+        loop {
+            match Lock::take(&self.directory) {
+                Err(Error::Locked { .. }) if Instant::now() < deadline => thread::sleep(LOCK_PAUSE),
+                other => return Ok(other?),
+            }
+        }
+    }
+
+    /// Takes the lock of the node, unless another process holds it.
+    ///
+    /// # Errors
+    /// If the lock cannot be tried.
+    pub fn try_lock(&self) -> Result<Option<Lock>, Failure> {
+        match Lock::take(&self.directory) {
+            Err(Error::Locked { .. }) => Ok(None),
+            other => Ok(Some(other?)),
+        }
     }
 
     /// Removes the node's folder and the one of all nodes, as far as they are empty.

@@ -6,8 +6,9 @@
 //! # Layout
 //! - [`args`], [`exit`], [`failure`]: command line, exit codes, why a verb fails
 //! - [`output`]: where a verb writes
-//! - [`instance`], [`machine`]: the node that a verb works on, the machine that it runs on
-//! - [`check`], [`init`], [`apply`], [`status`], [`flows`], [`lab`]: the verbs
+//! - [`instance`], [`resident`], [`machine`]: the node that a verb works on, its agent, the machine that
+//!   it runs on
+//! - [`check`], [`init`], [`apply`], [`run`](mod@run), [`status`], [`flows`], [`lab`]: the verbs
 
 pub mod apply;
 pub mod args;
@@ -20,6 +21,8 @@ pub mod instance;
 pub mod lab;
 pub mod machine;
 pub mod output;
+pub mod resident;
+pub mod run;
 pub mod status;
 
 use std::io::Write;
@@ -58,6 +61,10 @@ pub fn run(command: &Command, out: &mut dyn Write, err: &mut dyn Write) -> Resul
         } => {
             need_root("apply")?;
             apply::apply(common, &file(given)?, *timings, out)
+        }
+        Verb::Run(given) => {
+            need_root("run")?;
+            run::run(common, &file(given)?)
         }
         Verb::Down { timings } => {
             need_root("down")?;

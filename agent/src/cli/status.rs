@@ -25,6 +25,7 @@ pub fn status(common: &Common, out: &mut dyn Write) -> Result<u8, Failure> {
             &objects,
             &links,
             system.pins(),
+            instance.drift()?,
         )?)
     })?;
     if common.json {
@@ -62,6 +63,10 @@ fn print(status: &Status, out: &mut dyn Write) -> Result<(), Failure> {
             addresses.join(", "),
             endpoint.state
         )?;
+    }
+    writeln!(out, "repairs       {}", status.drift.repairs)?;
+    if let Some(last) = &status.drift.last {
+        writeln!(out, "  last: {last}")?;
     }
     let bytes: u64 = status.maps.iter().map(|map| map.bytes).sum();
     writeln!(

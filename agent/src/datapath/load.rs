@@ -78,7 +78,7 @@ impl Sizes {
             // Only a limit: the tries take memory for what is in them.
             "PREFIXES4" | "PREFIXES6" => Some(PREFIXES_MAX),
             "PENDING4" | "PENDING6" => Some(self.endpoint_slots * PENDING_PER_SLOT),
-            "BOUND" => Some(self.endpoint_slots),
+            "BOUND" => Some(self.endpoint_slots * 2),
             _ => None,
         }
     }

@@ -119,7 +119,7 @@ pub fn bindings6(pins: &Pins) -> Result<HashMap<MapData, FlowKey<Addr6>, Binding
     open(pins, "BINDINGS6")
 }
 
-/// Opens the numbers of bindings, by slot.
+/// Opens the numbers of bindings: for each slot one of IPv4, then one of IPv6.
 pub fn bound(pins: &Pins) -> Result<Array<MapData, u32>, Error> {
     open(pins, "BOUND")
 }

@@ -41,6 +41,25 @@ const ALIGN: usize = 4;
 /// Number of the attribute that holds the text of an extended acknowledgement.
 const NLMSGERR_ATTR_MSG: u16 = 1;
 
+/// Opens a socket on which the kernel announces what these groups are about (`RTNLGRP_*`), in the
+/// namespace of the calling thread and in all that have a number there, as those of endpoints do
+/// while their links exist. It does not block, and keeps no other namespace alive.
+///
+/// # Errors
+/// When the process may open no more files, or is not privileged.
+pub fn multicast(groups: &[u32]) -> Result<Socket> {
+    let failed = |error: std::io::Error| Error::file("open netlink socket", &error);
+    let mut socket = Socket::new(NETLINK_ROUTE).map_err(failed)?;
+    socket.set_rx_buf_sz(SOCKET_BUFFER_LEN).map_err(failed)?;
+    socket.bind_auto().map_err(failed)?;
+    socket.set_listen_all_namespaces(true).map_err(failed)?;
+    for group in groups {
+        socket.add_membership(*group).map_err(failed)?;
+    }
+    socket.set_non_blocking(true).map_err(failed)?;
+    Ok(socket)
+}
+
 /// Talks to the kernel about the network objects of one namespace.
 pub struct Netlink<M = RouteNetlinkMessage> {
     socket: Socket,

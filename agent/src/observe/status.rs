@@ -13,6 +13,7 @@ use crate::datapath::table::{self, MapStatus};
 use crate::datapath::{self};
 use crate::plan::host_routing::Choice;
 use crate::plan::object::{AttachKind, Hook, HostRoutingMode, Key, Link, LinkRef, State, Value};
+use crate::reconcile::drift::Drift;
 
 /// Number of this layout.
 const SCHEMA: u32 = 1;
@@ -78,13 +79,6 @@ pub struct Endpoint {
     pub state: String,
 }
 
-/// Tells what was repaired.
-#[derive(Clone, Debug, Serialize)]
-pub struct Drift {
-    pub repairs: u64,
-    pub last: Option<String>,
-}
-
 /// Puts a status together from the observed objects of a node.
 ///
 /// # Errors
@@ -95,6 +89,7 @@ pub fn status(
     objects: &State,
     links: &BTreeMap<Link, u32>,
     pins: &Pins,
+    drift: Drift,
 ) -> Result<Status, datapath::Error> {
     let datapath = match objects.get(&Key::Datapath) {
         Some(Value::Datapath { digest, .. }) => Some(digest.clone()),
@@ -117,10 +112,7 @@ pub fn status(
         },
         devices: devices(objects),
         endpoints: endpoints(objects, links),
-        drift: Drift {
-            repairs: 0,
-            last: None,
-        },
+        drift,
         maps: table::status(pins),
         drops: drops
             .into_iter()

@@ -2,8 +2,9 @@
 //!
 //! The first step that fails ends the run, and what the run did is undone. A run that is killed
 //! leaves its journal; the next one converges from what it observes. When the steps are done,
-//! the kernel is asked again: the second plan must be empty, or the journal stays. Nothing at all
-//! is written when the first plan is.
+//! the kernel is asked again. What is missing then was lost while the run lasted, as the links of a
+//! namespace that is torn down are: it is made good once, and if the plan is still not empty, the
+//! journal stays. Nothing at all is written when the first plan is empty.
 
 use std::time::{Duration, Instant};
 
@@ -12,7 +13,7 @@ use thiserror::Error;
 use super::report::{Phase, Report};
 use super::undo::{Undo, undo};
 use super::{Cause, FileError, Journal, Kernel};
-use crate::plan::object::{Observed, State};
+use crate::plan::object::{Key, Observed, State};
 use crate::plan::{self, Plan};
 
 /// Says why a run ended before its end.
@@ -35,6 +36,8 @@ pub enum ApplyError {
 #[derive(Debug, Error)]
 #[error("{command}: {cause}; {}", self.outcome())]
 pub struct Failure {
+    /// The object of the step.
+    pub key: Key,
     /// The step, as a command.
     pub command: String,
     /// Why it failed.
@@ -101,11 +104,11 @@ pub fn apply(
         report: Report::default(),
     };
     let observed = run.observe()?;
-    run.report.plan = plan_from(desired, &observed, run.interrupted);
-    if !run.report.plan.is_empty() {
-        run.carry_out(&observed.objects)?;
+    let plan = plan_from(desired, &observed, run.interrupted);
+    if !plan.is_empty() {
+        run.carry_out(plan, &observed.objects)?;
         // Until then the state of the node is not known: the next run resumes this one.
-        run.verify()?;
+        run.verify(&observed.objects)?;
         run.journal.finish()?;
     } else if run.interrupted {
         run.journal.finish()?;
@@ -138,18 +141,21 @@ impl<K: Kernel> Run<'_, K> {
         observed.map_err(ApplyError::Observe)
     }
 
-    /// Executes all steps, or brings `before` back.
-    fn carry_out(&mut self, before: &State) -> Result<(), ApplyError> {
-        let (started, took) = timed(|| self.journal.start(&self.report.plan));
-        if let Err(error) = started {
-            if !self.interrupted {
+    /// Executes all steps, or brings `before` back: what was there when the run began.
+    fn carry_out(&mut self, plan: Plan, before: &State) -> Result<(), ApplyError> {
+        let first = self.report.plan.steps.len();
+        self.report.plan.places.extend(plan.places);
+        self.report.plan.steps.extend(plan.steps);
+        let (noted, took) = timed(|| self.journal.plan(&self.report.plan));
+        if let Err(error) = noted {
+            if first == 0 && !self.interrupted {
                 // Nothing was begun, which is what half a journal would deny.
                 drop(self.journal.finish());
             }
             return Err(error.into());
         }
         self.report.note(Phase::Journal, took);
-        for index in 0..self.report.plan.steps.len() {
+        for index in first..self.report.plan.steps.len() {
             if let Err(cause) = self.execute(index) {
                 return Err(self.roll_back(before, index, cause));
             }
@@ -179,6 +185,7 @@ impl<K: Kernel> Run<'_, K> {
     fn roll_back(&mut self, before: &State, index: usize, cause: Cause) -> ApplyError {
         let plan = &self.report.plan;
         let command = plan.command(&plan.steps[index]);
+        let key = plan.steps[index].key.clone();
         log::info!("{command}: {cause}; undoing {index} steps");
         let noted = self.journal.undo(&format!("{command}: {cause}"));
         let mut outcome = undo(self.kernel, self.desired, before, plan);
@@ -197,6 +204,7 @@ impl<K: Kernel> Run<'_, K> {
             failed: not_undone,
         } = outcome;
         ApplyError::Step(Box::new(Failure {
+            key,
             command,
             cause,
             done: index,
@@ -205,15 +213,30 @@ impl<K: Kernel> Run<'_, K> {
         }))
     }
 
-    fn verify(&mut self) -> Result<(), ApplyError> {
-        let observed = self.observe()?;
-        let plan = plan::plan(self.desired, &observed);
-        if plan.is_empty() {
+    /// Asks the kernel whether everything stuck, and makes good once what did not.
+    fn verify(&mut self, before: &State) -> Result<(), ApplyError> {
+        let missing = self.missing()?;
+        if missing.is_empty() {
             return Ok(());
         }
-        let left = plan.steps.iter().map(|step| plan.command(step)).collect();
+        log::debug!("{} did not stick", commands(&missing).join("; "));
+        self.carry_out(missing, before)?;
+        let missing = self.missing()?;
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let left = commands(&missing);
         Err(ApplyError::Verify { left })
     }
+
+    fn missing(&mut self) -> Result<Plan, ApplyError> {
+        let observed = self.observe()?;
+        Ok(plan::plan(self.desired, &observed))
+    }
+}
+
+fn commands(plan: &Plan) -> Vec<String> {
+    plan.steps.iter().map(|step| plan.command(step)).collect()
 }
 
 fn timed<T>(call: impl FnOnce() -> T) -> (T, Duration) {

@@ -80,13 +80,21 @@ impl Journal {
         Ok(Some(left_over))
     }
 
-    pub(super) fn start(&mut self, plan: &Plan) -> Result<(), FileError> {
+    /// Writes all steps of a run before the first of them, and again when there are more.
+    pub(super) fn plan(&mut self, plan: &Plan) -> Result<(), FileError> {
+        if self.file.is_none() {
+            self.start()?;
+        }
+        self.append(&Record::Plan(plan.steps.clone()))
+    }
+
+    fn start(&mut self) -> Result<(), FileError> {
         if let Some(directory) = self.path.parent() {
             fs::create_dir_all(directory).map_err(FileError::at("create directory", directory))?;
         }
         let file = File::create(&self.path);
         self.file = Some(file.map_err(FileError::at("create journal", &self.path))?);
-        self.append(&Record::Plan(plan.steps.clone()))
+        Ok(())
     }
 
     pub(super) fn begin(&mut self, step: usize) -> Result<(), FileError> {
@@ -150,7 +158,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let mut journal = Journal::new(&directory.path().join("edge-1"));
 
-        journal.start(&Plan::default()).unwrap();
+        journal.plan(&Plan::default()).unwrap();
         journal.begin(0).unwrap();
         journal.done(0).unwrap();
         journal.begin(1).unwrap();
@@ -181,7 +189,7 @@ mod tests {
     fn line_that_was_cut_short_does_not_count() {
         let directory = tempfile::tempdir().unwrap();
         let mut journal = Journal::new(directory.path());
-        journal.start(&Plan::default()).unwrap();
+        journal.plan(&Plan::default()).unwrap();
         let mut file = OpenOptions::new().append(true).open(&journal.path).unwrap();
         file.write_all(b"{\"done\":").unwrap();
 

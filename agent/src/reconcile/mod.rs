@@ -5,11 +5,13 @@
 //! - `undo`: brings back what was there before the run
 //! - [`journal`]: what a run is about to do, for the case that it is interrupted
 //! - [`state_file`]: what has to be remembered from one run to the next
+//! - [`drift`]: what the resident agent repaired
 //! - [`system`]: the kernel of this machine, behind the trait
 //! - [`report`]: what a run did and how long it took
-//! - [`file_error`]: what goes wrong with the two files
+//! - [`file_error`]: what goes wrong with these files
 
 pub mod apply;
+pub mod drift;
 pub mod file_error;
 pub mod journal;
 pub mod report;

@@ -37,6 +37,9 @@ struct Content {
     schema: u32,
     /// The configuration file that was applied last.
     config: Option<PathBuf>,
+    /// Tells the topologies apart that were applied.
+    #[serde(default)]
+    applied: Option<String>,
     /// Original values of the sysctls that are ours, by path below `/proc/sys`.
     sysctls: BTreeMap<String, String>,
     /// By path of a sysctl that is ours: original values of those that the kernel overwrites
@@ -59,6 +62,7 @@ impl Default for Content {
         Self {
             schema: SCHEMA,
             config: None,
+            applied: None,
             sysctls: BTreeMap::new(),
             bystanders: BTreeMap::new(),
             netns: BTreeMap::new(),
@@ -129,12 +133,20 @@ impl StateFile {
         self.content.config.as_deref()
     }
 
-    /// Records the configuration file that is applied.
+    /// Returns what tells the topology that was applied last from others.
+    pub fn applied(&self) -> Option<&str> {
+        self.content.applied.as_deref()
+    }
+
+    /// Records the configuration file that is applied, and what tells its topology from others.
     ///
     /// # Errors
     /// If the file cannot be written.
-    pub fn set_config(&mut self, config: &Path) -> Result<(), FileError> {
-        self.update(|content| content.config = Some(config.to_owned()))
+    pub fn set_applied(&mut self, config: &Path, topology: &str) -> Result<(), FileError> {
+        self.update(|content| {
+            content.config = Some(config.to_owned());
+            content.applied = Some(topology.to_owned());
+        })
     }
 
     /// Returns how packets get from one device to the other, and why.
@@ -361,11 +373,11 @@ mod tests {
     fn file_is_not_written_when_nothing_changes() {
         let directory = tempfile::tempdir().unwrap();
         let mut file = StateFile::load(directory.path()).unwrap();
-        file.set_config(Path::new("/etc/ciliate/ciliate.toml"))
+        file.set_applied(Path::new("/etc/ciliate/ciliate.toml"), "1")
             .unwrap();
         fs::remove_file(directory.path().join("state.json")).unwrap();
 
-        file.set_config(Path::new("/etc/ciliate/ciliate.toml"))
+        file.set_applied(Path::new("/etc/ciliate/ciliate.toml"), "1")
             .unwrap();
         file.forget_sysctl(FORWARDING).unwrap();
 

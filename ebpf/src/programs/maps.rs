@@ -14,6 +14,7 @@ use datapath::abi::{
     Addr4, Addr6, Binding, CALLS, DROP_SLOTS, Device, DropCount, Flow, FlowKey, FragmentKey,
     FragmentPorts, Node, Party, Pending, Prefix,
 };
+use datapath::family::Address;
 use datapath::tables::{Route, Step, Tables};
 use datapath::verdict::DropReason;
 use datapath::work::Work;
@@ -63,12 +64,12 @@ static PREFIXES6: LpmTrie<Addr6, Prefix> = LpmTrie::with_max_entries(PREFIXES, B
 static BINDINGS4: HashMap<FlowKey<Addr4>, Binding<Addr4>> = HashMap::with_max_entries(BINDINGS, 0);
 #[map]
 static BINDINGS6: HashMap<FlowKey<Addr6>, Binding<Addr6>> = HashMap::with_max_entries(BINDINGS, 0);
-/// Numbers of bindings by slot.
+/// Numbers of bindings: for each slot one of IPv4, then one of IPv6.
 #[map]
-static BOUND: Array<u32> = Array::with_max_entries(SLOTS, 0);
-/// Where the search for a free port goes on.
+static BOUND: Array<u32> = Array::with_max_entries(SLOTS * 2, 0);
+/// Where the search for a free port goes on, for each family.
 #[map]
-static CURSOR: Array<u32> = Array::with_max_entries(1, 0);
+static CURSOR: Array<u32> = Array::with_max_entries(2, 0);
 #[map]
 static WORK4: PerCpuArray<Work<Addr4>> = PerCpuArray::with_max_entries(1, 0);
 #[map]
@@ -283,7 +284,8 @@ macro_rules! tables {
 
             #[inline(always)]
             fn count_bindings(&mut self, slot: u16, more: i32) -> u32 {
-                let Some(count) = BOUND.get_ptr_mut(u32::from(slot)) else {
+                let index = u32::from(slot) * 2 + u32::from(<$address>::IS_IPV6);
+                let Some(count) = BOUND.get_ptr_mut(index) else {
                     return 0;
                 };
                 // SAFETY: the pointer comes from the lookup.
@@ -296,7 +298,7 @@ macro_rules! tables {
                     // SAFETY: the helper has no preconditions.
                     return unsafe { bpf_get_prandom_u32() } as u32;
                 }
-                let Some(cursor) = CURSOR.get_ptr_mut(0) else {
+                let Some(cursor) = CURSOR.get_ptr_mut(u32::from(<$address>::IS_IPV6)) else {
                     return 0;
                 };
                 // SAFETY: the pointer comes from the lookup.

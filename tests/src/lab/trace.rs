@@ -6,9 +6,14 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 use super::agent;
 use super::namespace::{Namespace, Outcome};
+use super::wait_until;
+
+/// Where the traces of a run are, in the test's folder.
+const FOLDER: &str = "trace";
 
 /// Calls that change something whatever their arguments are.
 const CHANGING: [&str; 33] = [
@@ -64,33 +69,48 @@ const READING: [&str; 11] = [
 
 /// Runs the agent under strace and returns how it ended, with every call that changed something.
 pub fn changes_of(place: &Namespace, folder: &Path, line: &str) -> (Outcome, Vec<String>) {
-    let folder = folder.join("trace");
+    let outcome = place.execute(&mut traced(folder, line));
+    (outcome, changes(folder))
+}
+
+/// Returns the agent under strace, which stays in the background: the process is the agent itself.
+pub fn traced(folder: &Path, line: &str) -> Command {
+    let folder = folder.join(FOLDER);
     drop(fs::remove_dir_all(&folder));
     fs::create_dir(&folder).expect("make a folder for the trace");
-    let to = folder.join("thread");
-    let command = format!(
-        "strace -ff -y -s 256 -v -o {} {} {line}",
-        to.display(),
-        agent::binary().display()
-    );
-    let outcome = place.attempt(&command);
-    let mut calls = 0;
-    let mut changes = Vec::new();
-    for entry in fs::read_dir(&folder).expect("list the traces") {
-        let text = fs::read(entry.expect("list the traces").path()).expect("read a trace");
-        let text = String::from_utf8_lossy(&text);
-        calls += text.lines().count();
-        changes.extend(
-            text.lines()
-                .filter(|line| is_change(line))
-                .map(str::to_owned),
-        );
-    }
+    let mut command = Command::new("strace");
+    command
+        .args(["-D", "-ff", "-y", "-s", "256", "-v", "-o"])
+        .arg(folder.join("thread"))
+        .arg(agent::binary())
+        .args(line.split_whitespace());
+    command
+}
+
+/// Returns every call that changed something, of an agent that has ended.
+pub fn changes(folder: &Path) -> Vec<String> {
+    let folder = folder.join(FOLDER);
+    wait_until("strace has seen the end", || {
+        texts(&folder).iter().all(|text| text.contains("+++ "))
+    });
+    let texts = texts(&folder);
+    let lines = || texts.iter().flat_map(|text| text.lines());
     assert!(
-        calls > 50,
-        "strace should have seen the agent at work: {outcome:#?}"
+        lines().count() > 50,
+        "strace should have seen the agent at work"
     );
-    (outcome, changes)
+    let changes = lines().filter(|line| is_change(line));
+    changes.map(str::to_owned).collect()
+}
+
+/// Returns the traces of all threads.
+fn texts(folder: &Path) -> Vec<String> {
+    let mut texts = Vec::new();
+    for entry in fs::read_dir(folder).expect("list the traces") {
+        let text = fs::read(entry.expect("list the traces").path()).expect("read a trace");
+        texts.push(String::from_utf8_lossy(&text).into_owned());
+    }
+    texts
 }
 
 fn is_change(line: &str) -> bool {

@@ -8,13 +8,14 @@ use std::io;
 use std::mem::{size_of, zeroed};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::ptr::from_mut;
+use std::time::Duration;
 
 use nix::libc;
 use nix::sys::socket::sockopt::{Mark, RcvBufForce, ReceiveTimeout};
 use nix::sys::socket::{
     AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, send, setsockopt, socket,
 };
-use nix::sys::time::TimeVal;
+use nix::sys::time::{TimeVal, TimeValLike};
 
 use super::namespace::Namespace;
 
@@ -55,7 +56,7 @@ impl Wire {
                 )
             })
             .expect("open a packet socket");
-        bind(&socket, index).expect("bind a packet socket");
+        bind(&socket, index, libc::ETH_P_ALL).expect("bind a packet socket");
         want_metadata(&socket).expect("ask for metadata");
         setsockopt(&socket, RcvBufForce, &QUEUE_LEN).expect("enlarge the queue");
         setsockopt(&socket, ReceiveTimeout, &TimeVal::new(SECONDS, 0)).expect("set a timeout");
@@ -98,6 +99,17 @@ impl Wire {
         self.received_until(what, is_it)
             .pop()
             .expect("the last frame is the wanted one")
+    }
+
+    /// Returns the next frame, sent or received; `None` if there is none within this time.
+    pub fn next_within(&self, wait: Duration) -> Option<Seen> {
+        if wait.is_zero() {
+            return self.next(libc::MSG_DONTWAIT).ok();
+        }
+        let micros = i64::try_from(wait.as_micros()).expect("short");
+        setsockopt(&self.socket, ReceiveTimeout, &TimeVal::microseconds(micros))
+            .expect("set a timeout");
+        self.next(0).ok()
     }
 
     /// Forgets what was captured so far.
@@ -180,13 +192,11 @@ impl Seen {
     }
 }
 
-/// Returns the address of a link with this index, for all protocols.
+/// Returns the address of a link with this index, for no protocol.
 fn address(index: i32) -> libc::sockaddr_ll {
     libc::sockaddr_ll {
         sll_family: u16::try_from(libc::AF_PACKET).expect("families are small numbers"),
-        sll_protocol: u16::try_from(libc::ETH_P_ALL)
-            .expect("protocols have 16 bits")
-            .to_be(),
+        sll_protocol: 0,
         sll_ifindex: index,
         sll_hatype: 0,
         sll_pkttype: 0,
@@ -195,8 +205,12 @@ fn address(index: i32) -> libc::sockaddr_ll {
     }
 }
 
-fn bind(socket: &OwnedFd, index: i32) -> io::Result<()> {
+/// Ties a packet socket to a link; it receives frames of a protocol, of none if that is 0.
+pub(super) fn bind(socket: &OwnedFd, index: i32, protocol: libc::c_int) -> io::Result<()> {
     let mut address = address(index);
+    address.sll_protocol = u16::try_from(protocol)
+        .expect("protocols have 16 bits")
+        .to_be();
     let (pointer, len) = (from_mut(&mut address).cast(), length::<libc::sockaddr_ll>());
     // SAFETY: the address is a variable of this function, with its size.
     #[expect(unsafe_code, reason = "nix makes no addresses of packet sockets")]
@@ -256,6 +270,6 @@ fn fit<T: TryFrom<usize>>(length: usize) -> T {
         .expect("lengths of structures are small")
 }
 
-fn length<T>() -> libc::socklen_t {
+pub(super) fn length<T>() -> libc::socklen_t {
     libc::socklen_t::try_from(size_of::<T>()).expect("structures are small")
 }

@@ -20,7 +20,7 @@ struct Stage {
     run: fn(&mut Tally) -> Result<()>,
 }
 
-const STAGES: [Stage; 9] = [
+const STAGES: [Stage; 10] = [
     Stage {
         name: "format",
         run: stage::format,
@@ -44,6 +44,10 @@ const STAGES: [Stage; 9] = [
     Stage {
         name: "privileged tests",
         run: stage::privileged,
+    },
+    Stage {
+        name: "compliance sheet",
+        run: stage::compliance,
     },
     Stage {
         name: "examples",

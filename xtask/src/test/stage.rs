@@ -15,6 +15,7 @@ use anyhow::{Context, Result, bail};
 
 use super::Tally;
 use crate::build::Executable;
+use crate::compliance as sheet;
 use crate::privilege::privileged_with;
 use crate::setup::{CARGO_DENY, CARGO_FUZZ};
 use crate::{bench as benchmark, build as builds, demo as demonstration, process, vm, workspace};
@@ -29,9 +30,10 @@ const PRIVILEGED_TESTS: [(&str, &str); 1] = [("agent", "host")];
 
 /// Tests that can run for long, or judge by stricter figures, and the variable and value that make
 /// them.
-const LONG_RUNS: [(&str, (&str, &str)); 3] = [
+const LONG_RUNS: [(&str, (&str, &str)); 4] = [
     ("differential", ("CILIATE_DIFFERENTIAL", "1000000")),
     ("coexist", ("CILIATE_LAB_ROUNDS", "200")),
+    ("daemon", ("CILIATE_QUIET_MACHINE", "1")),
     ("timing", ("CILIATE_QUIET_MACHINE", "1")),
 ];
 
@@ -103,7 +105,15 @@ pub(super) fn unit(tally: &mut Tally) -> Result<()> {
 }
 
 pub(super) fn privileged(tally: &mut Tally) -> Result<()> {
+    sheet::empty_folder()?;
     run_privileged(tally, |_| true)
+}
+
+/// Compares the sheet with what the privileged tests have seen.
+pub(super) fn compliance(tally: &mut Tally) -> Result<()> {
+    sheet::check()?;
+    tally.passed += 1;
+    Ok(())
 }
 
 /// Runs chosen tests as root, each as cargo would: in its package's folder. A choice of some runs
@@ -122,6 +132,10 @@ fn run_privileged(tally: &mut Tally, is_chosen: impl Fn(&str) -> bool) -> Result
             ("PATH", env::var("PATH").context("read $PATH")?),
             ("RUST_BACKTRACE", "1".to_owned()),
         ];
+        if test.name == sheet::TESTS {
+            variables.push((sheet::VARIABLE, sheet::folder().display().to_string()));
+            variables.push((sheet::THREADS.0, sheet::THREADS.1.to_owned()));
+        }
         if !is_all {
             let longer = LONG_RUNS.iter().filter(|(name, _)| *name == test.name);
             variables.extend(longer.map(|(_, (variable, value))| (*variable, (*value).to_owned())));

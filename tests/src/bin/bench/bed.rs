@@ -56,6 +56,8 @@ impl Bed {
         let sizes = Sizes {
             flows: FLOW_ENTRIES,
             endpoint_slots: 4,
+            flows_given: true,
+            bindings: 32_768,
         };
         load::load(&pins, &sizes, DIGEST)?;
         let (places, namespaces) = make_node(&pins)?;

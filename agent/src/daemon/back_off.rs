@@ -1,0 +1,188 @@
+//! How long to leave an object alone whose repair is undone again and again. Pure: time comes in
+//! as an argument.
+//!
+//! Two programs that both insist on an object would otherwise change it for ever, many times a
+//! second. A few repairs in a row are normal (somebody tries something out); after these, each
+//! is followed by a pause that doubles. Other objects are repaired meanwhile. An object that
+//! stays as it is for a while is forgotten.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use crate::plan::object::Key;
+
+/// How many repairs in a row are normal.
+const NORMAL: u32 = 3;
+
+/// The first pause; doubled with each further repair.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+
+/// The longest pause.
+const LAST_PAUSE: Duration = Duration::from_mins(1);
+
+/// How long after a repair, and the pause that followed it, the next one is no longer in a row.
+const FORGET: Duration = Duration::from_mins(1);
+
+/// Knows what was repaired of late.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BackOff(BTreeMap<Key, Fight>);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Fight {
+    repairs: u32,
+    first: Instant,
+    /// Until then further repairs are in a row.
+    remembered: Instant,
+    /// The end of the pause, if there is one.
+    pause: Option<Instant>,
+}
+
+/// Describes an object that something else keeps changing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Undone {
+    /// How often it was repaired.
+    pub repairs: u32,
+    /// How long ago the first of these repairs was.
+    pub within: Duration,
+    /// How long it is left alone.
+    pub pause: Duration,
+}
+
+impl BackOff {
+    /// Notes a repair; tells if the object is left alone for a while from now on.
+    pub fn note(&mut self, key: &Key, now: Instant) -> Option<Undone> {
+        self.0.retain(|_, fight| fight.remembered > now);
+        let fight = self.0.entry(key.clone()).or_insert(Fight {
+            repairs: 0,
+            first: now,
+            remembered: now,
+            pause: None,
+        });
+        fight.repairs += 1;
+        let pause = (fight.repairs > NORMAL).then(|| {
+            let doublings = (fight.repairs - NORMAL - 1).min(16);
+            FIRST_PAUSE.saturating_mul(1 << doublings).min(LAST_PAUSE)
+        });
+        fight.remembered = now + pause.unwrap_or_default() + FORGET;
+        fight.pause = pause.map(|pause| now + pause);
+        pause.map(|pause| Undone {
+            repairs: fight.repairs,
+            within: now.duration_since(fight.first),
+            pause,
+        })
+    }
+
+    /// Notes that an object could not be repaired. Returns how long it is left alone from now on.
+    pub fn refuse(&mut self, key: &Key, now: Instant) -> Duration {
+        // As if it had been repaired as often as is normal.
+        for _ in 0..NORMAL {
+            if let Some(undone) = self.note(key, now) {
+                return undone.pause;
+            }
+        }
+        self.note(key, now)
+            .map_or(FIRST_PAUSE, |undone| undone.pause)
+    }
+
+    /// Returns the objects that are left alone.
+    pub fn spared(&self) -> BTreeSet<Key> {
+        let paused = self.0.iter().filter(|(_, fight)| fight.pause.is_some());
+        paused.map(|(key, _)| key.clone()).collect()
+    }
+
+    /// Returns when the next pause ends.
+    pub fn next(&self) -> Option<Instant> {
+        self.0.values().filter_map(|fight| fight.pause).min()
+    }
+
+    /// Ends the pauses that are over; tells if there were any.
+    pub fn release(&mut self, now: Instant) -> bool {
+        let over = |fight: &&mut Fight| fight.pause.is_some_and(|end| end <= now);
+        let mut ended = false;
+        for fight in self.0.values_mut().filter(over) {
+            fight.pause = None;
+            ended = true;
+        }
+        ended
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn key() -> Key {
+        Key::EndpointLink("web".to_owned())
+    }
+
+    /// Repairs so many times, a second apart; returns the pauses and the time after them.
+    fn repair(back_off: &mut BackOff, times: u32, start: Instant) -> (Vec<u64>, Instant) {
+        let mut now = start;
+        let mut pauses = Vec::new();
+        for _ in 0..times {
+            let pause = back_off.note(&key(), now).map(|undone| undone.pause);
+            pauses.push(pause.unwrap_or_default().as_secs());
+            now += pause.unwrap_or_default() + SECOND;
+            back_off.release(now);
+        }
+        (pauses, now)
+    }
+
+    #[test]
+    fn pauses_begin_after_three_repairs_and_double_up_to_a_minute() {
+        let mut back_off = BackOff::default();
+
+        let (pauses, _) = repair(&mut back_off, 12, Instant::now());
+
+        assert_eq!(pauses, [0, 0, 0, 1, 2, 4, 8, 16, 32, 60, 60, 60]);
+    }
+
+    #[test]
+    fn object_is_spared_until_its_pause_ends() {
+        let mut back_off = BackOff::default();
+        let (_, now) = repair(&mut back_off, NORMAL, Instant::now());
+        assert!(back_off.spared().is_empty());
+
+        let undone = back_off.note(&key(), now).expect("one too many");
+
+        assert_eq!((undone.repairs, undone.within), (4, 3 * SECOND));
+        assert_eq!(back_off.next(), Some(now + FIRST_PAUSE));
+        assert_eq!(back_off.spared(), BTreeSet::from([key()]));
+        assert!(!back_off.release(now));
+        assert!(back_off.release(now + FIRST_PAUSE));
+        assert!(back_off.spared().is_empty() && back_off.next().is_none());
+        assert!(!back_off.release(now + FIRST_PAUSE), "ends once");
+    }
+
+    #[test]
+    fn object_that_stays_as_it_is_for_a_minute_is_forgotten() {
+        let mut back_off = BackOff::default();
+        let (_, now) = repair(&mut back_off, 8, Instant::now());
+
+        let (pauses, _) = repair(&mut back_off, 1, now + FORGET + SECOND);
+
+        assert_eq!(pauses, [0]);
+    }
+
+    #[test]
+    fn object_that_cannot_be_repaired_is_left_alone_at_once() {
+        let mut back_off = BackOff::default();
+        let mut now = Instant::now();
+
+        for seconds in [1, 2, 4] {
+            assert_eq!(back_off.refuse(&key(), now), seconds * SECOND);
+            now += seconds * SECOND;
+            assert!(back_off.release(now));
+        }
+    }
+
+    #[test]
+    fn objects_are_counted_one_by_one() {
+        let mut back_off = BackOff::default();
+        let (_, now) = repair(&mut back_off, NORMAL, Instant::now());
+
+        assert_eq!(back_off.note(&Key::HostLink, now), None);
+    }
+}

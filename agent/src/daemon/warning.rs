@@ -1,0 +1,16 @@
+//! Codes of the warnings of the resident agent, which do not change.
+
+/// Something keeps undoing a repair.
+pub const UNDONE: &str = "CIL0101";
+
+/// The network namespace of an endpoint is missing.
+pub const NO_NAMESPACE: &str = "CIL0102";
+
+/// The node could not be looked at or repaired.
+pub const FAILED: &str = "CIL0103";
+
+/// A new file was refused; the old one holds.
+pub const NOT_RELOADED: &str = "CIL0104";
+
+/// Something that is done every few seconds failed.
+pub const CHORE: &str = "CIL0105";

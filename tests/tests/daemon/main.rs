@@ -1,0 +1,94 @@
+//! The resident agent: what it follows, what it leaves alone, how it begins and ends.
+
+mod end;
+mod file;
+mod quiet;
+mod repair;
+mod start;
+
+use std::env;
+use std::fs;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tests::lab::agent;
+use tests::lab::namespace::Namespace;
+use tests::lab::node::OneNode;
+use tests::lab::resident::Resident;
+use tests::lab::wait_until;
+
+/// Where the agent notes what it repaired.
+const DRIFT: &str = "/run/ciliate/edge-1/agent/drift.json";
+
+/// How long a repair takes at the most of what is announced, and of what is not.
+const ANNOUNCED: Duration = Duration::from_secs(1);
+const UNANNOUNCED: Duration = Duration::from_secs(6);
+
+/// Factor for a machine that others work on as well.
+const BUSY: u32 = 3;
+
+/// Says, whatever its value, that nobody else works on the machine.
+const QUIET: &str = "CILIATE_QUIET_MACHINE";
+
+/// Is a node that an agent keeps.
+struct Kept {
+    agent: Resident,
+    net: OneNode,
+}
+
+impl Kept {
+    fn new() -> Self {
+        let net = OneNode::prepared();
+        let agent = start(&net);
+        Self { agent, net }
+    }
+
+    /// Damages something by a command, or by a value of a sysctl (`path=value`), which must be repaired in time.
+    fn expect_repair(&self, place: &Namespace, damage: &str, within: Duration) {
+        self.expect_repair_alone(place, damage, within);
+        self.expect_nothing_to_do();
+    }
+
+    /// Does the same on a node that lacks something else.
+    fn expect_repair_alone(&self, place: &Namespace, damage: &str, within: Duration) {
+        let factor = if env::var_os(QUIET).is_some() {
+            1
+        } else {
+            BUSY
+        };
+        let (before, start) = (repairs(), Instant::now());
+        match damage.split_once('=') {
+            Some((path, value)) => place.set_sysctl(path, value),
+            None => drop(place.run(damage)),
+        }
+        while repairs() == before {
+            assert!(
+                start.elapsed() < within * factor,
+                "`{damage}` should be repaired within {within:?}:\n{}",
+                self.agent.log()
+            );
+            thread::sleep(Duration::from_millis(5));
+        }
+        eprintln!("{:?} after `{damage}`: repaired", start.elapsed());
+    }
+
+    fn expect_nothing_to_do(&self) {
+        let line = format!("plan {}", self.net.file.display());
+        wait_until("the plan is empty", || {
+            agent::ciliate(&self.net.host, &line).code == Some(0)
+        });
+    }
+}
+
+/// Starts an agent that keeps the node.
+fn start(net: &OneNode) -> Resident {
+    Resident::start(&net.machine, &net.host, &net.file.display().to_string())
+}
+
+/// Returns how many objects the agents of the node repaired.
+fn repairs() -> u64 {
+    let text = fs::read(DRIFT).unwrap_or_default();
+    let drift: Value = serde_json::from_slice(&text).unwrap_or_default();
+    drift["repairs"].as_u64().unwrap_or(0)
+}
