@@ -188,7 +188,7 @@ fn after_answer<A: Copy, T: Tables<A>>(tables: &mut T, reply: &FlowKey<A>, stage
 /// Tells whether a flow of the party behind link `zone` waits for an answer, and leaves a copy
 /// of its entry in `work.pending`.
 #[inline(never)]
-fn waits<A: Copy + Eq + KeyHash, T: Tables<A>>(
+pub fn waits<A: Copy + Eq + KeyHash, T: Tables<A>>(
     tables: &T,
     work: &mut Work<A>,
     key: &FlowKey<A>,
@@ -330,6 +330,7 @@ fn wait<A: Copy + Eq + KeyHash, T: Tables<A>>(tables: &mut T, work: &mut Work<A>
     pending.key = work.key;
     pending.zone = work.decided.zone;
     pending.generation = work.moment.generation;
+    pending.is_translated = u32::from(work.out != work.key);
     pending.created_ns = work.decided.created_ns;
     pending.seen_ns = work.moment.now_ns;
     pending.packets = work.decided.packets + 1;

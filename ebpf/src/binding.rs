@@ -70,8 +70,14 @@ pub fn find_outside<A: Address, T: Tables<A>>(tables: &mut T, work: &mut Work<A>
     if binding.expires_ns <= work.moment.now_ns {
         return 0;
     }
+    let zone = binding.zone;
     work.inside = binding.other;
-    binding.zone
+    // An address that has changed hands takes none of the old one's packets along.
+    if tables.local(&work.inside.src()) == zone {
+        zone
+    } else {
+        0
+    }
 }
 
 /// Lets answers of a flow's remote address in, as long as the flow is spoken on.

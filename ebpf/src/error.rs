@@ -165,9 +165,20 @@ fn along_binding<A: Address, T: Tables<A>>(tables: &mut T, work: &mut Work<A>) -
         return false;
     }
     let [port, _] = work.outside.ports();
-    work.out = work.key.with_source(work.outside.src(), port);
+    let sent = work.key.with_source(work.outside.src(), port);
+    work.out = sent;
     work.receiver = OUTSIDE;
-    true
+    if tables.local(&work.key.dst()) != OUTSIDE {
+        return true;
+    }
+    // The quoted packet came from another endpoint, by its masquerade address.
+    work.out = sent.reversed();
+    let zone = binding::find_outside(tables, work);
+    let [port, _] = work.inside.ports();
+    work.out = sent.with_destination(work.inside.src(), port);
+    work.receiver = zone;
+    work.set_hairpin(true);
+    zone != 0
 }
 
 /// The node's stack answers an endpoint also about packets that no flow was made for: those that

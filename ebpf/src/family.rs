@@ -130,6 +130,9 @@ pub trait Address: Copy + Eq + Default {
     /// Tells whether the address is a multicast or broadcast one.
     fn is_multicast(&self) -> bool;
 
+    /// Tells whether the address stands for all of the node's prefix.
+    fn is_broadcast(&self, node: &Node) -> bool;
+
     /// Tells whether no router forwards packets from the address.
     fn is_martian(&self) -> bool;
 

@@ -13,6 +13,9 @@ use crate::transport::{self, Transport};
 use crate::verdict::DropReason;
 use crate::work::Work;
 
+/// Where the checksum of a UDP header stands.
+const UDP_CHECK: u32 = 6;
+
 /// Returns the transport header of a packet: its own, or the one of its first fragment.
 ///
 /// # Errors
@@ -28,6 +31,8 @@ pub fn transport<A: Address, P: Packet, T: Tables<A>>(
         Part::Whole if header.payload_len < needed => Err(DropReason::InvalidPacket),
         Part::First if header.payload_len < needed => Err(DropReason::TinyFragment),
         Part::Later if u32::from(header.fragment_offset) < needed => Err(DropReason::TinyFragment),
+        // Without a checksum nothing would show that the address was damaged (RFC 8200 §8.1).
+        Part::Whole | Part::First if is_unchecked(packet, header) => Err(DropReason::InvalidPacket),
         Part::Whole | Part::First => transport::full(packet, header.transport, header.protocol),
         Part::Later => {
             let first = tables
@@ -40,6 +45,14 @@ pub fn transport<A: Address, P: Packet, T: Tables<A>>(
             })
         }
     }
+}
+
+/// Tells whether a datagram of IPv6 has no checksum.
+#[inline(always)]
+fn is_unchecked<A: Address, P: Packet>(packet: &P, header: &Header<A>) -> bool {
+    A::IS_IPV6
+        && header.protocol == proto::UDP
+        && packet.read::<u16>(header.transport + UDP_CHECK) == Some(0)
 }
 
 /// Remembers the ports of a first fragment for those that follow.

@@ -55,8 +55,11 @@ fn try_receiver<A: Address, P: Packet, T: Tables<A>>(
         Hook::ToHost => Ok(host),
         Hook::FromContainer if header.dst.is_multicast() => Err(DropReason::Multicast),
         Hook::FromContainer if local != 0 => Ok(local),
+        // No router forwards these (RFC 1812 §5.3.5 and §5.3.7, RFC 4291 §2.5.6).
+        Hook::FromContainer if header.dst.is_broadcast(node) => Err(DropReason::Multicast),
+        Hook::FromContainer if header.dst.is_martian() => Err(DropReason::StaleOrUnroutable),
         // Routers, and what else is in the node's own prefix, are the node's business.
-        Hook::FromContainer if header.dst.is_inside(node) || header.dst.is_martian() => Ok(host),
+        Hook::FromContainer if header.dst.is_inside(node) => Ok(host),
         Hook::FromContainer | Hook::ToNetdev => Ok(OUTSIDE),
         Hook::FromHost if is_endpoint => Ok(local),
         Hook::FromHost if header.dst.is_node_local(node) => Err(DropReason::StaleOrUnroutable),

@@ -1,7 +1,7 @@
 //! IPv4 headers (RFC 791).
 //!
-//! The checksum of a header that comes in is not verified: a wrong one is dropped by whoever
-//! receives the packet, and the update of the hop limit keeps it as wrong as it was.
+//! The checksum of a header that comes in is verified (RFC 1812 §5.2.2): an update would keep a
+//! wrong one as wrong as it was, and let others look for the fault here.
 
 use crate::abi::{Device, FlowKey, Node, Party};
 use crate::address::Addr4;
@@ -41,7 +41,7 @@ impl Address for Addr4 {
     #[inline(always)]
     fn plain<P: Packet>(packet: &P) -> Option<Plain<Self>> {
         let ip: Ipv4Header = packet.load(ETH_LEN)?;
-        if ip.version_ihl != 0x45 || ip.fragment & FRAGMENTED != 0 {
+        if ip.version_ihl != 0x45 || ip.fragment & FRAGMENTED != 0 || !is_sound(&ip) {
             return None;
         }
         let (ports, tag, len) = transport::plain(packet, ETH_LEN + PLAIN_LEN, ip.protocol)?;
@@ -80,6 +80,10 @@ impl Address for Addr4 {
         let ip: Ipv4Header = packet.read(offset).ok_or(DropReason::InvalidPacket)?;
         let header_len = u32::from(ip.version_ihl & 0x0f) * 4;
         if ip.version_ihl >> 4 != 4 || header_len < PLAIN_LEN as u32 {
+            return Err(DropReason::InvalidPacket);
+        }
+        // RFC 1812 §5.2.2; RFC 5508 REQ-3 for one that an error quotes, see `error`.
+        if !quoted && packet.sum(offset, header_len) != Some(u16::MAX) {
             return Err(DropReason::InvalidPacket);
         }
         let there = packet.len().saturating_sub(offset);
@@ -186,6 +190,14 @@ impl Address for Addr4 {
     }
 
     #[inline(always)]
+    fn is_broadcast(&self, node: &Node) -> bool {
+        let hosts = (1_u64 << (32_u32.saturating_sub(u32::from(node.prefix4_len)))) - 1;
+        let own = u64::from(u32::from_be_bytes(self.octets())) & hosts;
+        // A prefix of one or two addresses has none (RFC 3021).
+        self.is_inside(node) && hosts > 1 && (own == 0 || own == hosts)
+    }
+
+    #[inline(always)]
     fn is_martian(&self) -> bool {
         Self::is_martian(*self)
     }
@@ -212,6 +224,16 @@ impl Address for Addr4 {
     fn masquerade(device: &Device) -> Option<Self> {
         device.masquerades4().then_some(device.masquerade4)
     }
+}
+
+/// Tells whether a header without options has the right checksum.
+#[inline(always)]
+fn is_sound(ip: &Ipv4Header) -> bool {
+    let word = |low: u16, high: u16| u64::from(low) | u64::from(high) << 16;
+    let first = word(u16::from_ne_bytes([ip.version_ihl, ip.tos]), ip.total_len);
+    let third = word(u16::from_ne_bytes([ip.ttl, ip.protocol]), ip.check);
+    let sum = first + word(ip.id, ip.fragment) + third + u64::from(ip.src) + u64::from(ip.dst);
+    checksum::fold(sum) == u16::MAX
 }
 
 #[inline(always)]

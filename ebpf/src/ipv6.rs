@@ -26,6 +26,8 @@ const ONE_HOP: u16 = 0x0001_u16.to_be();
 const FIXED_LEN: usize = 40;
 /// Where the protocol behind the header stands.
 const PROTOCOL_OFFSET: usize = ETH_LEN + 6;
+/// Where the checksum of a datagram without extension headers stands.
+const UDP_CHECK_OFFSET: usize = ETH_LEN + FIXED_LEN + 6;
 /// Where in a header the two addresses stand.
 const ENDS_OFFSET: usize = 8;
 
@@ -47,6 +49,9 @@ impl Address for Addr6 {
             return None;
         }
         let (ports, tag, len) = transport::plain(packet, ETH_LEN + FIXED_LEN, ip.next_header)?;
+        if ip.next_header == proto::UDP && packet.load::<u16>(UDP_CHECK_OFFSET)? == 0 {
+            return None;
+        }
         let (src, dst) = (address(ip.src), address(ip.dst));
         Some(Plain {
             key: FlowKey::new(src, dst, ip.next_header, ports, tag),
@@ -163,6 +168,11 @@ impl Address for Addr6 {
     #[inline(always)]
     fn is_multicast(&self) -> bool {
         Self::is_multicast(*self)
+    }
+
+    #[inline(always)]
+    fn is_broadcast(&self, _node: &Node) -> bool {
+        false
     }
 
     #[inline(always)]

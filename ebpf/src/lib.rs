@@ -133,9 +133,22 @@ pub fn concerns<A: Address, P: Packet, T: Tables<A>>(packet: &P, tables: &T, hoo
     }
     match hook {
         Hook::FromNetdev => tables.local(&dst) != 0,
-        // The node's stack answers for what endpoints get; see `error`.
-        Hook::ToNetdev => packet.ingress_ifindex() == 0 && A::is_icmp(packet),
+        // The node's stack answers for what endpoints get (see `error`), and may speak from a
+        // port of the range (see `translation`).
+        Hook::ToNetdev => {
+            packet.ingress_ifindex() == 0
+                && (A::is_icmp(packet) || speaks_from::<A, P>(packet, node.masquerade.ports))
+        }
         Hook::FromContainer | Hook::ToContainer | Hook::FromHost | Hook::ToHost => true,
+    }
+}
+
+/// Tells whether a packet has a source port of the range.
+#[inline(always)]
+fn speaks_from<A: Address, P: Packet>(packet: &P, [first, last]: [u16; 2]) -> bool {
+    match packet.load::<u16>(A::TRANSPORT) {
+        Some(port) => first != 0 && (first..=last).contains(&u16::from_be(port)),
+        None => false,
     }
 }
 
@@ -290,6 +303,7 @@ fn resolve<A: Address + KeyHash, P: Packet, T: Tables<A>>(
     if is_leaving && !work.through_stack() {
         // The node's own packets may leave; others must not have an address of ours.
         work.receiver = 0;
+        translation::give_back(tables, work);
         return (work.sender == OUTSIDE).then_some(DropReason::InvalidSourceIp);
     }
     translation::translate(tables, work)

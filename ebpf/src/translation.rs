@@ -7,9 +7,10 @@
 //! dropped: the node's stack would answer it, and end a connection that is not its own.
 
 use crate::abi::{FlowKey, OUTSIDE};
+use crate::admission;
 use crate::binding;
 use crate::family::Address;
-use crate::flow::is_live;
+use crate::flow::{KeyHash, is_live};
 use crate::hook::Hook;
 use crate::rewrite::has_free_ports;
 use crate::tables::Tables;
@@ -22,7 +23,7 @@ use crate::work::Work;
 /// A packet that is the node's own business has receiver 0 afterwards if it is at a device, else
 /// the node's stack.
 #[inline(always)]
-pub fn translate<A: Address, T: Tables<A>>(
+pub fn translate<A: Address + KeyHash, T: Tables<A>>(
     tables: &mut T,
     work: &mut Work<A>,
 ) -> Option<DropReason> {
@@ -45,6 +46,20 @@ pub fn translate<A: Address, T: Tables<A>>(
         return Some(reason);
     }
     finish(tables, work)
+}
+
+/// Ends the binding of a port that the node itself speaks from: it was there first, or has its
+/// reasons. The endpoint gets another port with its next packet.
+#[inline(never)]
+pub fn give_back<A: Address, T: Tables<A>>(tables: &mut T, work: &mut Work<A>) {
+    if work.sender != work.moment.host || !has_free_ports(work.key.proto()) {
+        return;
+    }
+    work.out = work.key;
+    if binding::find_outside(tables, work) != 0 {
+        binding::end(tables, work);
+        tables.remove_flow(&work.key.reversed());
+    }
 }
 
 /// Translates what comes to a masquerade address from outside.
@@ -90,7 +105,10 @@ fn unowned<A: Address, T: Tables<A>>(
 /// Looks what an endpoint's packet to somebody outside needs: nothing, or a binding for the address
 /// that is left in `work.address`, which is found already if the work is bound.
 #[inline(never)]
-fn look<A: Address, T: Tables<A>>(tables: &mut T, work: &mut Work<A>) -> Option<DropReason> {
+fn look<A: Address + KeyHash, T: Tables<A>>(
+    tables: &mut T,
+    work: &mut Work<A>,
+) -> Option<DropReason> {
     let is_known = known_translation(tables, work);
     if tables.local(&work.key.dst()) == OUTSIDE {
         look_inside(tables, work, is_known)
@@ -155,7 +173,7 @@ fn find_route<A: Address, T: Tables<A>>(tables: &T, work: &mut Work<A>) {
 
 /// Looks at the first packet to somebody outside.
 #[inline(never)]
-fn look_outside<A: Address, T: Tables<A>>(tables: &mut T, work: &mut Work<A>) {
+fn look_outside<A: Address + KeyHash, T: Tables<A>>(tables: &mut T, work: &mut Work<A>) {
     if work.route.ifindex == 0 {
         work.receiver = work.moment.host;
         return;
@@ -172,7 +190,7 @@ fn look_outside<A: Address, T: Tables<A>>(tables: &mut T, work: &mut Work<A>) {
     work.address = address;
     let is_found = binding::find(tables, work) && is_current(tables, work);
     work.set_bound(is_found);
-    let is_own = is_found && work.inside == work.key;
+    let is_own = is_found && (work.inside == work.key || was_translated(tables, work));
     if is_own || !is_excluded(tables, &work.key) {
         work.set_needy(true);
     } else {
@@ -225,6 +243,14 @@ fn is_current<A: Address, T: Tables<A>>(tables: &mut T, work: &mut Work<A>) -> b
     }
     binding::end(tables, work);
     false
+}
+
+/// Tells whether the flow waits for its first answer and was translated when it began: what is
+/// excluded since then does not concern it.
+#[inline(never)]
+fn was_translated<A: Address + KeyHash, T: Tables<A>>(tables: &T, work: &mut Work<A>) -> bool {
+    let (key, zone) = (work.key, work.sender);
+    admission::waits(tables, work, &key, zone) && work.pending.is_translated != 0
 }
 
 #[inline(always)]

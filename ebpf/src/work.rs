@@ -150,10 +150,15 @@ flags! {
 
 impl<A: Copy + Eq> Work<A> {
     /// Tells whether the packet has to be translated at this hook. What enters the stack from an
-    /// endpoint is translated when the stack sends it on, what leaves it for one has been.
+    /// endpoint is translated when the stack sends it on, what leaves it for one has been; hooks
+    /// in between only watch.
     #[inline(always)]
     pub fn is_translated_here(&self) -> bool {
-        self.out != self.key && !matches!(self.hook(), Some(Hook::FromHost))
+        let translates = matches!(
+            self.hook(),
+            Some(Hook::FromContainer | Hook::FromNetdev | Hook::ToNetdev)
+        );
+        translates && self.out != self.key
     }
 }
 

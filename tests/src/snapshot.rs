@@ -54,6 +54,7 @@ pub struct Waiting {
     pub slot: u32,
     pub zone: u32,
     pub generation: u32,
+    pub is_translated: bool,
     pub packets: u64,
     pub bytes: u64,
     /// How long ago its latest packet came.
@@ -69,9 +70,19 @@ impl Waiting {
             slot,
             zone,
             generation: GENERATION,
+            is_translated: false,
             packets,
             bytes,
             age_ns: 0,
+        }
+    }
+
+    /// Says that its packets are translated.
+    #[must_use]
+    pub fn translated(self) -> Self {
+        Self {
+            is_translated: true,
+            ..self
         }
     }
 
@@ -276,6 +287,7 @@ impl<A: Copy + Ord + KeyHash + Neutral> Tables<A> {
                 key,
                 zone,
                 generation,
+                is_translated,
                 packets,
                 bytes,
                 ..
@@ -287,6 +299,7 @@ impl<A: Copy + Ord + KeyHash + Neutral> Tables<A> {
                     slot,
                     zone,
                     generation,
+                    is_translated: is_translated != 0,
                     packets,
                     bytes,
                     age_ns: 0,
@@ -326,6 +339,7 @@ impl<A: Copy + Ord + KeyHash + Neutral> Tables<A> {
                 key: *key,
                 zone: waiting.zone,
                 generation: waiting.generation,
+                is_translated: u32::from(waiting.is_translated),
                 created_ns: seen_ns,
                 seen_ns,
                 packets: waiting.packets,
@@ -437,6 +451,8 @@ pub fn zeroed<A>(key: FlowKey<A>) -> Pending<A> {
         key,
         zone: 0,
         generation: 0,
+        is_translated: 0,
+        pad: 0,
         created_ns: 0,
         seen_ns: 0,
         packets: 0,

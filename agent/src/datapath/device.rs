@@ -102,7 +102,7 @@ fn release(pins: &Pins) -> Result<(), Error> {
         .map(|(_, device)| device)
         .collect();
     let used4 = devices.iter().filter_map(masquerade4);
-    let used4 = used4.map(|address| address.octets()).collect();
+    let used4 = used4.map(Addr4::octets).collect();
     release_from(
         "LOCAL4",
         table::local4(pins)?,
@@ -110,7 +110,7 @@ fn release(pins: &Pins) -> Result<(), Error> {
         &used4,
     )?;
     let used6 = devices.iter().filter_map(masquerade6);
-    let used6 = used6.map(|address| address.octets()).collect();
+    let used6 = used6.map(Addr6::octets).collect();
     release_from(
         "LOCAL6",
         table::local6(pins)?,

@@ -15,7 +15,7 @@ use crate::host::netlink::Netlink;
 use crate::host::observe::NO_MAC;
 use crate::host::{HOST_LINK, NET_LINK};
 use crate::plan::object::{
-    Filtering, HostRoutingMode, Key, Mapping, Masquerade, PortSelection, Value,
+    Filtering, Hook, HostRoutingMode, Key, Link, Mapping, Masquerade, PortSelection, Value,
 };
 
 /// Carries out changes to the BPF objects of a node.
@@ -84,23 +84,8 @@ impl Executor {
             (Key::PrefixEntry(prefix), Value::PrefixEntry { .. }) => {
                 prefix::set(&self.pins, *prefix, value)
             }
-            (
-                Key::Attachment(link, hook),
-                Value::Attachment {
-                    program,
-                    digest,
-                    kind,
-                },
-            ) => {
-                if let Some(Value::Attachment { kind: old, .. }) = before
-                    && old != kind
-                {
-                    attach::unset(&self.pins, &mut self.netlink, (link, ifindex, *hook), *old)?;
-                }
-                let version = digest.as_deref().unwrap_or_default();
-                let path = self.pins.object(version).join(program.name());
-                let at = (link, ifindex, *hook);
-                attach::set(&self.pins, &mut self.netlink, at, (&path, *program), *kind)
+            (Key::Attachment(link, hook), Value::Attachment { .. }) => {
+                self.attach((link, ifindex, *hook), before, value)
             }
             (Key::Generation, Value::Generation { fingerprint }) => {
                 self.advance_generation(*fingerprint)
@@ -126,6 +111,31 @@ impl Executor {
             }
             _ => Err(Error::NotOurs(format!("{key:?}"))),
         }
+    }
+
+    /// Attaches a program, in place of one that is attached in another way.
+    fn attach(
+        &mut self,
+        at: (&Link, u32, Hook),
+        before: Option<&Value>,
+        value: &Value,
+    ) -> Result<(), Error> {
+        let Value::Attachment {
+            program,
+            digest,
+            kind,
+        } = value
+        else {
+            return Err(Error::NotOurs(format!("{value:?}")));
+        };
+        if let Some(Value::Attachment { kind: old, .. }) = before
+            && old != kind
+        {
+            attach::unset(&self.pins, &mut self.netlink, at, *old)?;
+        }
+        let version = digest.as_deref().unwrap_or_default();
+        let path = self.pins.object(version).join(program.name());
+        attach::set(&self.pins, &mut self.netlink, at, (&path, *program), *kind)
     }
 
     fn set_node(&mut self, value: &Value, ifindex: u32) -> Result<(), Error> {

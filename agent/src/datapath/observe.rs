@@ -262,7 +262,7 @@ fn masquerade(node: &Node) -> Option<Masquerade> {
     let found = node.masquerade;
     let [first, last] = found.ports;
     let timeouts = node.timeouts;
-    (first != 0).then(|| Masquerade {
+    (first != 0).then_some(Masquerade {
         ports: (first, last),
         mapping: match found.endpoint_independent {
             0 => Mapping::Symmetric,

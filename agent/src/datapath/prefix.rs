@@ -80,7 +80,7 @@ fn take<A: Pod>(
     state: &mut State,
     address: impl Fn(A) -> IpAddr,
 ) -> Result<(), Error> {
-    for entry in trie.iter() {
+    for entry in trie {
         let (key, known) = entry.map_err(|error| Error::map("read map", map, &error))?;
         // The kernel refuses a length that its key has no room for.
         let len = u8::try_from(key.prefix_len()).unwrap_or(u8::MAX);

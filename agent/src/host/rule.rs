@@ -5,9 +5,10 @@
 //! ever deleted.
 //!
 //! `bpf_fib_lookup` asks the same rules as the kernel does for a packet that it forwards: with
-//! addresses, type of service, incoming link, protocol and ports. Owners of sockets and outgoing
-//! links play no part in either. It knows no mark and no tunnel, though, and a rule with an
-//! attribute that is unknown here may ask for anything.
+//! addresses, incoming link, protocol and ports. Owners of sockets and outgoing links play no
+//! part in either. It knows no mark and no tunnel, though; one decision serves all packets of a
+//! flow, whatever their type of service or flow label; and a rule with an attribute that is
+//! unknown here may ask for anything.
 
 use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_EXCL, Nla};
 use rtnetlink::packet_route::route::RouteProtocol;
@@ -21,8 +22,8 @@ use super::netlink::Netlink;
 use super::{NET_LINK, PROTOCOL};
 use crate::config::family::Family;
 
-/// The last attribute whose meaning is known to be followed (`FRA_DSCP_MASK`).
-const LAST_KNOWN: u16 = 30;
+/// Attributes without a name here that are followed: padding, and masks of ports.
+const FOLLOWED: [u16; 3] = [18, 28, 29];
 
 /// Adds our rule; "already so" is success.
 ///
@@ -131,12 +132,17 @@ fn priority(rule: &RuleMessage) -> u32 {
 }
 
 fn is_unfollowed(rule: &RuleMessage) -> bool {
-    rule.attributes.iter().any(|attribute| {
-        matches!(
-            attribute,
-            RuleAttribute::FwMark(_) | RuleAttribute::TunId(_)
-        ) || matches!(attribute, RuleAttribute::Other(other) if other.kind() > LAST_KNOWN)
-    })
+    rule.header.tos != 0 || rule.attributes.iter().any(asks_for_more)
+}
+
+fn asks_for_more(attribute: &RuleAttribute) -> bool {
+    if let RuleAttribute::Other(other) = attribute {
+        return !FOLLOWED.contains(&other.kind());
+    }
+    matches!(
+        attribute,
+        RuleAttribute::FwMark(_) | RuleAttribute::TunId(_)
+    )
 }
 
 fn may_match(rule: &RuleMessage, traffic: &Traffic) -> bool {
@@ -178,16 +184,11 @@ fn describe(family: Family, rule: &RuleMessage) -> String {
         Family::V4 => "ip rule",
         Family::V6 => "ip -6 rule",
     };
-    let not = if rule.header.flags.contains(RuleFlags::Invert) {
-        "not "
-    } else {
-        ""
-    };
-    let mut from = "all".to_owned();
-    let mut selectors = String::new();
+    let is_inverted = rule.header.flags.contains(RuleFlags::Invert);
+    let not = if is_inverted { "not " } else { "" };
+    let (mut from, mut selectors) = ("all".to_owned(), String::new());
+    let (mut mark, mut mask) = (None, u32::MAX);
     let mut table = u32::from(rule.header.table);
-    let mut mask = u32::MAX;
-    let mut mark = None;
     for attribute in &rule.attributes {
         if let RuleAttribute::Source(address) = attribute {
             from = format!("{address}/{}", rule.header.src_len);
@@ -205,15 +206,20 @@ fn describe(family: Family, rule: &RuleMessage) -> String {
             table = *number;
         }
     }
-    if let Some(mark) = mark {
-        selectors += &format!(" fwmark {mark:#x}");
-        if mask != u32::MAX {
-            selectors += &format!("/{mask:#x}");
-        }
+    if rule.header.tos != 0 {
+        selectors += &format!(" tos {:#x}", rule.header.tos);
     }
-    let priority = priority(rule);
-    let action = action(rule, table);
+    selectors += &mark.map_or_else(String::new, |mark| fwmark(mark, mask));
+    let (priority, action) = (priority(rule), action(rule, table));
     format!("{command} {priority}: {not}from {from}{selectors} {action}")
+}
+
+fn fwmark(mark: u32, mask: u32) -> String {
+    if mask == u32::MAX {
+        format!(" fwmark {mark:#x}")
+    } else {
+        format!(" fwmark {mark:#x}/{mask:#x}")
+    }
 }
 
 fn action(rule: &RuleMessage, table: u32) -> String {

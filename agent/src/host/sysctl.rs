@@ -37,7 +37,8 @@ pub fn write(path: &str, value: &str) -> Result<()> {
     if read(path)?.as_ref() == Some(&wanted) {
         return Ok(());
     }
-    fs::write(file(path)?, &wanted)
+    // An empty value needs a line of its own: a write of nothing does not reach the kernel.
+    fs::write(file(path)?, format!("{wanted}\n"))
         .map_err(|error| Error::file(format!("write sysctl {path} = {wanted}"), &error))?;
     match read(path)? {
         Some(found) if found == wanted => Ok(()),

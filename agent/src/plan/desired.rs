@@ -65,21 +65,7 @@ pub fn desired(topology: &Topology, ambient: &Ambient, bpffs: &Path) -> Result<D
         warnings.extend(dropping_firewalls(topology, ambient));
     }
     let mut state = outside.state;
-    state.insert(
-        Key::Bpffs,
-        Value::Bpffs {
-            path: bpffs.to_owned(),
-        },
-    );
-    state.insert(
-        Key::Datapath,
-        Value::Datapath {
-            digest: ambient.digest.clone(),
-            endpoint_slots: topology.endpoint_slots(),
-            flows: topology.capacity.flows,
-            bindings: topology.bindings(),
-        },
-    );
+    add_datapath(&mut state, topology, ambient, bpffs);
     add_host_link(&mut state, topology, choice.mode);
     add_host_attachments(&mut state, ambient);
     add_sysctls(&mut state, topology, ambient);
@@ -107,6 +93,20 @@ fn dropping_firewalls(topology: &Topology, ambient: &Ambient) -> Vec<Warning> {
     obstacles
         .map(|obstacle| warning::dropping_firewall(&obstacle.what, &pools))
         .collect()
+}
+
+fn add_datapath(state: &mut State, topology: &Topology, ambient: &Ambient, bpffs: &Path) {
+    let path = bpffs.to_owned();
+    state.insert(Key::Bpffs, Value::Bpffs { path });
+    state.insert(
+        Key::Datapath,
+        Value::Datapath {
+            digest: ambient.digest.clone(),
+            endpoint_slots: topology.endpoint_slots(),
+            flows: topology.capacity.flows,
+            bindings: topology.bindings(),
+        },
+    );
 }
 
 fn add_host_link(state: &mut State, topology: &Topology, host_routing: HostRoutingMode) {
@@ -139,33 +139,32 @@ fn add_host_link(state: &mut State, topology: &Topology, host_routing: HostRouti
     );
     let routers = both(topology.router4, topology.router6);
     for (router, pool) in routers.into_iter().zip(pools(topology)) {
-        let (Some(router), Some(pool)) = (router, pool) else {
-            continue;
-        };
-        state.insert(
-            Key::Address(Link::Host, IpNet::from(router)),
-            Value::Address,
-        );
-        let src = Some(router);
-        state.insert(
-            Key::Route(Link::Host, pool),
-            Value::Route {
-                via: None,
-                src,
-                mtu: None,
-            },
-        );
-        // What the datapath refuses it hands to cilium_net, for the kernel to answer.
-        state.insert(
-            Key::Rule(Family::of(router)),
-            Value::Rule {
-                priority: RULE_PRIORITY,
-            },
-        );
+        if let (Some(router), Some(pool)) = (router, pool) {
+            add_router(state, router, pool);
+        }
     }
     for link in [Link::Host, Link::Net] {
         state.insert(Key::LinkUp(link), Value::LinkUp);
     }
+}
+
+/// Adds what the host needs to reach endpoints of a family, and to answer for them.
+fn add_router(state: &mut State, router: IpAddr, pool: IpNet) {
+    state.insert(
+        Key::Address(Link::Host, IpNet::from(router)),
+        Value::Address,
+    );
+    state.insert(
+        Key::Route(Link::Host, pool),
+        Value::Route {
+            via: None,
+            src: Some(router),
+            mtu: None,
+        },
+    );
+    // What the datapath refuses it hands to cilium_net, for the kernel to answer.
+    let priority = RULE_PRIORITY;
+    state.insert(Key::Rule(Family::of(router)), Value::Rule { priority });
 }
 
 fn add_host_attachments(state: &mut State, ambient: &Ambient) {

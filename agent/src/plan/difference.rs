@@ -14,36 +14,7 @@ pub const UNFINISHED_MTU: u32 = 0;
 pub(super) fn differences(before: &Value, after: &Value) -> Vec<String> {
     let mut found = Differences::default();
     match (before, after) {
-        (
-            Value::Datapath {
-                digest,
-                endpoint_slots,
-                flows,
-                bindings,
-            },
-            Value::Datapath {
-                digest: digest_after,
-                endpoint_slots: slots_after,
-                flows: flows_after,
-                bindings: bindings_after,
-            },
-        ) => {
-            found.note("the pinned programs are of build", digest, digest_after);
-            found.note(
-                "the number of slices for pending flows is",
-                endpoint_slots,
-                slots_after,
-            );
-            let size = |flows: &Option<u32>| {
-                flows.map_or_else(|| "the machine's choice".to_owned(), |f| f.to_string())
-            };
-            found.note("the number of flows is", &size(flows), &size(flows_after));
-            found.note(
-                "the number of entries for bindings is",
-                bindings,
-                bindings_after,
-            );
-        }
+        (Value::Datapath { .. }, Value::Datapath { .. }) => found.of_datapath(before, after),
         (Value::HostLink { mtu, .. }, Value::HostLink { mtu: after, .. })
         | (Value::EndpointLink { mtu, .. }, Value::EndpointLink { mtu: after, .. }) => {
             if *mtu == UNFINISHED_MTU {
@@ -83,6 +54,38 @@ pub(super) fn differences(before: &Value, after: &Value) -> Vec<String> {
 struct Differences(Vec<String>);
 
 impl Differences {
+    fn of_datapath(&mut self, before: &Value, after: &Value) {
+        if let Value::Datapath {
+            digest,
+            endpoint_slots,
+            flows,
+            bindings,
+        } = before
+            && let Value::Datapath {
+                digest: digest_after,
+                endpoint_slots: slots_after,
+                flows: flows_after,
+                bindings: bindings_after,
+            } = after
+        {
+            self.note("the pinned programs are of build", digest, digest_after);
+            self.note(
+                "the number of slices for pending flows is",
+                endpoint_slots,
+                slots_after,
+            );
+            let size = |flows: &Option<u32>| {
+                flows.map_or_else(|| "the machine's choice".to_owned(), |f| f.to_string())
+            };
+            self.note("the number of flows is", &size(flows), &size(flows_after));
+            self.note(
+                "the number of entries for bindings is",
+                bindings,
+                bindings_after,
+            );
+        }
+    }
+
     fn of_node_entry(&mut self, before: &Value, after: &Value) {
         if let Value::NodeEntry {
             router4,

@@ -1,7 +1,7 @@
 //! Desired state minus observed state: the steps between them. Pure.
 //!
 //! # Layout
-//! - [`object`], [`masquerade`]: keys and values of everything that a node is made of
+//! - [`object`], [`link`], [`masquerade`]: keys and values of everything that a node is made of
 //! - [`ambient`]: what surrounds it
 //! - [`desired`](mod@desired): topology → desired state
 //! - `outside`: the part of it that concerns devices, prefixes and peers
@@ -26,6 +26,7 @@ pub mod diff;
 mod difference;
 mod entry;
 pub mod host_routing;
+pub mod link;
 pub mod masquerade;
 pub mod notes;
 pub mod object;

@@ -51,17 +51,19 @@ fn rule_that_asks_for_what_the_lookup_knows_is_no_obstacle() {
 }
 
 #[test]
-fn rule_that_asks_for_a_mark_is_an_obstacle() {
+fn rule_that_asks_for_more_than_that_is_an_obstacle() {
     isolated(|| {
         ip("rule add pref 100 fwmark 0x1 lookup 100");
         ip("rule add pref 101 from 10.0.1.0/24 fwmark 0x10/0xff lookup main");
         ip("-6 rule add pref 102 not fwmark 0xca6c lookup 51820");
+        ip("rule add pref 103 iif eth0 tos 0x10 lookup 100");
 
         assert_eq!(
             obstacles(),
             [
                 "ip rule 100: from all fwmark 0x1 lookup 100",
                 "ip rule 101: from 10.0.1.0/24 fwmark 0x10/0xff lookup main",
+                "ip rule 103: from all iif eth0 tos 0x10 lookup 100",
                 "ip -6 rule 102: not from all fwmark 0xca6c lookup 51820",
             ]
         );

@@ -264,6 +264,9 @@ pub struct Pending<A> {
     /// Index of the link that its packets come from.
     pub zone: u32,
     pub generation: u32,
+    /// Not 0 if its packets are translated.
+    pub is_translated: u32,
+    pub pad: u32,
     /// When its first packet came.
     pub created_ns: u64,
     /// When its latest packet came.

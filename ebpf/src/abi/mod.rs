@@ -72,7 +72,7 @@ macro_rules! layout {
 
 layout! {
     Addr4: 4, Addr6: 16, FlowKey<Addr4>: 16, FlowKey<Addr6>: 40, Flow<Addr4>: 144,
-    Flow<Addr6>: 168, Binding<Addr4>: 32, Binding<Addr6>: 56, Device: 32, Prefix: 8, Pending<Addr4>: 64,
-    Pending<Addr6>: 88, Party: 48, Node: 128, FragmentKey<Addr4>: 16, FragmentKey<Addr6>: 40,
+    Flow<Addr6>: 168, Binding<Addr4>: 32, Binding<Addr6>: 56, Device: 32, Prefix: 8, Pending<Addr4>: 72,
+    Pending<Addr6>: 96, Party: 48, Node: 128, FragmentKey<Addr4>: 16, FragmentKey<Addr6>: 40,
     FragmentPorts: 8, DropCount: 16,
 }

@@ -198,6 +198,7 @@ macro_rules! tables {
                     (*entry).key = pending.key;
                     (*entry).zone = pending.zone;
                     (*entry).generation = pending.generation;
+                    (*entry).is_translated = pending.is_translated;
                     (*entry).created_ns = pending.created_ns;
                     (*entry).seen_ns = pending.seen_ns;
                     (*entry).packets = pending.packets;

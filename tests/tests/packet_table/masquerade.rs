@@ -96,7 +96,10 @@ fn outbound(family: Family) -> Vec<Row> {
         Row::from_container(name(family, text), from, frame.bytes())
     };
     let waits = |state: &mut Snapshot, who: &Who, frame: &Frame| {
-        state.pending(frame.tuple(), Waiting::of(who, 1, frame.bytes().len()));
+        state.pending(
+            frame.tuple(),
+            Waiting::of(who, 1, frame.bytes().len()).translated(),
+        );
     };
     vec![
         leaves_as(row("port of the range is kept", &A, &syn), &outside, family).then(|state| {
@@ -201,7 +204,10 @@ fn inbound(family: Family) -> Vec<Row> {
             &synack,
         )
         .given(|state| {
-            state.pending(syn.tuple(), Waiting::of(&A, 1, syn.bytes().len()));
+            state.pending(
+                syn.tuple(),
+                Waiting::of(&A, 1, syn.bytes().len()).translated(),
+            );
             state.binding((syn.tuple(), outside.tuple()), &A, (0, 0), SECOND_NS);
         })
         .then(|state| {

@@ -227,7 +227,9 @@ impl<'a> Table<'a> {
     }
 
     fn rule(&self, number: u64, entry: &Entry<'_>, called: &BTreeMap<usize, String>) -> Rule {
-        let mut conditions = self.links_and_addresses(entry.bytes);
+        let mut conditions = self.addresses(entry.bytes);
+        conditions.extend(self.links(entry.bytes));
+        conditions.extend(self.protocol(entry.bytes));
         let matches = entry.matches.iter();
         conditions.extend(matches.filter_map(|(name, revision, info)| {
             xtables::condition(name, u32::from(*revision), info)
@@ -262,51 +264,55 @@ impl<'a> Table<'a> {
         }
     }
 
-    fn links_and_addresses(&self, entry: &[u8]) -> Vec<Condition> {
-        let Layout {
-            family,
-            address_len: len,
-            flags_at,
-            ..
-        } = self.layout;
-        let inverted = |bit| entry[flags_at + 1] & bit != 0;
-        let mut conditions = Vec::new();
-        for (source, bit) in [(true, INVERTED_SOURCE), (false, INVERTED_DESTINATION)] {
+    fn addresses(&self, entry: &[u8]) -> Vec<Condition> {
+        let len = self.layout.address_len;
+        let sides = [(true, INVERTED_SOURCE), (false, INVERTED_DESTINATION)];
+        let asked = sides.into_iter().filter_map(|(source, bit)| {
             let at = if source { 0 } else { len };
             let mask = &entry[2 * len + at..][..len];
-            if mask.iter().any(|byte| *byte != 0) {
-                let loaded = Loaded::Address {
-                    source,
-                    version6: family == Family::Ip6,
-                    mask: mask.to_vec(),
-                };
-                conditions.push(loaded.compared(inverted(bit), &entry[at..][..len]));
-            }
-        }
-        let names = &entry[4 * len..][..4 * NAME_LEN];
-        for (incoming, bit) in [(true, INVERTED_IN), (false, INVERTED_OUT)] {
+            let loaded = Loaded::Address {
+                source,
+                version6: self.layout.family == Family::Ip6,
+                mask: mask.to_vec(),
+            };
+            let is_asked = mask.iter().any(|byte| *byte != 0);
+            let inverted = self.is_inverted(entry, bit);
+            is_asked.then(|| loaded.compared(inverted, &entry[at..][..len]))
+        });
+        asked.collect()
+    }
+
+    fn links(&self, entry: &[u8]) -> Vec<Condition> {
+        let names = &entry[self.names_at()..][..4 * NAME_LEN];
+        let sides = [(true, INVERTED_IN), (false, INVERTED_OUT)];
+        let asked = sides.into_iter().filter_map(|(incoming, bit)| {
             let at = if incoming { 0 } else { NAME_LEN };
-            let (name, mask) = (
-                &names[at..][..NAME_LEN],
-                &names[2 * NAME_LEN + at..][..NAME_LEN],
-            );
-            if let Some(pattern) = pattern(name, mask) {
-                let patterns = vec![pattern];
-                let inverted = inverted(bit);
-                let names = Names { patterns, inverted };
-                conditions.push(if incoming {
-                    Condition::Incoming(names)
-                } else {
-                    Condition::Outgoing(names)
-                });
-            }
-        }
-        // Behind the names.
-        let protocol = half(entry, 4 * len + 4 * NAME_LEN).unwrap_or_default();
-        if protocol != 0 {
-            conditions.push(Condition::Other(format!("-p {protocol}")));
-        }
-        conditions
+            let mask = &names[2 * NAME_LEN + at..][..NAME_LEN];
+            let names = Names {
+                patterns: vec![pattern(&names[at..][..NAME_LEN], mask)?],
+                inverted: self.is_inverted(entry, bit),
+            };
+            Some(if incoming {
+                Condition::Incoming(names)
+            } else {
+                Condition::Outgoing(names)
+            })
+        });
+        asked.collect()
+    }
+
+    fn protocol(&self, entry: &[u8]) -> Option<Condition> {
+        let number = half(entry, self.names_at() + 4 * NAME_LEN)?;
+        (number != 0).then(|| Condition::Other(format!("-p {number}")))
+    }
+
+    /// Returns where the names of links are: behind two addresses and their masks.
+    fn names_at(&self) -> usize {
+        4 * self.layout.address_len
+    }
+
+    fn is_inverted(&self, entry: &[u8], bit: u8) -> bool {
+        entry[self.layout.flags_at + 1] & bit != 0
     }
 }
 
