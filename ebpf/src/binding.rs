@@ -11,6 +11,7 @@ use crate::flow::timeout_ns;
 use crate::packet::proto;
 use crate::rewrite::has_free_ports;
 use crate::tables::{Step, Tables};
+use crate::transport::TCP_RST;
 use crate::verdict::DropReason;
 use crate::work::Work;
 
@@ -284,9 +285,10 @@ fn uncount<A, T: Tables<A>>(tables: &mut T, zone: u32) {
     tables.count_bindings(slot, -1);
 }
 
-/// Notes a packet of a connection that went from stage `before` to that of `work.decided`.
+/// Notes a packet of a connection that went from the stage before it to that of `work.decided`.
 #[inline(never)]
-pub fn renew<A: Address, T: Tables<A>>(tables: &mut T, work: &Work<A>, before: Stage) {
+pub fn renew<A: Address, T: Tables<A>>(tables: &mut T, work: &Work<A>) {
+    let before = work.before();
     let stage = work.decided.stage();
     let is_tcp = work.key.proto() == proto::TCP;
     let idle_ns = timeout_ns(&work.moment.timeouts, work.key.proto(), stage);
@@ -312,6 +314,11 @@ pub fn renew<A: Address, T: Tables<A>>(tables: &mut T, work: &Work<A>, before: S
         return;
     }
     let expires_ns = work.moment.now_ns + idle_ns;
+    if is_tcp && work.tcp_flags & TCP_RST != 0 {
+        // A reset answers whoever asks, and keeps nothing alive (RFC 7857 §6).
+        binding.expires_ns = binding.expires_ns.min(expires_ns);
+        return;
+    }
     // A port that another connection still uses ends with that one.
     binding.expires_ns = if is_shared && binding.open != 0 {
         binding.expires_ns.max(expires_ns)

@@ -185,7 +185,7 @@ fn along_binding<A: Address, T: Tables<A>>(tables: &mut T, work: &mut Work<A>) -
 /// were refused.
 #[inline(always)]
 fn is_of_stack<A: Address, T: Tables<A>>(tables: &T, work: &Work<A>) -> bool {
-    matches!(work.hook(), Some(Hook::FromHost))
+    matches!(work.hook(), Some(Hook::FromHost | Hook::ToContainer))
         && work.sender == work.moment.host
         && tables.local(&work.key.dst()) == work.receiver
 }

@@ -43,9 +43,11 @@ pub struct Header<A> {
     pub fragment_offset: u16,
     pub part: Part,
     pub hop_limit: u8,
+    /// Where the fragment header of IPv6 begins, in bytes from the start of the packet.
+    pub fragment_header: u32,
     /// Protocol behind the last header that belongs to IP.
     pub protocol: u8,
-    pub pad: [u8; 7],
+    pub pad: [u8; 3],
 }
 
 /// Reads the IP header that begins at `offset` into `header`, which holds nothing of value if a
@@ -108,6 +110,10 @@ pub trait Address: Copy + Eq + Default {
     /// both.
     #[must_use]
     fn set_ends<P: Packet>(packet: &mut P, ends: [Self; 2], change: u16) -> bool;
+
+    /// Gives a fragment another identification, which differs from the old one by `mask`.
+    #[must_use]
+    fn set_identification<P: Packet>(packet: &mut P, header: &Header<Self>, mask: u16) -> bool;
 
     /// Writes source and destination of the header at any offset, and returns what that adds to a
     /// checksum over the whole header.

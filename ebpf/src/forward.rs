@@ -4,7 +4,7 @@
 //! end of its hop limit, or without a known neighbour. From an endpoint it goes there as it came,
 //! and is translated when the stack sends it on; from outside it has been translated back.
 
-use crate::abi::{Action, Flow, NextHop};
+use crate::abi::{Action, Flow, NextHop, OUTSIDE};
 use crate::error;
 use crate::family::Address;
 use crate::hook::Hook;
@@ -165,6 +165,8 @@ fn translate<A: Address, P: Packet>(packet: &mut P, work: &Work<A>) -> bool {
         error::translate(packet, work)
     } else {
         rewrite::full(packet, &work.header, &work.key, &work.out)
+            && (work.sender == OUTSIDE
+                || rewrite::own_identification(packet, &work.header, work.sender))
     }
 }
 

@@ -26,6 +26,8 @@ const FRAGMENT_OFFSET: u16 = 0x1fff;
 const REDIRECT: u8 = 5;
 /// Length of a header without options, in bytes.
 const PLAIN_LEN: usize = 20;
+/// Where in a header the identification of its datagram stands.
+const ID_OFFSET: usize = 4;
 /// Where in a header its checksum stands.
 const CHECK_OFFSET: usize = 10;
 /// Where the protocol behind the header stands.
@@ -150,6 +152,18 @@ impl Address for Addr4 {
         packet.store(ETH_LEN + CHECK_OFFSET, check)
             && packet.store(ETH_LEN + ENDS_OFFSET, src)
             && packet.store(ETH_LEN + ENDS_OFFSET + 4, dst)
+    }
+
+    #[inline(always)]
+    fn set_identification<P: Packet>(packet: &mut P, _header: &Header<Self>, mask: u16) -> bool {
+        let [Some(old), Some(check)] =
+            [ID_OFFSET, CHECK_OFFSET].map(|offset| packet.load::<u16>(ETH_LEN + offset))
+        else {
+            return false;
+        };
+        let new = old ^ mask;
+        packet.store(ETH_LEN + ID_OFFSET, new)
+            && packet.store(ETH_LEN + CHECK_OFFSET, checksum::update(check, old, new))
     }
 
     #[inline(always)]

@@ -28,6 +28,8 @@ const FIXED_LEN: usize = 40;
 const PROTOCOL_OFFSET: usize = ETH_LEN + 6;
 /// Where the checksum of a datagram without extension headers stands.
 const UDP_CHECK_OFFSET: usize = ETH_LEN + FIXED_LEN + 6;
+/// Where in a fragment header the identification of its datagram stands.
+const ID_OFFSET: u32 = 4;
 /// Where in a header the two addresses stand.
 const ENDS_OFFSET: usize = 8;
 
@@ -136,6 +138,17 @@ impl Address for Addr6 {
         // The transport checksum covers the addresses, and its update cancels them out.
         packet.store(ETH_LEN + ENDS_OFFSET, src.wire())
             && packet.store(ETH_LEN + ENDS_OFFSET + 16, dst.wire())
+    }
+
+    #[inline(always)]
+    fn set_identification<P: Packet>(packet: &mut P, header: &Header<Self>, mask: u16) -> bool {
+        // The upper half of it; the lower one stays as random as its sender made it.
+        let offset = header.fragment_header + ID_OFFSET;
+        let Some(old) = packet.read::<u16>(offset) else {
+            return false;
+        };
+        packet.adjust_sum(checksum::difference(old, old ^ mask));
+        packet.write(offset, old ^ mask)
     }
 
     #[inline(always)]
@@ -259,6 +272,7 @@ fn follow<P: Packet>(packet: &P, header: &mut Header<Addr6>) -> Next {
     };
     if protocol == FRAGMENT {
         let offset = u16::from_be(extension.offset);
+        header.fragment_header = header.transport;
         header.part = part(offset);
         header.fragment_offset = offset & !7;
         header.id = extension.id;

@@ -271,7 +271,7 @@ pub fn slow<A: Address + KeyHash, P: Packet, T: Tables<A>>(
         return Err(reason);
     }
     if let Some(reason) = resolve(packet, tables, work) {
-        return refuse(tables, reason, work);
+        return refuse(packet, tables, reason, work);
     }
     if work.receiver == 0 {
         return Ok(Verdict::Pass);
@@ -331,17 +331,29 @@ fn malformed<A: Address, P: Packet, T: Tables<A>>(
 
 /// Drops a packet; where an endpoint could not have a port, the node's stack tells it so.
 #[inline(always)]
-fn refuse<A, T: Tables<A>>(
+fn refuse<A, P: Packet, T: Tables<A>>(
+    packet: &mut P,
     tables: &mut T,
     reason: DropReason,
     work: &Work<A>,
 ) -> Result<Verdict, DropReason> {
-    let is_told = matches!(reason, DropReason::NatExhausted | DropReason::NatLimit);
-    if is_told && work.moment.net != 0 && matches!(work.hook(), Some(Hook::FromContainer)) {
-        tables.count_drop(reason, work.len);
-        return Ok(Verdict::Host(work.moment.net));
+    let is_told = matches!(
+        reason,
+        DropReason::NatExhausted | DropReason::NatLimit | DropReason::NatAddressGone
+    );
+    let is_sent = matches!(work.hook(), Some(Hook::FromContainer));
+    if !is_told || !is_sent || work.moment.net == 0 {
+        return Err(reason);
     }
-    Err(reason)
+    let macs = match tables.node() {
+        Some(node) => node.to_stack.reversed(),
+        None => return Err(reason),
+    };
+    if !packet.store(0, macs) {
+        return Err(reason);
+    }
+    tables.count_drop(reason, work.len);
+    Ok(Verdict::Host(work.moment.net))
 }
 
 /// Prepares a packet for the slow path: brings its headers into one piece.

@@ -68,6 +68,20 @@ pub fn full<A: Address, P: Packet>(
     A::set_ends(packet, [out.src(), out.dst()], sums[0])
 }
 
+/// Gives a fragment of a masqueraded datagram an identification of its sender's own: endpoints that
+/// share an address must not share these (RFC 6864 §5.3.2, RFC 7857 §9).
+///
+/// Each sender has a mask, by the index of its link, and no two masks are equal: the factor is odd.
+#[inline(always)]
+pub fn own_identification<A: Address, P: Packet>(
+    packet: &mut P,
+    header: &Header<A>,
+    sender: u32,
+) -> bool {
+    let mask = (sender as u16).wrapping_mul(0x9e37);
+    matches!(header.part, Part::Whole) || A::set_identification(packet, header, mask)
+}
+
 /// Writes the ports of a flow, or the identifier of an echo, into the transport header at any
 /// offset.
 #[inline(always)]

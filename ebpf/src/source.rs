@@ -62,6 +62,10 @@ pub fn sender<A: Address, P: Packet, T: Tables<A>>(
             }
             Ok(Sender::at_its_link(ifindex))
         }
+        // What an endpoint sends past the stack was judged at its link.
+        Hook::ToNetdev if is_from_its_link(packet, tables, src) => {
+            Ok(Sender::at_its_link(packet.ingress_ifindex()))
+        }
         Hook::FromHost | Hook::ToContainer | Hook::ToNetdev => {
             from_stack(packet, tables, src, moment)
         }
@@ -78,6 +82,13 @@ pub fn sender<A: Address, P: Packet, T: Tables<A>>(
             Ok(Sender::at_its_link(OUTSIDE))
         }
     }
+}
+
+/// Tells whether a packet came into the node by the link of the endpoint that it is from.
+#[inline(always)]
+fn is_from_its_link<A: Address, P: Packet, T: Tables<A>>(packet: &P, tables: &T, src: &A) -> bool {
+    let ingress = packet.ingress_ifindex();
+    ingress != 0 && tables.local(src) == ingress
 }
 
 /// Finds the sender of what the node's stack sends.

@@ -9,7 +9,7 @@ use std::env;
 use std::fmt::Debug;
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, chown};
-use std::panic::resume_unwind;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::Path;
 use std::thread;
 
@@ -66,9 +66,16 @@ impl Row {
     ) -> T {
         let run = |offload| {
             let world = World::new(options, offload);
-            let seen = body(&world);
-            world.finish();
-            seen
+            let judged = || {
+                let seen = body(&world);
+                world.finish();
+                seen
+            };
+            catch_unwind(AssertUnwindSafe(judged)).unwrap_or_else(|panic| {
+                let drops = world.drops();
+                eprintln!("tx checksumming {offload:?}; the gateway dropped: {drops:?}");
+                resume_unwind(panic)
+            })
         };
         let results = thread::scope(|scope| {
             let threads = Offload::BOTH.map(|offload| scope.spawn(move || run(offload)));

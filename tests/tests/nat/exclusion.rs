@@ -227,8 +227,8 @@ fn changes_of_the_uplinks_address_are_followed() {
         let far = S1.at(Family::V4, 7_000);
         let known = C1.at(Family::V4, 5_000);
         assert_eq!(world.out(known, far).ip(), UPLINK.ip(Family::V4));
-        let start = Instant::now();
         renew_address(world);
+        let start = Instant::now();
         expect_new_source(world, far, start);
         thread::sleep(FOLLOWED.saturating_sub(start.elapsed()));
         world.uplink.forget();

@@ -102,6 +102,11 @@ fn by_the_stack(family: Family) -> Vec<Row> {
             about_far.bytes(),
         )
         .delivered_to(&A),
+        Row::to_container(
+            name("what the stack refuses reaches the endpoint"),
+            &A,
+            about_far.bytes(),
+        ),
     ]
 }
 

@@ -74,10 +74,15 @@ fn errors_can_be_switched_off() {
     );
 
     row.check(&Options::default().ports(61_000, 61_063), |world| {
+        for family in Family::BOTH {
+            exhaust(world, family);
+            // So that silence behind the rule means something.
+            let token = world.udp(C1.at(family, 30_001), S1.at(family, 7_000));
+            world.c1.catch_error(token);
+        }
         let file = world.machine.write("policy.nft", POLICY);
         world.gw.run(&format!("nft -f {}", file.display()));
         for family in Family::BOTH {
-            exhaust(world, family);
             let token = world.udp(C1.at(family, 30_000), S1.at(family, 7_000));
             world.expect_none("a flow beyond the range", token, family);
             let errors = world.c1.arrived(Packet::is_error).len();
