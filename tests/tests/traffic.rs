@@ -1,13 +1,13 @@
 //! What passes between endpoints and the node, as the far side sees it.
 
-use std::io::{ErrorKind, Read, Write};
-use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::io::ErrorKind;
+use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
 use std::thread;
 use std::time::Duration;
 
 use datapath::verdict::DropReason;
 use tests::frame::{Frame, Transport, UDP, checksum};
-use tests::lab::namespace::Namespace;
+use tests::lab::conversation::{bound, exchange, pattern, transfer};
 use tests::lab::node::{OneNode, answers, ping};
 use tests::lab::wire::{Seen, Wire};
 use tests::lab::{PATIENCE, wait_until};
@@ -426,63 +426,6 @@ fn flows_of_a_second_ago_are_decided_again_and_go_on() {
 
 fn binary() -> String {
     tests::lab::agent::binary().display().to_string()
-}
-
-fn bound(place: &Namespace, address: IpAddr) -> UdpSocket {
-    let socket = place
-        .inside(|| UdpSocket::bind((address, 0)))
-        .expect("bind");
-    socket
-        .set_read_timeout(Some(PATIENCE))
-        .expect("a socket has a timeout");
-    socket
-}
-
-/// Sends a datagram each way.
-fn exchange(client: &UdpSocket, server: &UdpSocket) {
-    let mut bytes = [0; 64];
-    client
-        .send_to(b"question", server.local_addr().expect("bound"))
-        .expect("send");
-    let (len, from) = server
-        .recv_from(&mut bytes)
-        .expect("the question should arrive");
-    assert_eq!(&bytes[..len], b"question");
-    assert_eq!(from, client.local_addr().expect("bound"));
-    server.send_to(b"answer", from).expect("send");
-    let len = client.recv(&mut bytes).expect("the answer should arrive");
-    assert_eq!(&bytes[..len], b"answer");
-}
-
-/// Sends so many bytes by TCP and returns what arrived.
-fn transfer(client: &Namespace, server: &Namespace, address: IpAddr, len: usize) -> Vec<u8> {
-    let listener = server
-        .inside(|| TcpListener::bind((address, 0)))
-        .expect("listen");
-    let target = listener.local_addr().expect("bound");
-    let sender = client
-        .inside(|| TcpStream::connect_timeout(&target, PATIENCE))
-        .expect("connect");
-    let sending = thread::spawn(move || {
-        let mut sender = sender;
-        sender.write_all(&pattern(len)).expect("send");
-        sender.shutdown(Shutdown::Write).expect("end the transfer");
-    });
-    let (mut receiver, _) = listener.accept().expect("accept");
-    receiver
-        .set_read_timeout(Some(PATIENCE))
-        .expect("a socket has a timeout");
-    let mut data = Vec::with_capacity(len);
-    receiver.read_to_end(&mut data).expect("receive");
-    sending.join().expect("the sender ends");
-    data
-}
-
-/// Returns bytes that repeat only after a prime number of them.
-fn pattern(len: usize) -> Vec<u8> {
-    (0..len)
-        .map(|index| (index % 65_521).to_be_bytes()[6] ^ (index % 251).to_be_bytes()[7])
-        .collect()
 }
 
 /// Takes the datagrams that must arrive, so that they are answered by no error.

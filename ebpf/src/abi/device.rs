@@ -30,8 +30,8 @@ impl Device {
     ) -> Self {
         Self {
             mac,
-            families: u8::from(masquerade4.is_some()) * FAMILY4
-                | u8::from(masquerade6.is_some()) * FAMILY6,
+            families: (u8::from(masquerade4.is_some()) * FAMILY4)
+                | (u8::from(masquerade6.is_some()) * FAMILY6),
             pad: 0,
             ifindex,
             masquerade4: masquerade4.unwrap_or_default(),
