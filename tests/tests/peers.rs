@@ -268,6 +268,26 @@ fn the_router_itself_sees_the_nodes_address() {
 }
 
 #[test]
+fn first_packet_to_a_peer_waits_for_the_router_to_be_found() {
+    everywhere(|net, what| {
+        for family in Family::BOTH {
+            let (near, far) = (address(0, family), address(1, family));
+            let sockets = (
+                bound(&net.endpoints[0], near),
+                bound(&net.endpoints[1], far),
+            );
+            for round in 0..3 {
+                for place in net.nodes.iter().chain([&net.router]) {
+                    place.run("ip neigh flush all");
+                }
+                eprintln!("round {round} of {family:?}, {what}");
+                exchange(&sockets.0, &sockets.1);
+            }
+        }
+    });
+}
+
+#[test]
 fn nodes_reach_endpoints_of_their_peers() {
     everywhere(|net, what| {
         for family in Family::BOTH {
