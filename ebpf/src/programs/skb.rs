@@ -75,7 +75,7 @@ struct Sum {
     offset: u32,
     /// Bytes that are still to be summed.
     len: u32,
-    sum: u32,
+    so_far: u32,
     /// Not 0 if bytes are not there.
     is_short: u32,
 }
@@ -109,10 +109,10 @@ impl Sum {
                 0,
                 (&raw mut chunk).cast(),
                 CHUNK_LEN,
-                self.sum,
+                self.so_far,
             )
         };
-        self.sum = added as u32;
+        self.so_far = added.cast_unsigned() as u32;
         self.offset += part;
         self.len -= part;
         self.len == 0
@@ -227,7 +227,7 @@ impl Packet for Skb {
             skb: *self,
             offset,
             len,
-            sum: 0,
+            so_far: 0,
             is_short: 0,
         };
         // SAFETY: the steps get what they expect, and the sum outlives the loop.
@@ -235,7 +235,7 @@ impl Packet for Skb {
             bpf_loop(CHUNKS, sum_step as *mut c_void, (&raw mut sum).cast(), 0);
         }
         let is_whole = sum.is_short == 0 && sum.len == 0;
-        is_whole.then(|| checksum::fold(u64::from(sum.sum)))
+        is_whole.then(|| checksum::fold(u64::from(sum.so_far)))
     }
 
     #[inline(always)]
@@ -258,6 +258,7 @@ impl Packet for Skb {
                 self.adjust_sum(change.addresses.into());
             }
         }
+        // SAFETY: see `len`.
         ports == 0 || unsafe { bpf_l4_csum_replace(self.0, offset, 0, ports, mangled) } == 0
     }
 
