@@ -1,4 +1,5 @@
-//! Every file of `config-examples` is run as its own first lines say.
+//! Every file of `config-examples` is run as its own first lines say, and the README explains what
+//! `status` shows.
 //!
 //! The commands are those of the comment at the top, in their order, on a machine that has what
 //! the example speaks of.
@@ -7,6 +8,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use datapath::verdict::DropReason;
 use tests::lab::agent;
 use tests::lab::inventory::Inventory;
 use tests::lab::machine::Machine;
@@ -24,6 +26,7 @@ const ROUTER: (&str, &str) = (
     "router.toml",
     include_str!("../../config-examples/router.toml"),
 );
+const README: &str = include_str!("../../README.md");
 /// What a command line of an example begins with.
 const PROMPT: &str = "#   sudo ";
 const OUTSIDE: [(&str, &str); 2] = [
@@ -124,6 +127,14 @@ fn no_example_is_forgotten() {
     names.sort();
 
     assert_eq!(names, [LAB.0, PEERS.0, ROUTER.0]);
+}
+
+#[test]
+fn readme_explains_every_drop_reason() {
+    for reason in DropReason::ALL {
+        let row = format!("| {} {} |", *reason as u8, reason.text());
+        assert!(README.contains(&row), "README.md should have: {row}");
+    }
 }
 
 #[test]

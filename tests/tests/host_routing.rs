@@ -1,7 +1,7 @@
 //! How packets get from one device to the other: past the host's stack or through it, and why.
 
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tests::lab::conversation::{bound, exchange_with, pattern, transfer_seen};
@@ -35,6 +35,8 @@ const COUNTER: &str = "table inet count {
 /// What a transfer consists of, in bytes.
 const TRANSFER_LEN: usize = 4 << 20;
 const SWITCHES: usize = 20;
+/// How long the agent may take to notice what nobody announces: twice the time between its looks.
+const FOLLOWED: Duration = Duration::from_secs(10);
 
 fn load(net: &Outside, ruleset: &str) {
     let file = net.net.machine.write("rules.nft", ruleset);
@@ -191,6 +193,39 @@ fn firewall_that_is_obeyed_drops_what_it_drops() {
     client.send_to(b"question", (far, 53)).expect("send");
 
     assert!(server.recv(&mut [0; 64]).is_err(), "should not arrive");
+    expect_traffic(&net);
+}
+
+/// Waits until the node's packets go this way, which the agent finds out by itself.
+fn expect_mode(net: &Outside, mode: &str) {
+    let start = Instant::now();
+    while net.host_routing().0 != mode {
+        assert!(
+            start.elapsed() < FOLLOWED,
+            "{mode}, not {:?}",
+            net.host_routing()
+        );
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn agent_follows_a_firewall_that_comes_and_goes() {
+    let net = Outside::new();
+    net.write("auto");
+    let file = net.net.file.display().to_string();
+    let agent = Resident::start(&net.net.machine, &net.net.host, &file);
+    expect_mode(&net, "bpf");
+
+    load(&net, FIREWALL);
+    expect_mode(&net, "legacy");
+    let (_, reason) = net.host_routing();
+    assert!(reason.contains(RULE), "{reason}");
+    agent.expect_log(&reason);
+    expect_traffic(&net);
+
+    net.net.host.run("nft delete table inet filter");
+    expect_mode(&net, "bpf");
     expect_traffic(&net);
 }
 
