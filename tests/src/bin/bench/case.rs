@@ -368,6 +368,9 @@ pub(crate) fn say(bed: &Bed, from: &Place, frame: &Frame) -> Result<Vec<u8>> {
 pub(crate) fn check(pins: &Pins, case: &Case, entry: &SchedClassifier) -> Result<()> {
     let input = case.input(0);
     let expected = case.returns;
+    if let Some(program) = &case.warmed_by {
+        run(program, input, 1)?;
+    }
     let once = packet_after(entry, input, 1, expected).with_context(|| case.id.clone())?;
     if case.treatment == Treatment::Any {
         return Ok(());
