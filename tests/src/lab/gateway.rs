@@ -28,6 +28,7 @@ pub struct Options {
     pub selection: &'static str,
     /// First and last outside port.
     pub ports: (u16, u16),
+    /// 0: no limit.
     pub max_ports: u32,
     pub exclude: Vec<&'static str>,
     /// Masquerade addresses; none: the device's primary ones.
@@ -126,9 +127,7 @@ impl Options {
         if self.mapping == "endpoint-independent" {
             text += &format!("filtering = {:?}\n", self.filtering);
         }
-        if self.max_ports != 0 {
-            text += &format!("max_ports_per_endpoint = {}\n", self.max_ports);
-        }
+        text += &format!("max_ports_per_endpoint = {}\n", self.max_ports);
         if !self.timeouts.is_empty() {
             text += "unsafe_timeouts = true\n\n[masquerade.timeouts]\n";
             for (name, secs) in &self.timeouts {
