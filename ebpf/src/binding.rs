@@ -8,7 +8,7 @@
 
 use crate::abi::{FlowKey, OUTSIDE, Stage, TAKEN_NS, WITH_OTHER_NS};
 use crate::family::Address;
-use crate::flow::timeout_ns;
+use crate::flow::{SECOND_NS, timeout_ns};
 use crate::packet::proto;
 use crate::rewrite::has_free_ports;
 use crate::tables::{Step, Tables, Visit};
@@ -158,7 +158,9 @@ fn try_make<A: Address, T: Tables<A>>(tables: &mut T, work: &mut Work<A>) -> Opt
     }
     let masquerade = work.moment.masquerade;
     work.inside = key_of(&work.key, masquerade.endpoint_independent);
-    if masquerade.max_ports != 0 && tables.count_bindings(slot, 0) >= masquerade.max_ports {
+    // One below zero has lost a count, and is small.
+    let count = tables.count_bindings(slot, 0).cast_signed();
+    if masquerade.max_ports != 0 && count >= masquerade.max_ports.cast_signed() {
         return Some(DropReason::NatLimit);
     }
     work.binding.other = work.inside;
@@ -226,9 +228,12 @@ fn try_port<A: Address, T: Tables<A>>(tables: &mut T, work: &mut Work<A>, port: 
 }
 
 /// Removes every binding that has ended, and every entry that lets nobody in any more; `false` if
-/// that was done a moment ago. The inside half of the flow in hand may stay, for its next binding.
+/// none can have ended since that was done. The inside half of the flow in hand may stay, for its
+/// next binding.
 #[inline(never)]
 fn sweep<A: Address, T: Tables<A>>(tables: &mut T, work: &mut Work<A>) -> bool {
+    // What is made or renewed from here on lives for the shortest timeout at least.
+    work.soonest_ns = work.moment.now_ns + u64::from(work.moment.timeouts.least()) * SECOND_NS;
     // Nobody else takes over what is about to be removed.
     work.binding.expires_ns = TAKEN_NS;
     tables.sweep::<Ended>(work)
@@ -241,6 +246,7 @@ impl<A: Address> Visit<A> for Ended {
     #[inline(always)]
     fn visit<T: Tables<A>>(tables: &mut T, work: &mut Work<A>, key: &FlowKey<A>, expires_ns: u64) {
         if expires_ns > work.moment.now_ns {
+            work.soonest_ns = work.soonest_ns.min(expires_ns);
             return;
         }
         work.outside = *key;

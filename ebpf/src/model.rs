@@ -273,7 +273,6 @@ impl<A: Address + Ord + Hash + Default> Tables<A> for ModelTables<A> {
         if self.now_ns < self.next_sweep_ns {
             return false;
         }
-        self.next_sweep_ns = self.now_ns + SWEEP_PAUSE_NS;
         let entries = self
             .bindings
             .iter()
@@ -282,6 +281,7 @@ impl<A: Address + Ord + Hash + Default> Tables<A> for ModelTables<A> {
         for (key, expires_ns) in entries {
             V::visit(self, work, &key, expires_ns);
         }
+        self.next_sweep_ns = work.soonest_ns.max(self.now_ns + SWEEP_PAUSE_NS);
         true
     }
 

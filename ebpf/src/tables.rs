@@ -57,8 +57,8 @@ pub trait Tables<A> {
     /// Takes a step `count` times at most, until one says that it was the last; tells whether one
     /// did.
     fn repeat<S: Step<A>>(&mut self, work: &mut Work<A>, count: u32) -> bool;
-    /// Visits every entry of the bindings, unless that was done a moment ago; tells whether it was
-    /// done. The visitor may remove entries.
+    /// Visits every entry of the bindings; tells whether it was done. It is not done a moment after
+    /// the last time, nor before `work.soonest_ns` of then. The visitor may remove entries.
     fn sweep<V: Visit<A>>(&mut self, work: &mut Work<A>) -> bool;
     /// Counts a packet that is dropped for this reason.
     fn count_drop(&mut self, reason: DropReason, len: u32);
@@ -79,7 +79,7 @@ pub trait Visit<A> {
     fn visit<T: Tables<A>>(tables: &mut T, work: &mut Work<A>, key: &FlowKey<A>, expires_ns: u64);
 }
 
-/// Least time between two sweeps, in nanoseconds: one takes about a millisecond.
+/// Least time between two sweeps, in nanoseconds: one takes milliseconds.
 pub const SWEEP_PAUSE_NS: u64 = 100_000_000;
 
 /// Is the kernel's answer about where packets go.

@@ -434,8 +434,12 @@ where
     }
     let taken_ns = maps.now_ns() - begun_ns;
     let pause_ns = SWEEP_PAUSE_NS.max(taken_ns * SWEEP_PAUSES);
+    // SAFETY: the work space outlives this function.
+    let soonest_ns = unsafe { (*work).soonest_ns };
     // SAFETY: as above; nobody else gets here before the pause is over.
-    unsafe { atomic_xchg::<u64, { AtomicOrdering::SeqCst }>(next, begun_ns + pause_ns) };
+    unsafe {
+        atomic_xchg::<u64, { AtomicOrdering::SeqCst }>(next, soonest_ns.max(begun_ns + pause_ns))
+    };
     true
 }
 
