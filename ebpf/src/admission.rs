@@ -18,6 +18,7 @@ use crate::flow::{
 use crate::hook::Hook;
 use crate::rewrite;
 use crate::tables::Tables;
+use crate::transport::TCP_RST;
 use crate::verdict::DropReason;
 use crate::work::Work;
 
@@ -152,7 +153,11 @@ fn standing<A: Address + KeyHash, T: Tables<A>>(tables: &mut T, work: &mut Work<
     };
     if let Some(stage) = twin {
         work.set_before(stage);
-        let stage = after_answer(tables, &reply, stage);
+        let stage = if is_refusal(tcp_flags, is_from_outside) {
+            stage
+        } else {
+            after_answer(tables, &reply, stage)
+        };
         return Standing::known(stage, tcp_flags, is_from_outside);
     }
     let key = work.key;
@@ -168,9 +173,20 @@ fn standing<A: Address + KeyHash, T: Tables<A>>(tables: &mut T, work: &mut Work<
     }
     if waits(tables, work, &reply, receiver) {
         work.decided.created_ns = work.pending.created_ns;
-        return Standing::known(Stage::Established, tcp_flags, is_from_outside);
+        let stage = if is_refusal(tcp_flags, is_from_outside) {
+            Stage::Opening
+        } else {
+            Stage::Established
+        };
+        return Standing::known(stage, tcp_flags, is_from_outside);
     }
     Standing::New
+}
+
+/// Tells whether a segment from outside refuses a connection, so that it does not establish one.
+#[inline(always)]
+const fn is_refusal(tcp_flags: u8, is_from_outside: bool) -> bool {
+    is_from_outside && tcp_flags & TCP_RST != 0
 }
 
 /// Returns the stage of the connection of a flow between these two parties, if it stands.

@@ -12,7 +12,7 @@ use crate::flow::{SECOND_NS, timeout_ns};
 use crate::packet::proto;
 use crate::rewrite::has_free_ports;
 use crate::tables::{Step, Tables, Visit};
-use crate::transport::TCP_RST;
+use crate::transport::{TCP_RST, TCP_SYN};
 use crate::verdict::DropReason;
 use crate::work::Work;
 
@@ -21,10 +21,6 @@ const PERMIT: u8 = 2;
 
 /// Ports that are tried for one packet; a smaller range is tried whole.
 const PROBES: u32 = 512;
-
-/// Protocol numbers whose checksum covers addresses and is none of those that are translated.
-const DCCP: u8 = 33;
-const AUTHENTICATION: u8 = 51;
 
 /// Returns the key of the binding that a flow from inside, or its translation, goes by.
 #[inline(always)]
@@ -56,7 +52,16 @@ pub fn find<A: Address, T: Tables<A>>(tables: &mut T, work: &mut Work<A>) -> boo
     let Some(binding) = tables.binding(&work.outside) else {
         return false;
     };
-    binding.other == work.inside && binding.expires_ns > work.moment.now_ns
+    if binding.other != work.inside || binding.expires_ns <= work.moment.now_ns {
+        return false;
+    }
+    let zone = binding.zone;
+    if tables.local(&work.key.src()) == zone {
+        return true;
+    }
+    // Whoever has the address by now is not who it was made for.
+    end(tables, work);
+    false
 }
 
 /// Finds the binding that a packet from outside belongs to by the key of the packets that it
@@ -154,7 +159,9 @@ fn try_make<A: Address, T: Tables<A>>(tables: &mut T, work: &mut Work<A>) -> Opt
         Some(party) => party.slot,
         None => return Some(DropReason::NotReady),
     };
-    if matches!(work.key.proto(), DCCP | AUTHENTICATION) {
+    // What has no ports of its own to choose from, the node may use itself: tunnels, neighbour
+    // messages. Nothing would tell their packets apart.
+    if !has_free_ports(work.key.proto()) && !work.key.is_echo() {
         return Some(DropReason::NatUnsupported);
     }
     let masquerade = work.moment.masquerade;
@@ -179,17 +186,12 @@ fn try_make<A: Address, T: Tables<A>>(tables: &mut T, work: &mut Work<A>) -> Opt
 /// Claims an outside half, and leaves its key in `work.outside`.
 #[inline(never)]
 fn claim<A: Address, T: Tables<A>>(tables: &mut T, work: &mut Work<A>) -> bool {
-    let is_free = has_free_ports(work.key.proto()) || work.key.is_echo();
     let [first, last] = work.moment.masquerade.ports;
     let in_range = (first..=last).contains(&work.key.src_port());
-    let probes = if is_free {
-        PROBES.min(u32::from(last.saturating_sub(first)) + 1)
-    } else {
-        0
-    };
+    let span = u32::from(last.saturating_sub(first)) + 1;
     // The first one is the endpoint's own port (RFC 4787 §4.2.1).
-    work.has_own_port = u8::from(in_range || !is_free);
-    tables.repeat::<Probe>(work, probes + 1)
+    work.has_own_port = u8::from(in_range);
+    tables.repeat::<Probe>(work, PROBES.min(span) + 1)
 }
 
 /// Tries one port.
@@ -368,8 +370,13 @@ pub fn renew<A: Address, T: Tables<A>>(tables: &mut T, work: &Work<A>) {
         binding.expires_ns = binding.expires_ns.min(expires_ns);
         return;
     }
+    // A connection that the table of flows has forgotten is no new one.
+    let is_forgotten = is_tcp
+        && matches!(stage, Stage::Opening)
+        && binding.answered != 0
+        && work.tcp_flags & TCP_SYN == 0;
     // A port that another connection still uses ends with that one.
-    binding.expires_ns = if is_shared && binding.open != 0 {
+    binding.expires_ns = if is_forgotten || is_shared && binding.open != 0 {
         binding.expires_ns.max(expires_ns)
     } else {
         expires_ns

@@ -112,7 +112,7 @@ fn find<A: Address + KeyHash, T: Tables<A>>(tables: &mut T, work: &mut Work<A>) 
     }
     let quoted = work.key.reversed();
     if let Some((from, to)) = admission::known(tables, work, &quoted)
-        && (to == work.sender || is_router(work))
+        && (to == work.sender || is_router(work) || is_far(tables, work, to))
     {
         work.receiver = from;
         return true;
@@ -123,7 +123,18 @@ fn find<A: Address + KeyHash, T: Tables<A>>(tables: &mut T, work: &mut Work<A>) 
 /// Tells whether errors of the sender are believed whatever they quote.
 #[inline(always)]
 fn is_router<A: Address>(work: &Work<A>) -> bool {
-    work.sender == work.moment.host || work.sender == OUTSIDE
+    work.sender == work.moment.host
+}
+
+/// Tells whether the quoted packet left the node, so that routers outside may report about it. Of a
+/// flow that waits for its answer only its receiver's address is known.
+#[inline(always)]
+fn is_far<A: Address, T: Tables<A>>(tables: &T, work: &Work<A>, to: u32) -> bool {
+    let is_inside = match tables.node() {
+        Some(node) => work.key.src().is_inside(node),
+        None => true,
+    };
+    work.sender == OUTSIDE && to == work.moment.host && !is_inside
 }
 
 /// Finds the flow in the table.
@@ -161,7 +172,9 @@ fn along_binding<A: Address, T: Tables<A>>(tables: &mut T, work: &mut Work<A>) -
         return true;
     }
     let is_outbound = matches!(work.hook(), Some(Hook::FromContainer | Hook::ToNetdev));
-    if !is_outbound || !binding::find(tables, work) {
+    // Nobody reports about packets that were sent to somebody else.
+    let is_own = tables.local(&work.key.src()) == work.sender || is_router(work);
+    if !is_outbound || !is_own || !binding::find(tables, work) {
         return false;
     }
     let [port, _] = work.outside.ports();

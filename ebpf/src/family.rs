@@ -82,8 +82,9 @@ pub trait Address: Copy + Eq + Default {
     /// Reads source and destination of a packet.
     fn ends<P: Packet>(packet: &P) -> Option<[Self; 2]>;
 
-    /// Tells whether a packet is one of the family's ICMP, without extension headers before it.
-    fn is_icmp<P: Packet>(packet: &P) -> bool;
+    /// Returns the protocol whose header follows at once; `None` if none does, as in a later
+    /// fragment.
+    fn next_protocol<P: Packet>(packet: &P) -> Option<u8>;
 
     /// Reads an IP header; see [`parse`].
     ///

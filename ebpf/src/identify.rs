@@ -69,6 +69,8 @@ fn try_receiver<A: Address, P: Packet, T: Tables<A>>(
         Hook::FromNetdev if local == 0 && header.src.is_inside(node) => {
             Err(DropReason::InvalidSourceIp)
         }
+        // Neighbours of the node, and what else is not routed, never talk to endpoints.
+        Hook::FromNetdev if local == OUTSIDE && header.src.is_martian() => Ok(0),
         Hook::FromNetdev => Ok(local),
     }
 }

@@ -26,6 +26,8 @@ const FRAGMENT_OFFSET: u16 = 0x1fff;
 const REDIRECT: u8 = 5;
 /// Length of a header without options, in bytes.
 const PLAIN_LEN: usize = 20;
+/// Where in a header the fragment field stands.
+const FRAGMENT_OFFSET_AT: usize = 6;
 /// Where in a header the identification of its datagram stands.
 const ID_OFFSET: usize = 4;
 /// Where in a header its checksum stands.
@@ -72,8 +74,12 @@ impl Address for Addr4 {
     }
 
     #[inline(always)]
-    fn is_icmp<P: Packet>(packet: &P) -> bool {
-        packet.load(PROTOCOL_OFFSET) == Some(Self::ICMP)
+    fn next_protocol<P: Packet>(packet: &P) -> Option<u8> {
+        let fragment = u16::from_be(packet.load(ETH_LEN + FRAGMENT_OFFSET_AT)?);
+        if fragment & FRAGMENT_OFFSET != 0 {
+            return None;
+        }
+        packet.load(PROTOCOL_OFFSET)
     }
 
     #[inline(always)]

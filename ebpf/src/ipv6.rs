@@ -72,8 +72,8 @@ impl Address for Addr6 {
     }
 
     #[inline(always)]
-    fn is_icmp<P: Packet>(packet: &P) -> bool {
-        packet.load(PROTOCOL_OFFSET) == Some(Self::ICMP)
+    fn next_protocol<P: Packet>(packet: &P) -> Option<u8> {
+        packet.load(PROTOCOL_OFFSET)
     }
 
     #[inline(always)]

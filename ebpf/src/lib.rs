@@ -70,6 +70,7 @@ use hook::Hook;
 use packet::{
     ETH_ARP, ETH_IPV4, ETH_IPV6, ETH_LEN, ETH_PROTOCOL_OFFSET, ETH_QINQ, ETH_VLAN, MacPair, Packet,
 };
+use rewrite::has_free_ports;
 use tables::Tables;
 use verdict::{DropReason, Verdict};
 use work::{Answer, Work};
@@ -135,10 +136,14 @@ pub fn concerns<A: Address, P: Packet, T: Tables<A>>(packet: &P, tables: &T, hoo
         Hook::FromNetdev => tables.local(&dst) != 0,
         // The node's stack answers for what endpoints get (see `error`), and may speak from a
         // port of the range (see `translation`).
-        Hook::ToNetdev => {
-            packet.ingress_ifindex() == 0
-                && (A::is_icmp(packet) || speaks_from::<A, P>(packet, node.masquerade.ports))
-        }
+        Hook::ToNetdev if packet.ingress_ifindex() == 0 => match A::next_protocol(packet) {
+            Some(protocol) if protocol == A::ICMP => true,
+            Some(protocol) => {
+                has_free_ports(protocol) && speaks_from::<A, P>(packet, node.masquerade.ports)
+            }
+            None => false,
+        },
+        Hook::ToNetdev => false,
         Hook::FromContainer | Hook::ToContainer | Hook::FromHost | Hook::ToHost => true,
     }
 }
@@ -249,7 +254,10 @@ pub fn slow<A: Address + KeyHash, P: Packet, T: Tables<A>>(
         return malformed(packet, tables, work, reason);
     }
     work.hop_limit = work.header.hop_limit;
-    if let Some(reason) = A::neighbour(packet, tables, work) {
+    // At a device, neighbours and routers talk to the node.
+    let is_at_device = matches!(work.hook(), Some(hook) if hook.is_of_device());
+    work.answer = Answer::None;
+    if !is_at_device && let Some(reason) = A::neighbour(packet, tables, work) {
         return Err(reason);
     }
     match work.answer {
@@ -267,7 +275,11 @@ pub fn slow<A: Address + KeyHash, P: Packet, T: Tables<A>>(
         return Err(reason);
     }
     if let Some(reason) = identify::flow(packet, tables, work) {
-        return Err(reason);
+        return if is_of_node(work) {
+            Ok(Verdict::Pass)
+        } else {
+            Err(reason)
+        };
     }
     if let Some(reason) = resolve(packet, tables, work) {
         return refuse(packet, tables, reason, work);
@@ -285,6 +297,20 @@ pub fn slow<A: Address + KeyHash, P: Packet, T: Tables<A>>(
         fragment::remember(tables, work);
     }
     forward::leave(packet, tables, work)
+}
+
+/// Tells whether a packet at a device is the node's own business whatever it is: from the node, or
+/// to an address of the node and without a port that could be an endpoint's. The stack judges it,
+/// and puts fragments together that it has all of.
+#[inline(always)]
+fn is_of_node<A>(work: &Work<A>) -> bool {
+    match work.hook() {
+        Some(Hook::FromNetdev) => work.receiver == OUTSIDE,
+        Some(Hook::ToNetdev) => work.sender == work.moment.host,
+        Some(Hook::FromContainer | Hook::ToContainer | Hook::FromHost | Hook::ToHost) | None => {
+            false
+        }
+    }
 }
 
 /// Finds what a packet leaves with, and for whom it then is; returns the reason to drop it, if
@@ -340,7 +366,8 @@ fn refuse<A, P: Packet, T: Tables<A>>(
         reason,
         DropReason::NatExhausted | DropReason::NatLimit | DropReason::NatAddressGone
     );
-    let is_sent = matches!(work.hook(), Some(Hook::FromContainer));
+    // The stack would take a masquerade address for its own, and answer itself.
+    let is_sent = matches!(work.hook(), Some(Hook::FromContainer)) && !work.is_hairpin();
     if !is_told || !is_sent || work.moment.net == 0 {
         return Err(reason);
     }

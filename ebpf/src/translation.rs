@@ -12,8 +12,10 @@ use crate::binding;
 use crate::family::Address;
 use crate::flow::{KeyHash, is_live};
 use crate::hook::Hook;
+use crate::packet::proto;
 use crate::rewrite::has_free_ports;
 use crate::tables::Tables;
+use crate::transport::TCP_RST;
 use crate::verdict::DropReason;
 use crate::work::Work;
 
@@ -52,7 +54,12 @@ pub fn translate<A: Address + KeyHash, T: Tables<A>>(
 /// reasons. The endpoint gets another port with its next packet.
 #[inline(never)]
 pub fn give_back<A: Address, T: Tables<A>>(tables: &mut T, work: &mut Work<A>) {
-    if work.sender != work.moment.host || !has_free_ports(work.key.proto()) {
+    let is_echo = work.key.is_echo();
+    if work.sender != work.moment.host || !has_free_ports(work.key.proto()) && !is_echo {
+        return;
+    }
+    // A tunnel's packets carry ports that say nothing, and none of them is listened at.
+    if !is_echo && !tables.has_socket(&work.key) {
         return;
     }
     work.out = work.key;
@@ -132,10 +139,13 @@ fn look_inside<A: Address, T: Tables<A>>(
 ) -> Option<DropReason> {
     let is_bound = binding::find(tables, work);
     work.set_bound(is_bound);
-    if is_known {
+    if is_known && is_still_behind(tables, work) {
+        let is_bound = binding::find(tables, work);
+        work.set_bound(is_bound);
         work.set_hairpin(true);
         return receiver_of(tables, work);
     }
+    work.out = work.key;
     let [first, last] = work.moment.masquerade.ports;
     let in_range = (first..=last).contains(&work.key.dst_port());
     if first == 0 || !in_range || !has_free_ports(work.key.proto()) {
@@ -146,6 +156,20 @@ fn look_inside<A: Address, T: Tables<A>>(
     work.set_needy(true);
     work.address = work.key.dst();
     None
+}
+
+/// Tells whether the endpoint that a known flow goes to, `work.out`, still has the port that its
+/// packets are sent to.
+#[inline(never)]
+fn is_still_behind<A: Address, T: Tables<A>>(tables: &mut T, work: &mut Work<A>) -> bool {
+    let out = work.out;
+    let [port, _] = out.ports();
+    work.out = work.key.with_source(out.src(), port).reversed();
+    let zone = binding::find_outside(tables, work);
+    work.out = out;
+    let [inside, _] = work.inside.ports();
+    let [_, port] = out.ports();
+    zone != 0 && work.inside.src() == out.dst() && inside == port
 }
 
 /// Finds the endpoint that the translated packet is for.
@@ -188,8 +212,15 @@ fn look_outside<A: Address + KeyHash, T: Tables<A>>(
         let is_wanted = !is_excluded(tables, &work.key);
         return is_wanted.then_some(DropReason::NatAddressGone);
     };
+    if answers_outside(tables, work) {
+        return None;
+    }
     work.address = address;
     let is_found = binding::find(tables, work) && is_current(tables, work);
+    if !is_found && work.key.proto() == proto::TCP && work.tcp_flags & TCP_RST != 0 {
+        // Nobody outside knows of the connection that it would end.
+        return Some(DropReason::NatNoBinding);
+    }
     work.set_bound(is_found);
     let is_own = is_found && (work.inside == work.key || was_translated(tables, work));
     if is_own || !is_excluded(tables, &work.key) {
@@ -245,6 +276,21 @@ fn is_current<A: Address, T: Tables<A>>(tables: &mut T, work: &mut Work<A>) -> b
     }
     binding::end(tables, work);
     false
+}
+
+/// Tells whether the packet answers one that came to the endpoint's own address from outside: such
+/// a connection is translated in neither direction.
+#[inline(never)]
+fn answers_outside<A: Address + KeyHash, T: Tables<A>>(tables: &mut T, work: &mut Work<A>) -> bool {
+    let key = work.key.reversed();
+    let (now_ns, timeouts) = (work.moment.now_ns, work.moment.timeouts);
+    if let Some(flow) = tables.flow(&key)
+        && flow.zone == OUTSIDE
+        && is_live(flow, &key, &timeouts, now_ns)
+    {
+        return true;
+    }
+    admission::waits(tables, work, &key, OUTSIDE)
 }
 
 /// Tells whether the flow waits for its first answer and was translated when it began: what is
