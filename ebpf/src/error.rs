@@ -149,10 +149,12 @@ fn along_flow<A: Address, T: Tables<A>>(tables: &mut T, work: &mut Work<A>) -> b
     if !is_live(flow, &work.key, &timeouts, now_ns) || (flow.zone != work.sender && !is_router) {
         return false;
     }
-    work.receiver = flow.receiver;
-    if flow.is_translated() {
+    let (receiver, is_translated) = (flow.receiver, flow.is_translated());
+    work.receiver = receiver;
+    if is_translated {
         work.out = flow.out;
     }
+    work.set_hairpin(is_translated && work.sender != OUTSIDE && receiver != OUTSIDE);
     true
 }
 

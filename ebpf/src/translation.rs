@@ -65,6 +65,9 @@ pub fn give_back<A: Address, T: Tables<A>>(tables: &mut T, work: &mut Work<A>) {
     work.out = work.key;
     if binding::find_outside(tables, work) != 0 {
         binding::end(tables, work);
+        let [port, _] = work.inside.ports();
+        let inside = work.key.with_source(work.inside.src(), port);
+        tables.remove_flow(&inside);
         tables.remove_flow(&work.key.reversed());
     }
 }

@@ -6,16 +6,22 @@
 mod admission;
 mod arp;
 mod checksums;
+mod devices;
 mod errors;
 mod extensions;
 mod fast;
 mod fragments;
+mod hairpin;
 mod headers;
+mod legacy;
 mod masquerade;
 mod neighbours;
+mod outward;
+mod parts;
 mod protocols;
 mod quoted;
 mod readiness;
+mod sharing;
 mod sources;
 mod stack;
 mod sweep;
@@ -149,6 +155,36 @@ fn errors_from_outside_find_the_endpoint_of_what_they_quote() {
 }
 
 #[test]
+fn endpoints_reach_each_other_by_their_masquerade_addresses() {
+    run(&hairpin::rows());
+}
+
+#[test]
+fn ports_are_shared_and_run_out() {
+    run(&sharing::rows());
+}
+
+#[test]
+fn fragments_of_masqueraded_datagrams_follow_their_first() {
+    run(&parts::rows());
+}
+
+#[test]
+fn errors_on_their_way_out_show_no_inside_address() {
+    run(&outward::rows());
+}
+
+#[test]
+fn legacy_routing_leaves_the_way_to_the_stack() {
+    run(&legacy::rows());
+}
+
+#[test]
+fn devices_pass_what_is_not_ours() {
+    run(&devices::rows());
+}
+
+#[test]
 fn nothing_is_forwarded_by_a_node_that_is_not_ready() {
     run(&readiness::rows());
 }
@@ -174,6 +210,12 @@ fn rows_have_names_of_their_own_and_are_many() {
         translations::rows(),
         checksums::rows(),
         quoted::rows(),
+        hairpin::rows(),
+        sharing::rows(),
+        parts::rows(),
+        outward::rows(),
+        legacy::rows(),
+        devices::rows(),
         readiness::rows(),
     ];
     let all: Vec<&str> = tables.iter().flat_map(|rows| names(rows)).collect();
