@@ -127,7 +127,7 @@ impl Address for Addr4 {
     ) -> Option<DropReason> {
         // ARP is not IP and has a program of its own. What is left are redirects: the router is
         // the only way there is, which the node's stack does not know.
-        let is_from_stack = !matches!(work.hook(), Some(Hook::FromContainer | Hook::ToNetdev));
+        let is_from_stack = !matches!(work.hook(), Some(Hook::FromContainer));
         let is_icmp = work.header.protocol == proto::ICMP && work.header.part != Part::Later;
         let is_redirect = is_icmp && packet.read(work.header.transport) == Some(REDIRECT);
         work.answer = if is_from_stack && is_redirect {

@@ -285,7 +285,7 @@ pub fn slow<A: Address + KeyHash, P: Packet, T: Tables<A>>(
         return refuse(packet, tables, reason, work);
     }
     if work.receiver == 0 {
-        return Ok(pass(tables, work));
+        return Ok(Verdict::Pass);
     }
     if let Some(reason) = decision::decide_packet(tables, work) {
         return Err(reason);
@@ -332,23 +332,6 @@ fn resolve<A: Address + KeyHash, P: Packet, T: Tables<A>>(
         return (work.sender == OUTSIDE).then_some(DropReason::InvalidSourceIp);
     }
     translation::translate(tables, work)
-}
-
-/// Tells whether the node's stack itself sends a packet out of a device: whatever it looks like,
-/// a later fragment not least, is none of ours.
-#[inline(always)]
-fn is_of_node<A>(work: &Work<A>) -> bool {
-    matches!(work.hook(), Some(Hook::ToNetdev)) && work.sender == work.moment.host
-}
-
-/// Lets a packet go on that is the node's own business. Later fragments of what came for the node
-/// find by the first one that they are, too.
-#[inline(always)]
-fn pass<A: Address, T: Tables<A>>(tables: &mut T, work: &Work<A>) -> Verdict {
-    if !work.is_error() && matches!(work.hook(), Some(Hook::FromNetdev)) {
-        fragment::remember(tables, work);
-    }
-    Verdict::Pass
 }
 
 /// What is malformed is dropped, but for what the node itself may make of it.

@@ -89,10 +89,6 @@ pub fn icmp6<P: Packet, T: Tables<Addr6>>(
     if work.header.protocol != proto::ICMP6 || work.header.part == Part::Later {
         return None;
     }
-    // What the node says out of a device is for routers and neighbours there.
-    if matches!(work.hook(), Some(Hook::ToNetdev)) {
-        return None;
-    }
     let kind: u8 = packet.read(work.header.transport)?;
     let is_from_endpoint = matches!(work.hook(), Some(Hook::FromContainer));
     if is_from_endpoint

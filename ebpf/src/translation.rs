@@ -59,7 +59,7 @@ pub fn give_back<A: Address, T: Tables<A>>(tables: &mut T, work: &mut Work<A>) {
         return;
     }
     // A tunnel's packets carry ports that say nothing, and none of them is listened at.
-    if !is_echo && !tables.has_socket(&work.key) {
+    if work.key.proto() == proto::UDP && !tables.has_socket(&work.key) {
         return;
     }
     work.out = work.key;

@@ -381,6 +381,12 @@ impl Traffic {
                 bytes[at] = self.random.byte();
             }
         }
+        if self.random.one_in(12)
+            && let Some(last) = bytes.last_mut()
+        {
+            // Payload that no checksum is right for.
+            *last ^= 0x55;
+        }
         if self.random.one_in(20) {
             let keep = self.random.below(bytes.len());
             bytes.truncate(keep.max(shortest(bytes)));

@@ -104,25 +104,33 @@ fn of_others(family: Family) -> Vec<Row> {
 
 /// The node speaks from a port of the range.
 fn given_back(family: Family) -> Vec<Row> {
-    let talk = Talk::udp(family, &A, 50_000);
+    let ends = [
+        Transport::tcp(50_000, 80, ACK),
+        Transport::tcp(80, 50_000, ACK),
+    ];
+    let talk = Talk::kept(family, &A, ends);
+    let datagrams = Talk::udp(family, &A, 50_000);
     let own = |transport| Frame::to_address(&HOST, family.far(), transport).source(family.outer());
-    let same = own(Transport::udp(50_000, 53, 20));
+    let same = own(Transport::tcp(50_000, 80, ACK));
     let elsewhere = same.clone().to(family.next_hop());
-    let tcp = own(Transport::tcp(50_000, 53, ACK));
-    let row = |text: &str, frame: &Frame| {
-        Row::to_netdev(name(family, text), frame.bytes()).given(|state| talk.connect(state))
-    };
+    let datagram = own(Transport::udp(50_000, 53, 20));
+    let row = |text: &str, frame: &Frame| Row::to_netdev(name(family, text), frame.bytes());
+    let known = |row: Row| row.given(|state| talk.connect(state));
     vec![
-        row("node takes its port back", &same).then(|state| *state = Snapshot::default()),
-        row("node speaks from the port to another party", &elsewhere),
-        row("node speaks from the port with another protocol", &tcp),
-        Row::to_netdev(
-            name(family, "node takes a shared port back"),
-            elsewhere.bytes(),
-        )
-        .node(endpoint_independent)
-        .given(|state| talk.bind_shared(state, (1, 0)))
-        .then(|state| *state = Snapshot::default()),
+        known(row("node takes its port back", &same)).then(|state| *state = Snapshot::default()),
+        known(row(
+            "node speaks from the port to another party",
+            &elsewhere,
+        )),
+        known(row(
+            "node speaks from the port with another protocol",
+            &datagram,
+        )),
+        row("node takes a shared port back", &elsewhere)
+            .node(endpoint_independent)
+            .given(|state| talk.bind_shared(state, (1, 0)))
+            .then(|state| *state = Snapshot::default()),
+        row("tunnel of the node takes nothing", &datagram).given(|state| datagrams.connect(state)),
     ]
 }
 
