@@ -89,7 +89,9 @@ fn outbound(family: Family) -> Vec<Row> {
         )
         .given(|state| first.connect(state))
         .leaves(|_| own(&first.left, &A))
-        .then(|state| drop(state.fragment(first.sent.tuple(), first.sent.id))),
+        .then(|state| {
+            state.fragment(first.sent.tuple(), first.sent.id);
+        }),
         row("later fragment without its first", &A, &later.sent)
             .given(|state| later.connect(state))
             .dropped(DropReason::FragmentNotFound),
@@ -155,10 +157,12 @@ fn of_the_node(family: Family) -> Vec<Row> {
     let leaves = |text: &str, frame: &Frame| Row::to_netdev(name(family, text), frame.bytes());
     let [first, later] = [0..80, 80..160].map(|part| came.clone().part(part));
     vec![
-        comes("first fragment for the node", &first)
-            .then(|state| drop(state.fragment(came.tuple(), came.id))),
-        comes("later fragment for the node", &later)
-            .given(|state| drop(state.fragment(came.tuple(), came.id))),
+        comes("first fragment for the node", &first).then(|state| {
+            state.fragment(came.tuple(), came.id);
+        }),
+        comes("later fragment for the node", &later).given(|state| {
+            state.fragment(came.tuple(), came.id);
+        }),
         leaves("first fragment of the node", &own.clone().part(0..80)),
         leaves("later fragment of the node", &own.part(80..160)),
         leaves(
