@@ -17,7 +17,7 @@ use std::fmt::{Debug, Write as _};
 use std::time::Instant;
 
 use aya::Pod;
-use datapath::abi::{Binding, Flow, FlowKey, FragmentKey, Node, OUTSIDE, Pending};
+use datapath::abi::{Binding, Flow, FlowKey, FragmentKey, Node, OUTSIDE, Pending, Timeouts};
 use datapath::family::Address;
 use datapath::flow::KeyHash;
 use datapath::hook::Hook;
@@ -247,6 +247,19 @@ fn differ<T: PartialEq + Debug>(to: &mut String, what: &str, kernel: &T, model: 
     }
 }
 
+/// Returns how long bindings may be idle.
+fn timeouts_ns() -> [u64; 5] {
+    let Timeouts {
+        tcp_established,
+        tcp_transitory,
+        udp,
+        icmp,
+        other,
+    } = Timeouts::default();
+    [tcp_established, tcp_transitory, udp, icmp, other]
+        .map(|seconds| u64::from(seconds) * SECOND_NS)
+}
+
 /// Compares the entries that the packet changed in the model, and collects the kernel's times.
 fn compare<A: Pod + Ord + KeyHash + Neutral + Debug>(
     to: &mut String,
@@ -273,6 +286,13 @@ fn compare<A: Pod + Ord + KeyHash + Neutral + Debug>(
     }
     for key in changed(&before.bindings, &after.bindings) {
         let binding = kernel.binding(&key);
+        // A binding tells when it was written by when it ends.
+        let timeouts = timeouts_ns();
+        let ends = binding.map(|binding| binding.expires_ns);
+        stamps.extend(
+            ends.iter()
+                .flat_map(|end| timeouts.map(|idle| end.saturating_sub(idle))),
+        );
         differ(to, "binding", &binding, &after.bindings.get(&key).copied());
     }
     for key in changed(&before.fragments, &after.fragments) {

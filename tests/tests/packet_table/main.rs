@@ -22,6 +22,7 @@ mod protocols;
 mod quoted;
 mod readiness;
 mod sharing;
+mod shortage;
 mod sources;
 mod stack;
 mod sweep;
@@ -160,8 +161,13 @@ fn endpoints_reach_each_other_by_their_masquerade_addresses() {
 }
 
 #[test]
-fn ports_are_shared_and_run_out() {
+fn bindings_are_shared_by_destinations_and_filtered() {
     run(&sharing::rows());
+}
+
+#[test]
+fn ports_run_out_and_endpoints_are_told() {
+    run(&shortage::rows());
 }
 
 #[test]
@@ -212,6 +218,7 @@ fn rows_have_names_of_their_own_and_are_many() {
         quoted::rows(),
         hairpin::rows(),
         sharing::rows(),
+        shortage::rows(),
         parts::rows(),
         outward::rows(),
         legacy::rows(),
@@ -224,7 +231,7 @@ fn rows_have_names_of_their_own_and_are_many() {
     eprintln!("{} rows", all.len());
     assert_eq!(distinct.len(), all.len(), "each row has a name of its own");
     assert!(
-        all.len() >= 70,
+        all.len() >= 950,
         "{} rows are fewer than the project promises",
         all.len()
     );

@@ -78,6 +78,13 @@ impl Talk {
         Self::kept(family, who, [sent, Transport::udp(53, port, 20)])
     }
 
+    /// Makes a conversation with port 53 of UDP from port 50000, which leaves by another one.
+    pub(crate) fn moved(family: Family, who: &Who, port: u16) -> Self {
+        let udp = |from, to| Transport::udp(from, to, 20);
+        let headers = [(50_000, 53), (port, 53), (53, port), (53, 50_000)];
+        Self::new(family, who, headers.map(|(from, to)| udp(from, to)))
+    }
+
     /// Makes a conversation of echoes whose identifier is one of the range.
     pub(crate) fn echo(family: Family, who: &Who, id: u16) -> Self {
         let sent = Transport::echo(family, false, id);
@@ -118,13 +125,18 @@ impl Talk {
 
     /// Adds the entry that lets the far address in.
     pub(crate) fn permit(&self, state: &mut Snapshot) {
+        self.permit_for(state, 1_000 * SECOND_NS);
+    }
+
+    /// Adds this entry with so much time to go.
+    pub(crate) fn permit_for(&self, state: &mut Snapshot, left_ns: i64) {
         let tuple = self.sent.tuple();
         let entry = Tuple {
             ports: [tuple.ports[0], 0],
             tag: PERMIT,
             ..tuple
         };
-        state.binding((entry, entry), &self.who, (1, 0), 1_000 * SECOND_NS);
+        state.binding((entry, entry), &self.who, (1, 0), left_ns);
     }
 
     /// Adds both halves of the connection, `10` packets counted in each.
@@ -184,6 +196,16 @@ pub(crate) fn leaves_as(row: Row, frame: &Frame, family: Family) -> Row {
     let bytes = frame.bytes();
     row.gets(Verdict::Neighbour(DEVICE_LINK, address, number))
         .leaves(|_| aged(bytes))
+}
+
+/// The endpoint's packet, as a row of this name.
+pub(crate) fn out(name: String, talk: &Talk) -> Row {
+    Row::from_container(name, &talk.who, talk.sent.bytes())
+}
+
+/// The endpoint's packet leaves translated.
+pub(crate) fn left(row: Row, talk: &Talk) -> Row {
+    leaves_as(row, &talk.left, talk.family)
 }
 
 /// The packet reaches the endpoint as this frame, routed.
