@@ -4,7 +4,7 @@
 //! end of its hop limit, or without a known neighbour. From an endpoint it goes there as it came,
 //! and is translated when the stack sends it on; from outside it has been translated back.
 
-use crate::abi::{Action, Flow, NextHop, OUTSIDE};
+use crate::abi::{Action, Flow, OUTSIDE};
 use crate::error;
 use crate::family::Address;
 use crate::hook::Hook;
@@ -17,33 +17,37 @@ use crate::work::Work;
 /// Sends a packet along its flow, from the hook that it is at. It has been translated, if this
 /// hook translates.
 ///
+/// Each field of the flow is read where it is needed: what only some packets need lies in other
+/// cache lines.
+///
 /// # Errors
 /// `WriteError`.
 #[inline(always)]
 pub fn forward<A: Address, P: Packet>(
     packet: &mut P,
     hook: Hook,
-    way: &Way,
+    flow: &Flow<A>,
+    way: Way,
 ) -> Result<Verdict, DropReason> {
     match (hook, way.action) {
         (Hook::ToContainer | Hook::ToHost | Hook::ToNetdev, _) => Ok(Verdict::Pass),
         (Hook::FromHost, _) => {
-            rewrite(packet, way.leaves)?;
-            Ok(Verdict::Egress(way.target))
+            rewrite(packet, flow.leaves)?;
+            Ok(Verdict::Egress(flow.target))
         }
         (Hook::FromContainer | Hook::FromNetdev, Action::Peer) => {
-            rewrite(packet, way.leaves)?;
+            rewrite(packet, flow.leaves)?;
             age::<A, P>(packet)?;
-            Ok(Verdict::Peer(way.target))
+            Ok(Verdict::Peer(flow.target))
         }
         (Hook::FromContainer, Action::Device) => {
             age::<A, P>(packet)?;
-            let (next_hop, family) = (way.next_hop, way.next_hop_family);
-            Ok(Verdict::Neighbour(way.target, next_hop, family))
+            let (next_hop, family) = (flow.next_hop, flow.next_hop_family());
+            Ok(Verdict::Neighbour(flow.target, next_hop, family))
         }
         (Hook::FromContainer, Action::Host | Action::Endpoint | Action::Stack) => {
-            rewrite(packet, way.leaves)?;
-            Ok(Verdict::Host(way.target))
+            rewrite(packet, flow.leaves)?;
+            Ok(Verdict::Host(flow.target))
         }
         (Hook::FromNetdev, Action::Host | Action::Endpoint | Action::Device | Action::Stack) => {
             Ok(Verdict::Pass)
@@ -51,14 +55,10 @@ pub fn forward<A: Address, P: Packet>(
     }
 }
 
-/// Is what the last step needs to know of a flow.
+/// Tells how the packets of a flow leave.
 #[derive(Clone, Copy, Debug)]
 pub struct Way {
     pub action: Action,
-    pub target: u32,
-    pub leaves: MacPair,
-    pub next_hop: NextHop,
-    pub next_hop_family: u8,
     /// Whether the stack forwards the packet between two of our hooks.
     pub through_stack: bool,
 }
@@ -69,23 +69,19 @@ impl Way {
     pub fn of<A>(flow: &Flow<A>) -> Option<Self> {
         Some(Self {
             action: flow.action()?,
-            target: flow.target,
-            leaves: flow.leaves,
-            next_hop: flow.next_hop,
-            next_hop_family: flow.next_hop_family(),
             through_stack: flow.is_through_stack(),
         })
     }
 
     /// Tells whether an endpoint's packets go to the node's stack to be forwarded there.
     #[inline(always)]
-    pub const fn is_for_stack(&self) -> bool {
+    pub const fn is_for_stack(self) -> bool {
         self.through_stack || matches!(self.action, Action::Stack)
     }
 
     /// Tells whether packets that come to this hook are routed here, past the stack.
     #[inline(always)]
-    pub const fn is_routed(&self, hook: Hook) -> bool {
+    pub const fn is_routed(self, hook: Hook) -> bool {
         matches!(hook, Hook::FromContainer | Hook::FromNetdev)
             && matches!(self.action, Action::Peer | Action::Device)
             && !self.through_stack
@@ -117,7 +113,7 @@ pub fn leave<A: Address, P: Packet, T: Tables<A>>(
     if work.exit == Exit::Pass {
         return Ok(Verdict::Pass);
     }
-    forward::<A, P>(packet, hook, &way)
+    forward(packet, hook, &work.decided, way)
 }
 
 /// Tells how a packet leaves the slow path.

@@ -43,18 +43,21 @@ impl Address for Addr4 {
 
     #[inline(always)]
     fn plain<P: Packet>(packet: &P) -> Option<Plain<Self>> {
-        let ip: Ipv4Header = packet.load(ETH_LEN)?;
-        if ip.version_ihl != 0x45 || ip.fragment & FRAGMENTED != 0 || !is_sound(&ip) {
+        // Words, because the checksum wants them; fields would be put together again for it.
+        let words: [u32; 5] = packet.load(ETH_LEN)?;
+        let [first, second, third, src, dst] = words;
+        let [version_ihl, ..] = first.to_ne_bytes();
+        let [_, _, high, low] = second.to_ne_bytes();
+        let fragment = u16::from_ne_bytes([high, low]);
+        if version_ihl != 0x45 || fragment & FRAGMENTED != 0 || !is_sound(words) {
             return None;
         }
-        let (ports, tag, len) = transport::plain(packet, ETH_LEN + PLAIN_LEN, ip.protocol)?;
-        let (src, dst) = (
-            Self::new(ip.src.to_ne_bytes()),
-            Self::new(ip.dst.to_ne_bytes()),
-        );
+        let [hop_limit, protocol, ..] = third.to_ne_bytes();
+        let (ports, tag, len) = transport::plain(packet, ETH_LEN + PLAIN_LEN, protocol)?;
+        let [src, dst] = [src, dst].map(|end| Self::new(end.to_ne_bytes()));
         Some(Plain {
-            key: FlowKey::new(src, dst, ip.protocol, ports, tag),
-            hop_limit: ip.ttl,
+            key: FlowKey::new(src, dst, protocol, ports, tag),
+            hop_limit,
             headers_len: PLAIN_LEN as u32 + len,
         })
     }
@@ -241,14 +244,16 @@ impl Address for Addr4 {
     }
 }
 
-/// Tells whether a header without options has the right checksum.
+/// Tells whether a header without options has the right checksum; not all of its words are 0.
+///
+/// It has if the words add up to a multiple of 0xffff. To fold the sum takes a chain of a dozen
+/// steps; a product tells the same: the multiples of an odd number, and only they, times its
+/// inverse modulo 2^64 are at most 2^64 / number. Of 0xffff the inverse is minus that limit.
 #[inline(always)]
-fn is_sound(ip: &Ipv4Header) -> bool {
-    let word = |low: u16, high: u16| u64::from(low) | u64::from(high) << 16;
-    let first = word(u16::from_ne_bytes([ip.version_ihl, ip.tos]), ip.total_len);
-    let third = word(u16::from_ne_bytes([ip.ttl, ip.protocol]), ip.check);
-    let sum = first + word(ip.id, ip.fragment) + third + u64::from(ip.src) + u64::from(ip.dst);
-    checksum::fold(sum) == u16::MAX
+fn is_sound([a, b, c, d, e]: [u32; 5]) -> bool {
+    const LIMIT: u64 = u64::MAX / 0xffff;
+    let sum = u64::from(a) + u64::from(b) + u64::from(c) + u64::from(d) + u64::from(e);
+    sum.wrapping_mul(LIMIT.wrapping_neg()) <= LIMIT
 }
 
 #[inline(always)]
@@ -264,13 +269,39 @@ const fn part(fragment: u16) -> Part {
 
 #[cfg(test)]
 mod tests {
-    use super::{Address, ETH_LEN, TTL_OFFSET};
+    use super::{Address, ETH_LEN, TTL_OFFSET, is_sound};
     use crate::abi::Addr4;
     use crate::checksum;
     use crate::model::ModelPacket;
     use crate::packet::Packet;
 
     const CHECK_OFFSET: usize = ETH_LEN + super::CHECK_OFFSET;
+
+    #[test]
+    fn a_header_is_sound_if_its_words_fold_to_ones() {
+        let mut random = 0x9e37_79b9_7f4a_7c15_u64;
+        for _ in 0..100_000 {
+            let mut words = [0; 5];
+            for word in &mut words {
+                random = random.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
+                *word = (random >> 32) as u32;
+            }
+            words[2] &= 0xffff;
+            let check = !checksum::fold(words.iter().map(|word| u64::from(*word)).sum());
+            words[2] |= u32::from(check) << 16;
+
+            assert!(is_sound(words), "{words:x?}");
+            words[0] ^= 1 << (random & 31);
+            assert!(!is_sound(words), "{words:x?}");
+        }
+    }
+
+    #[test]
+    fn ones_and_zeros_mean_the_same_to_a_checksum() {
+        assert!(is_sound([0x45, 0, 0xffba_0000, 0, 0]));
+        assert!(is_sound([u32::MAX; 5]));
+        assert!(!is_sound([0x45, 0, 0, 0, 0]));
+    }
 
     #[test]
     fn one_hop_less_updates_the_checksum_as_rfc_1624_says() {

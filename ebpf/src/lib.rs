@@ -193,15 +193,14 @@ pub fn fast<A: Address, P: Packet, T: Tables<A>>(
         return Some(forward::to_stack(packet, tables));
     }
     if !matches!(hook, Hook::FromHost) && flow.is_translated() {
-        let (out, sums) = (flow.out, flow.sums);
-        if !rewrite::plain(packet, &out, sums) {
+        if !rewrite::plain(packet, &flow.out, flow.sums) {
             return Some(Err(DropReason::WriteError));
         }
     }
     if hook == Hook::FromNetdev && !is_routed {
         return Some(Ok(Verdict::Pass));
     }
-    Some(forward::forward::<A, P>(packet, hook, &way))
+    Some(forward::forward(packet, hook, flow, way))
 }
 
 /// Tells whether a packet comes from where its flow comes from.

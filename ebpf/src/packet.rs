@@ -267,7 +267,7 @@ macro_rules! wire {
 }
 
 wire! {
-    u8: 1, u16: 2, u32: 4, [u64; 2]: 16, MacPair: 12, Ipv4Header: 20, Ipv6Header: 40, TcpStart: 16,
+    u8: 1, u16: 2, u32: 4, [u32; 5]: 20, [u64; 2]: 16, MacPair: 12, Ipv4Header: 20, Ipv6Header: 40, TcpStart: 16,
     Ports: 4, IcmpStart: 8, Arp: 28, Neighbour: 24, LinkLayerOption: 8, Ipv6Fragment: 8,
 }
 

@@ -16,6 +16,7 @@ mod protocols;
 mod readiness;
 mod sources;
 mod stack;
+mod sweep;
 mod tcp;
 mod way;
 
@@ -124,6 +125,11 @@ fn endpoints_are_masqueraded_and_answers_find_them() {
 }
 
 #[test]
+fn bindings_that_have_ended_make_room() {
+    run(&sweep::rows());
+}
+
+#[test]
 fn nothing_is_forwarded_by_a_node_that_is_not_ready() {
     run(&readiness::rows());
 }
@@ -145,6 +151,7 @@ fn rows_have_names_of_their_own_and_are_many() {
         headers::rows(),
         protocols::rows(),
         masquerade::rows(),
+        sweep::rows(),
         readiness::rows(),
     ];
     let all: Vec<&str> = tables.iter().flat_map(|rows| names(rows)).collect();

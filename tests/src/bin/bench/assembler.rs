@@ -104,6 +104,13 @@ impl Assembler {
         self.push(STX | width as u8, base as u8, from as u8, offset, 0)
     }
 
+    /// Loads a number of 64 bits.
+    pub(crate) fn number64(&mut self, to: Reg, number: u64) -> &mut Self {
+        let half = |shift| u32::try_from(number >> shift & u64::from(u32::MAX)).unwrap_or_default();
+        self.push(LOAD_IMM64, to as u8, 0, 0, half(0).cast_signed());
+        self.push(0, 0, 0, 0, half(32).cast_signed())
+    }
+
     /// Stores a number at `base + offset`.
     pub(crate) fn store_number(
         &mut self,

@@ -1,4 +1,4 @@
-//! What the programs under test need around them: a node with two endpoints.
+//! What the programs under test need around them: a node with two endpoints and a device.
 //!
 //! Links, maps and programs are real and made by the agent's own code, in a network and a mount
 //! namespace of this process: nothing is left behind, however the process ends.
@@ -17,17 +17,24 @@ use ciliate::datapath::sys;
 use ciliate::host::mark::Mark;
 use ciliate::host::veth::{self, EndpointPair, HostPair};
 use ciliate::host::{HOST_LINK, Netlink, link, netns};
-use ciliate::plan::object::{HostRoutingMode, Key, LinkRef, Mac, Value};
+use ciliate::plan::object::{
+    Filtering, HostRoutingMode, Key, LinkRef, Mac, Mapping, Masquerade, PortSelection, Timeouts,
+    Value,
+};
 use datapath::hook::Hook;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 
 use crate::frame::Place;
+use crate::uplink;
 use crate::wrapper::{self, Loader};
 
 const NODE: &str = "bench";
 const BPFFS: &str = "/sys/fs/bpf";
 const MTU: u32 = 1500;
+
+/// First and last port that endpoints are masqueraded with.
+pub(crate) const PORTS: [u16; 2] = [49_152, 65_535];
 
 /// Room for both halves of all flows of the cold cases, in both families; the agent's own choice
 /// ends at 65,536.
@@ -40,6 +47,11 @@ pub(crate) struct Bed {
     pub(crate) one: Place,
     pub(crate) two: Place,
     pub(crate) host: Place,
+    /// The node as the outside sees it: the device's addresses, which endpoints are masqueraded
+    /// with.
+    pub(crate) outer: Place,
+    /// Somebody behind the device's next hop.
+    pub(crate) far: Place,
     /// Keep the endpoints' namespaces, and with them their links, alive.
     _namespaces: [OwnedFd; 2],
 }
@@ -60,8 +72,7 @@ impl Bed {
             bindings: 32_768,
         };
         load::load(&pins, &sizes, DIGEST)?;
-        let (places, namespaces) = make_node(&pins)?;
-        let [one, two, host] = places;
+        let ([one, two, host, outer, far], namespaces) = make_node(&pins)?;
         let scratch = bpffs.join("scratch");
         std::fs::create_dir(&scratch).context("create folder for pins")?;
         Ok(Self {
@@ -70,6 +81,8 @@ impl Bed {
             one,
             two,
             host,
+            outer,
+            far,
             _namespaces: namespaces,
         })
     }
@@ -121,7 +134,7 @@ fn isolate() -> Result<()> {
 }
 
 /// Makes links and map entries.
-fn make_node(pins: &Pins) -> Result<([Place; 3], [OwnedFd; 2])> {
+fn make_node(pins: &Pins) -> Result<([Place; 5], [OwnedFd; 2])> {
     let mut netlink = Netlink::open()?;
     let mark = Mark::new(NODE);
     let pair = HostPair {
@@ -142,13 +155,14 @@ fn make_node(pins: &Pins) -> Result<([Place; 3], [OwnedFd; 2])> {
     )?;
     let (one, first) = make_endpoint(&mut netlink, &mark, &mut executor, 1)?;
     let (two, second) = make_endpoint(&mut netlink, &mark, &mut executor, 2)?;
+    let [outer, far] = uplink::make(&mut netlink, &mut executor)?;
     executor.set(
         &Key::Generation,
         None,
         &Value::Generation { fingerprint: 1 },
         0,
     )?;
-    Ok(([one, two, host], [first, second]))
+    Ok(([one, two, host, outer, far], [first, second]))
 }
 
 fn make_endpoint(
@@ -197,7 +211,14 @@ fn node_entry(host: &Place, pair: &HostPair) -> Result<Value> {
         host_mac: pair.host_mac,
         host_link: LinkRef::Current,
         host_routing: HostRoutingMode::Bpf,
-        masquerade: None,
+        masquerade: Some(Masquerade {
+            ports: (PORTS[0], PORTS[1]),
+            mapping: Mapping::default(),
+            filtering: Filtering::default(),
+            selection: PortSelection::default(),
+            max_ports: 0,
+            timeouts: Timeouts::default(),
+        }),
     })
 }
 
@@ -212,11 +233,11 @@ fn place(number: u8, last: u8) -> Place {
     }
 }
 
-fn mac(number: u8, side: u8) -> Mac {
+pub(crate) fn mac(number: u8, side: u8) -> Mac {
     Mac([0x02, 0, 0, 0, number, side])
 }
 
-fn index(netlink: &mut Netlink, name: &str) -> Result<u32> {
+pub(crate) fn index(netlink: &mut Netlink, name: &str) -> Result<u32> {
     let found = link::get(netlink, name)?;
     found
         .map(|link| link.index)

@@ -10,7 +10,8 @@ use datapath::hook::Hook;
 
 use crate::bed::Bed;
 use crate::frame::{ESTABLISHED, Family, Frame, Place, SYN, SYN_ACK, question, tcp, udp};
-use crate::measure::{Input, once, run};
+use crate::masquerade;
+use crate::measure::{Input, packet_after, run};
 use crate::wrapper::Vary;
 
 /// What programs return; the numbers are the kernel's.
@@ -31,6 +32,7 @@ const CLOCK_STEP: Duration = Duration::from_millis(20);
 pub(crate) enum Group {
     Reference,
     FastPath,
+    Masquerade,
     SlowPath,
     Cold,
     Parts,
@@ -55,6 +57,8 @@ pub(crate) struct Case {
     pub(crate) program: SchedClassifier,
     pub(crate) frame: Frame,
     pub(crate) ifindex: u32,
+    /// Link that the packet came into the namespace by; 0 for none.
+    pub(crate) ingress: u32,
     pub(crate) vary: Vary,
     pub(crate) returns: u32,
     pub(crate) treatment: Treatment,
@@ -83,12 +87,23 @@ impl Case {
             program,
             frame,
             ifindex,
+            ingress: 0,
             vary: Vary::Same,
             returns,
             treatment: Treatment::Any,
             warmed_by: None,
             warm_runs: WARM_RUNS,
             runs: None,
+        }
+    }
+
+    /// Returns what its programs run on.
+    pub(crate) fn input(&self, count: u32) -> Input<'_> {
+        Input {
+            frame: &self.frame,
+            ifindex: self.ifindex,
+            ingress: self.ingress,
+            count,
         }
     }
 }
@@ -105,6 +120,7 @@ pub(crate) fn hooks(bed: &Bed) -> Result<Vec<Case>> {
         talk(bed, family, UDP_PORTS)?;
         fast(bed, family, &mut cases)?;
         slow(bed, family, &mut cases)?;
+        masquerade::add(bed, family, &mut cases)?;
     }
     Ok(cases)
 }
@@ -290,7 +306,7 @@ fn slow(bed: &Bed, family: Family, cases: &mut Vec<Case>) -> Result<()> {
     Ok(())
 }
 
-fn names(hook: Hook, id: &str, title: &str, family: Family) -> (String, String) {
+pub(crate) fn names(hook: Hook, id: &str, title: &str, family: Family) -> (String, String) {
     let hook = match hook {
         Hook::FromContainer => "from_container",
         Hook::ToContainer => "to_container",
@@ -315,30 +331,34 @@ fn connect(bed: &Bed, family: Family, ends: (&Place, &Place), ports: [u16; 2]) -
     let reply = [ports[1], ports[0]];
     say(bed, one, &tcp(family, one, two, ports, SYN))?;
     say(bed, two, &tcp(family, two, one, reply, SYN_ACK))?;
-    say(bed, one, &tcp(family, one, two, ports, ESTABLISHED))
+    say(bed, one, &tcp(family, one, two, ports, ESTABLISHED))?;
+    Ok(())
 }
 
 /// Takes a UDP question and its answer through the programs.
 fn talk(bed: &Bed, family: Family, ports: [u16; 2]) -> Result<()> {
     let (one, two) = (&bed.one, &bed.two);
     say(bed, one, &udp(family, one, two, ports))?;
-    say(bed, two, &udp(family, two, one, [ports[1], ports[0]]))
+    say(bed, two, &udp(family, two, one, [ports[1], ports[0]]))?;
+    Ok(())
 }
 
-fn say(bed: &Bed, from: &Place, frame: &Frame) -> Result<()> {
+/// Takes a packet through the program that it meets first; returns how it leaves.
+pub(crate) fn say(bed: &Bed, from: &Place, frame: &Frame) -> Result<Vec<u8>> {
     let hook = if from.ifindex == bed.host.ifindex {
         Hook::FromHost
+    } else if from.ifindex == bed.far.ifindex {
+        Hook::FromNetdev
     } else {
         Hook::FromContainer
     };
     let input = Input {
         frame,
         ifindex: from.ifindex,
+        ingress: 0,
         count: 0,
     };
-    once(&bed.program(hook)?, input, REDIRECT)
-        .map(drop)
-        .context("make flow known")
+    packet_after(&bed.program(hook)?, input, 1, REDIRECT).context("make flow known")
 }
 
 /// Checks that a case does what it says; `entry` is the wrapper in front of its program.
@@ -346,18 +366,12 @@ fn say(bed: &Bed, from: &Place, frame: &Frame) -> Result<()> {
 /// # Errors
 /// When it does something else.
 pub(crate) fn check(pins: &Pins, case: &Case, entry: &SchedClassifier) -> Result<()> {
-    let input = Input {
-        frame: &case.frame,
-        ifindex: case.ifindex,
-        count: 0,
-    };
-    let (returned, _) = run(entry, input, 1)?;
+    let input = case.input(0);
     let expected = case.returns;
-    ensure!(
-        returned == expected,
-        "{}: returned {returned}, not {expected}",
-        case.id
-    );
+    if let Some(program) = &case.warmed_by {
+        run(program, input, 1)?;
+    }
+    let once = packet_after(entry, input, 1, expected).with_context(|| case.id.clone())?;
     if case.treatment == Treatment::Any {
         return Ok(());
     }
@@ -373,6 +387,12 @@ pub(crate) fn check(pins: &Pins, case: &Case, entry: &SchedClassifier) -> Result
         "decided about each time"
     };
     ensure!(as_said, "{}: packets are {found}", case.id);
+    let often = packet_after(entry, input, 10, expected)?;
+    ensure!(
+        once == often,
+        "{}: the wrapper does not restore the packet",
+        case.id
+    );
     Ok(())
 }
 

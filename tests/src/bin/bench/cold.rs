@@ -70,6 +70,7 @@ fn populate(bed: &Bed, family: Family, ports: BorrowedFd<'_>) -> Result<()> {
     let input = Input {
         frame: &frame,
         ifindex: bed.one.ifindex,
+        ingress: 0,
         count: 0,
     };
     run(&wrapped.entry, input, FLOWS << UNANSWERED_SHIFT).context("make flows known")?;

@@ -62,6 +62,45 @@ pub(crate) struct Frame {
     pub(crate) ports_offset: usize,
 }
 
+impl Frame {
+    /// Returns the same packet with all that a translation rewrites restored before each run.
+    ///
+    /// Each field is written as wide as the programs read it: a load that spans several narrow
+    /// stores would wait for them.
+    pub(crate) fn translated(mut self, family: Family) -> Self {
+        let protocol = match family {
+            Family::V4 => {
+                self.rewritten.push((ETH_LEN + 12, 4));
+                self.rewritten.push((ETH_LEN + 16, 4));
+                self.bytes[ETH_LEN + 9]
+            }
+            Family::V6 => {
+                self.rewritten.push((ETH_LEN + 8, 32));
+                self.bytes[ETH_LEN + 6]
+            }
+        };
+        self.rewritten.push((self.ports_offset, 4));
+        self.rewritten
+            .push((self.ports_offset + check_offset(protocol), 2));
+        self
+    }
+
+    /// Returns the ports of the packet.
+    pub(crate) fn ports(&self) -> [u16; 2] {
+        let at = self.ports_offset;
+        [at, at + 2].map(|at| u16::from_be_bytes([self.bytes[at], self.bytes[at + 1]]))
+    }
+
+    /// Returns another packet of the same kind that no program rewrites.
+    pub(crate) fn passing(&self, bytes: Vec<u8>) -> Self {
+        Self {
+            bytes,
+            rewritten: Vec::new(),
+            ports_offset: self.ports_offset,
+        }
+    }
+}
+
 /// Makes a TCP segment that `from` sends to `to`.
 pub(crate) fn tcp(family: Family, from: &Place, to: &Place, ports: [u16; 2], flags: u8) -> Frame {
     let mut segment = vec![0_u8; 20];
@@ -109,7 +148,48 @@ fn put_ports(transport: &mut [u8], ports: [u16; 2]) {
     transport[2..4].copy_from_slice(&ports[1].to_be_bytes());
 }
 
+/// Returns where in a transport header its checksum stands.
+fn check_offset(protocol: u8) -> usize {
+    if protocol == proto::TCP { 16 } else { 6 }
+}
+
+/// Writes the checksum of a transport header (RFC 9293 §3.1, RFC 8200 §8.1).
+fn put_check(payload: &mut [u8], protocol: u8, ends: [IpAddr; 2]) {
+    let mut pseudo = Vec::new();
+    for end in ends {
+        match end {
+            IpAddr::V4(address) => pseudo.extend(address.octets()),
+            IpAddr::V6(address) => pseudo.extend(address.octets()),
+        }
+    }
+    pseudo.extend(
+        u16::try_from(payload.len())
+            .unwrap_or(u16::MAX)
+            .to_be_bytes(),
+    );
+    pseudo.extend([0, protocol]);
+    pseudo.extend(&*payload);
+    let at = check_offset(protocol);
+    payload[at..at + 2].copy_from_slice(&check(&pseudo).to_be_bytes());
+}
+
+/// Returns the checksum of bytes whose own checksum is 0 so far (RFC 1071).
+fn check(bytes: &[u8]) -> u16 {
+    let words = bytes
+        .chunks(2)
+        .map(|word| u64::from(word[0]) << 8 | u64::from(word[1]));
+    !fold(words.sum())
+}
+
 fn ip(family: Family, from: &Place, to: &Place, protocol: u8, payload: &[u8]) -> Frame {
+    let mut payload = payload.to_vec();
+    if matches!(protocol, proto::TCP | proto::UDP) {
+        put_check(
+            &mut payload,
+            protocol,
+            [from.address(family), to.address(family)],
+        );
+    }
     let len = u16::try_from(payload.len()).unwrap_or(u16::MAX);
     let (ethertype, mut packet, hop_limit) = match (from.address(family), to.address(family)) {
         (IpAddr::V4(src), IpAddr::V4(dst)) => {
@@ -117,13 +197,10 @@ fn ip(family: Family, from: &Place, to: &Place, protocol: u8, payload: &[u8]) ->
             header[2..4].copy_from_slice(&(len + 20).to_be_bytes());
             header.extend(src.octets());
             header.extend(dst.octets());
-            let words = header
-                .chunks(2)
-                .map(|word| u64::from(word[0]) << 8 | u64::from(word[1]));
-            let check = !fold(words.sum());
+            let check = check(&header);
             header[10..12].copy_from_slice(&check.to_be_bytes());
             // Hop limit, protocol and checksum.
-            (0x0800, header, (ETH_LEN + 8, 4))
+            (0x0800_u16, header, (ETH_LEN + 8, 4))
         }
         (src, dst) => {
             let mut header = vec![0x60, 0, 0, 0, 0, 0, protocol, 64];

@@ -6,9 +6,9 @@
 //! mean something on another machine.
 //!
 //! # Layout
-//! - [`bed`]: the node: namespaces, links, maps, programs
+//! - [`bed`], [`uplink`]: the node: namespaces, links, maps, programs
 //! - [`frame`], [`wrapper`], [`assembler`]: packets, and what restores them
-//! - [`case`], [`cold`], [`part`]: what is measured
+//! - [`case`], [`masquerade`], [`cold`], [`part`]: what is measured
 //! - [`measure`], [`report`]: the clock and the table
 
 mod assembler;
@@ -16,9 +16,11 @@ mod bed;
 mod case;
 mod cold;
 mod frame;
+mod masquerade;
 mod measure;
 mod part;
 mod report;
+mod uplink;
 mod wrapper;
 
 use std::fs;
@@ -26,7 +28,7 @@ use std::io::{self, Write as _};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use aya::programs::SchedClassifier;
 use ciliate::datapath::object::DIGEST;
 use clap::Parser;
@@ -38,11 +40,8 @@ use bed::Bed;
 use case::{Case, Group, REDIRECT};
 use frame::{ESTABLISHED, Family, tcp};
 use measure::{Input, Spread, run};
-use report::{Line, Report};
+use report::{Line, Report, Sum};
 use wrapper::{Wrapped, wrap};
-
-/// The figure that `--max-net-ns` is about.
-const JUDGED: &str = "from_container/peer/tcp/v4";
 
 /// Rounds with and without `--quick`.
 const QUICK_ROUNDS: u32 = 7;
@@ -57,10 +56,9 @@ struct Arguments {
     /// Write the figures to a file as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Fail if an established same-node TCP packet over IPv4 costs more than this, net of the
-    /// wrapper
-    #[arg(long, value_name = "NS")]
-    max_net_ns: Option<f64>,
+    /// Fail if this case costs more than this, net of the wrapper
+    #[arg(long, value_name = "CASE=NS", value_parser = limit)]
+    max_net_ns: Vec<Limit>,
     /// Measure only cases whose name contains one of these
     #[arg(long, value_name = "TEXT")]
     only: Vec<String>,
@@ -88,13 +86,38 @@ fn main() -> Result<()> {
     if let Some(path) = &arguments.json {
         report.write_json(path)?;
     }
-    match (arguments.max_net_ns, report.net_ns(JUDGED)) {
-        (Some(_), None) => bail!("{JUDGED}: not measured, cannot be judged"),
-        (Some(limit), Some(net_ns)) if net_ns > limit => {
-            bail!("{JUDGED}: {net_ns:.1} ns, more than {limit} ns")
+    judge(&report, &arguments.max_net_ns)
+}
+
+/// Is the most that a case may cost.
+#[derive(Clone, Debug)]
+struct Limit {
+    id: String,
+    net_ns: f64,
+}
+
+fn limit(text: &str) -> Result<Limit> {
+    let (id, number) = text.split_once('=').context("not of the form CASE=NS")?;
+    Ok(Limit {
+        id: id.to_owned(),
+        net_ns: number.parse().context("not a number of nanoseconds")?,
+    })
+}
+
+/// Fails if cases cost more than they may, and names all of them.
+fn judge(report: &Report, limits: &[Limit]) -> Result<()> {
+    let mut faults = Vec::new();
+    for Limit { id, net_ns: limit } in limits {
+        match report.net_ns(id) {
+            None => faults.push(format!("{id}: not measured, cannot be judged")),
+            Some(net_ns) if net_ns > *limit => {
+                faults.push(format!("{id}: {net_ns:.1} ns, more than {limit} ns"));
+            }
+            Some(_) => {}
         }
-        _ => Ok(()),
     }
+    ensure!(faults.is_empty(), "{}", faults.join("\n"));
+    Ok(())
 }
 
 /// Is a case with its wrapper, the same wrapper in front of nothing, and what came out.
@@ -137,6 +160,7 @@ fn measure_all(bed: &Bed, arguments: &Arguments, cpu: usize) -> Result<Report> {
     let idle = Input {
         frame: &frame,
         ifindex: bed.one.ifindex,
+        ingress: 0,
         count: 0,
     };
     let mut empty_ns = Vec::new();
@@ -154,8 +178,19 @@ fn measure_all(bed: &Bed, arguments: &Arguments, cpu: usize) -> Result<Report> {
         runs: arguments.runs,
         rounds,
         empty_ns: Spread::of(&empty_ns),
-        cases: benches.iter().map(|bench| bench.line(&empty_ns)).collect(),
+        cases: lines(&benches, &empty_ns),
     })
+}
+
+/// Returns the lines of all cases and of their sums.
+fn lines(benches: &[Bench], empty_ns: &[f64]) -> Vec<Line> {
+    let cases = benches.iter().map(|bench| bench.line(empty_ns));
+    let find = |id: &str| benches.iter().find(|bench| bench.case.id == id);
+    let sums = masquerade::sums().into_iter().filter_map(|sum| {
+        let [one, other] = sum.parts.each_ref().map(|id| find(id));
+        Some(one?.plus(other?, sum, empty_ns))
+    });
+    cases.chain(sums).collect()
 }
 
 fn prepare(bed: &Bed, case: Case, empty: &SchedClassifier, ports: BorrowedFd<'_>) -> Result<Bench> {
@@ -176,21 +211,12 @@ fn prepare(bed: &Bed, case: Case, empty: &SchedClassifier, ports: BorrowedFd<'_>
 impl Bench {
     /// Takes one figure each of the program and of its wrapper.
     fn round(&mut self, runs: u32) -> Result<()> {
-        let Case {
-            frame,
-            ifindex,
-            warm_runs,
-            ..
-        } = &self.case;
+        let warm_runs = &self.case.warm_runs;
         let runs = self.case.runs.unwrap_or(runs);
         // New flows of a round are new to the rounds before it, too.
         let done = u32::try_from(self.gross_ns.len())?;
         let count = done.wrapping_mul(runs.wrapping_add(*warm_runs));
-        let input = Input {
-            frame,
-            ifindex: *ifindex,
-            count,
-        };
+        let input = self.case.input(count);
         if *warm_runs != 0 {
             run(&self.bare.entry, input, *warm_runs)?;
         }
@@ -215,24 +241,55 @@ impl Bench {
     }
 
     fn line(&self, empty_ns: &[f64]) -> Line {
-        let pairs = |with: &[f64], join: fn(f64, f64) -> f64| {
-            let joined: Vec<f64> = self
-                .gross_ns
-                .iter()
-                .zip(with)
-                .map(|(gross, other)| join(*gross, *other))
-                .collect();
-            Spread::of(&joined)
+        let Case {
+            id, title, group, ..
+        } = &self.case;
+        let name = (id.clone(), title.clone(), *group);
+        line(name, &self.gross_ns, &self.wrapper_ns, empty_ns)
+    }
+
+    /// Returns the line of a packet that goes through this program, then through the other.
+    fn plus(&self, other: &Self, sum: Sum, empty_ns: &[f64]) -> Line {
+        let add = |one: &[f64], other: &[f64]| -> Vec<f64> {
+            one.iter()
+                .zip(other)
+                .map(|(one, other)| one + other)
+                .collect()
         };
-        Line {
-            id: self.case.id.clone(),
-            title: self.case.title.clone(),
-            group: self.case.group,
-            gross_ns: Spread::of(&self.gross_ns),
-            wrapper_ns: Spread::of(&self.wrapper_ns),
-            net_ns: pairs(&self.wrapper_ns, |gross, wrapper| gross - wrapper),
-            ratio: pairs(empty_ns, |gross, empty| gross / empty),
-        }
+        let gross_ns = add(&self.gross_ns, &other.gross_ns);
+        let wrapper_ns = add(&self.wrapper_ns, &other.wrapper_ns);
+        line(
+            (sum.id, sum.title, sum.group),
+            &gross_ns,
+            &wrapper_ns,
+            empty_ns,
+        )
+    }
+}
+
+/// Makes a line of what the rounds gave.
+fn line(
+    (id, title, group): (String, String, Group),
+    gross_ns: &[f64],
+    wrapper_ns: &[f64],
+    empty_ns: &[f64],
+) -> Line {
+    let pairs = |with: &[f64], join: fn(f64, f64) -> f64| {
+        let joined: Vec<f64> = gross_ns
+            .iter()
+            .zip(with)
+            .map(|(gross, other)| join(*gross, *other))
+            .collect();
+        Spread::of(&joined)
+    };
+    Line {
+        id,
+        title,
+        group,
+        gross_ns: Spread::of(gross_ns),
+        wrapper_ns: Spread::of(wrapper_ns),
+        net_ns: pairs(wrapper_ns, |gross, wrapper| gross - wrapper),
+        ratio: pairs(empty_ns, |gross, empty| gross / empty),
     }
 }
 

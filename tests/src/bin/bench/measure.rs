@@ -14,6 +14,7 @@ use crate::frame::Frame;
 
 /// Length of the part of `__sk_buff` that we give, and where fields stand in it.
 const CONTEXT_LEN: usize = 68;
+const CONTEXT_INGRESS_IFINDEX: usize = 36;
 const CONTEXT_IFINDEX: usize = 40;
 const CONTEXT_COUNT: usize = 64;
 
@@ -22,6 +23,8 @@ const CONTEXT_COUNT: usize = 64;
 pub(crate) struct Input<'a> {
     pub(crate) frame: &'a Frame,
     pub(crate) ifindex: u32,
+    /// Link that the packet came into the namespace by; 0 for none.
+    pub(crate) ingress: u32,
     /// Number of the first run.
     pub(crate) count: u32,
 }
@@ -45,17 +48,23 @@ pub(crate) fn run(program: &SchedClassifier, input: Input<'_>, runs: u32) -> Res
     ))
 }
 
-/// Runs a program once and expects a return value; returns the packet as it is afterwards.
+/// Runs a program `runs` times and expects a return value; returns the packet as it is afterwards.
 ///
 /// # Errors
 /// When the kernel refuses the run, or the program returns something else.
-pub(crate) fn once(program: &SchedClassifier, input: Input<'_>, expected: u32) -> Result<Vec<u8>> {
+pub(crate) fn packet_after(
+    program: &SchedClassifier,
+    input: Input<'_>,
+    runs: u32,
+    expected: u32,
+) -> Result<Vec<u8>> {
     let context = context(input);
     let mut out = vec![0; input.frame.bytes.len()];
     let mut options = TestRunOptions::new();
     options.data_in = Some(&input.frame.bytes);
     options.data_out = Some(&mut out);
     options.ctx_in = Some(&context);
+    options.repeat = runs;
     let result = program.test_run(options).context("run program")?;
     let found = result.return_value;
     ensure!(
@@ -68,6 +77,7 @@ pub(crate) fn once(program: &SchedClassifier, input: Input<'_>, expected: u32) -
 fn context(input: Input<'_>) -> [u8; CONTEXT_LEN] {
     let mut context = [0; CONTEXT_LEN];
     let fields = [
+        (CONTEXT_INGRESS_IFINDEX, input.ingress),
         (CONTEXT_IFINDEX, input.ifindex),
         (CONTEXT_COUNT, input.count),
     ];

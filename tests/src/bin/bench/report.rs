@@ -40,6 +40,16 @@ pub(crate) struct Line {
     pub(crate) ratio: Spread,
 }
 
+/// Is a line that adds two cases up: what one packet costs that passes both hooks.
+#[derive(Debug)]
+pub(crate) struct Sum {
+    pub(crate) id: String,
+    pub(crate) title: String,
+    pub(crate) group: Group,
+    /// Names of the cases.
+    pub(crate) parts: [String; 2],
+}
+
 impl Report {
     /// Returns the median net figure of a case.
     pub(crate) fn net_ns(&self, id: &str) -> Option<f64> {
@@ -95,6 +105,7 @@ impl Report {
         let groups = [
             (Group::Reference, "reference"),
             (Group::FastPath, "fast path, one hot flow"),
+            (Group::Masquerade, "masquerade, one hot flow"),
             (Group::SlowPath, "slow path, on every packet"),
             (Group::Cold, "cold: 100,000 flows in random order"),
             (

@@ -134,18 +134,25 @@ fn instructions(
     code.finish()
 }
 
-/// Writes the original bytes, four at a time.
+/// Writes the original bytes, eight at a time if the length is a multiple of that, else four.
 fn restore(code: &mut Assembler, bytes: &[u8], start: usize, len: usize) {
-    for (index, part) in bytes[start..start + len].chunks(4).enumerate() {
-        let mut word = [0; 4];
+    let step = if len.is_multiple_of(8) { 8 } else { 4 };
+    for (index, part) in bytes[start..start + len].chunks(step).enumerate() {
+        let mut word = [0; 8];
         word[..part.len()].copy_from_slice(part);
-        let width = if part.len() == 4 {
-            Width::U32
-        } else {
-            Width::U16
+        let [a, b, c, d, ..] = word;
+        let first = u32::from_ne_bytes([a, b, c, d]);
+        let at = offset(start + index * step);
+        match part.len() {
+            8 => code.number64(Reg::R2, u64::from_ne_bytes(word)).store(
+                Width::U64,
+                Reg::R7,
+                at,
+                Reg::R2,
+            ),
+            4 => code.store_number(Width::U32, Reg::R7, at, first),
+            _ => code.store_number(Width::U16, Reg::R7, at, first),
         };
-        let at = offset(start + index * 4);
-        code.store_number(width, Reg::R7, at, u32::from_ne_bytes(word));
     }
 }
 
