@@ -175,6 +175,15 @@ impl Kernel {
             let count = bound.get(&slot).copied().unwrap_or(0);
             self.bound.set(index, count, 0).expect("write BOUND");
         }
+        for (family, bound) in [&model.tables4.bound, &model.tables6.bound]
+            .into_iter()
+            .enumerate()
+        {
+            for (slot, count) in bound {
+                let index = u32::from(*slot) * 2 + u32::from(family == 1);
+                self.bound.set(index, *count, 0).expect("write BOUND");
+            }
+        }
         for family in 0..self.cursor.len() {
             self.cursor.set(family, 0, 0).expect("write CURSOR");
             self.sweeps.set(family, 0, 0).expect("write SWEEPS");
