@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tests::lab::conversation::{bound, exchange_with, pattern, transfer_seen};
 use tests::lab::namespace::Namespace;
-use tests::lab::node::ping;
+use tests::lab::node::{answers, ping};
 use tests::lab::offload::Offload;
 use tests::lab::outside::Outside;
 use tests::lab::resident::Resident;
@@ -23,6 +23,13 @@ const FIREWALL: &str = "table inet filter {
 ";
 /// What is said of it.
 const RULE: &str = "nftables: table inet filter, chain forward, handle 2: ";
+/// A firewall that lets nothing pass at all.
+const CLOSED: &str = "table inet filter {
+ chain forward {
+  type filter hook forward priority 0; policy drop
+ }
+}
+";
 /// Counts what the stack forwards.
 const COUNTER: &str = "table inet count {
  counter forwarded { }
@@ -194,6 +201,33 @@ fn firewall_that_is_obeyed_drops_what_it_drops() {
 
     assert!(server.recv(&mut [0; 64]).is_err(), "should not arrive");
     expect_traffic(&net);
+}
+
+#[test]
+fn firewall_that_drops_everything_is_warned_of_and_its_cure_works() {
+    let net = Outside::new();
+    load(&net, CLOSED);
+    net.write("legacy");
+
+    let plan = net.net.ciliate("plan", 2).stdout;
+    net.net.apply();
+
+    assert!(plan.contains("Warning CIL0203"), "should warn: {plan}");
+    let cure = "let it accept 10.0.1.0/24 and fd00:1::/64 in both directions";
+    assert!(plan.contains(cure), "should say what to do: {plan}");
+    let far = Outside::far(Family::V4);
+    assert!(!answers(&net.net.web, far), "the firewall should be obeyed");
+    for (family, pool) in [("ip", "10.0.1.0/24"), ("ip6", "fd00:1::/64")] {
+        for side in ["saddr", "daddr"] {
+            let rule = format!("{family} {side} {pool} accept");
+            net.net
+                .host
+                .run(&format!("nft add rule inet filter forward {rule}"));
+        }
+    }
+    expect_traffic(&net);
+    let again = net.net.ciliate("plan", 0).stdout;
+    assert!(!again.contains("CIL0203"), "should be content: {again}");
 }
 
 /// Waits until the node's packets go this way, which the agent finds out by itself.
