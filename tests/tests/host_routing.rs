@@ -42,6 +42,10 @@ const COUNTER: &str = "table inet count {
 /// What a transfer consists of, in bytes.
 const TRANSFER_LEN: usize = 4 << 20;
 const SWITCHES: usize = 20;
+/// Datagrams every half millisecond: about 50,000 a second, for a sleep is longer than asked for.
+const BURST: u64 = 40;
+/// How long packets go one way before they are sent the other.
+const TURN: Duration = Duration::from_millis(50);
 /// How long the agent may take to notice what nobody announces: twice the time between its looks.
 const FOLLOWED: Duration = Duration::from_secs(10);
 
@@ -299,6 +303,21 @@ fn switching_loses_nothing() {
 }
 
 #[test]
+fn switching_loses_nothing_of_a_fast_stream() {
+    let net = Outside::new();
+    net.apply("bpf");
+    let far = Outside::far(Family::V4);
+    let stream = Stream::start_bursts(&net.net.web, &net.world, far, BURST);
+
+    for turn in 0..SWITCHES {
+        net.apply(["legacy", "bpf"][turn % 2]);
+        thread::sleep(TURN);
+    }
+
+    stream.expect_complete();
+}
+
+#[test]
 fn agent_that_switches_loses_nothing() {
     let net = Outside::new();
     net.write("bpf");
@@ -311,7 +330,7 @@ fn agent_that_switches_loses_nothing() {
         net.write(mode);
         agent.signal(nix::sys::signal::Signal::SIGHUP);
         tests::lab::wait_until("the agent has switched", || net.host_routing().0 == mode);
-        thread::sleep(Duration::from_millis(20));
+        thread::sleep(TURN);
     }
 
     streams.into_iter().for_each(Stream::expect_complete);
