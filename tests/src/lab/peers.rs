@@ -78,7 +78,8 @@ impl ThreeNodes {
                     format!("198.18.{number}.{last}/24"),
                     format!("2001:db8:{number}::{last}/64"),
                 ] {
-                    place.run(&format!("ip address add {address} dev {link}"));
+                    let duplicates = if address.contains(':') { " nodad" } else { "" };
+                    place.run(&format!("ip address add {address} dev {link}{duplicates}"));
                 }
             }
             for (pool, hop, gateway) in ways(number) {
