@@ -6,6 +6,7 @@
 //! - [`agent`]: the binary under test
 //! - [`node`]: one node with three endpoints
 //! - [`outside`]: the same, and a world behind its device
+//! - [`peers`]: three nodes behind a plain router
 //! - [`conversation`]: real sockets that talk to each other
 //! - [`resident`]: the resident agent, in the background
 //! - [`wire`]: whole frames sent and captured on a link
@@ -33,6 +34,7 @@ pub mod namespace;
 pub mod node;
 pub mod offload;
 pub mod outside;
+pub mod peers;
 pub mod program;
 pub mod resident;
 pub mod site;

@@ -190,8 +190,10 @@ fn router_lets_its_endpoint_out() {
         place.run("ip link set eth0 up");
     }
     for (near, far) in OUTSIDE {
-        own.run(&format!("ip address add {near} dev eth0"));
-        outside.run(&format!("ip address add {far} dev eth0"));
+        for (place, address) in [(own, near), (&outside, far)] {
+            let duplicates = if address.contains(':') { " nodad" } else { "" };
+            place.run(&format!("ip address add {address} dev eth0{duplicates}"));
+        }
         let (gateway, _) = far.split_once('/').expect("a prefix");
         own.run(&format!("ip route add default via {gateway}"));
     }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tests::lab::conversation::{bound, exchange_with, pattern, transfer_seen};
 use tests::lab::namespace::Namespace;
-use tests::lab::node::ping;
+use tests::lab::node::{answers, ping};
 use tests::lab::offload::Offload;
 use tests::lab::outside::Outside;
 use tests::lab::resident::Resident;
@@ -23,6 +23,13 @@ const FIREWALL: &str = "table inet filter {
 ";
 /// What is said of it.
 const RULE: &str = "nftables: table inet filter, chain forward, handle 2: ";
+/// A firewall that lets nothing pass at all.
+const CLOSED: &str = "table inet filter {
+ chain forward {
+  type filter hook forward priority 0; policy drop
+ }
+}
+";
 /// Counts what the stack forwards.
 const COUNTER: &str = "table inet count {
  counter forwarded { }
@@ -35,6 +42,10 @@ const COUNTER: &str = "table inet count {
 /// What a transfer consists of, in bytes.
 const TRANSFER_LEN: usize = 4 << 20;
 const SWITCHES: usize = 20;
+/// Datagrams every half millisecond: about 50,000 a second, for a sleep is longer than asked for.
+const BURST: u64 = 40;
+/// How long packets go one way before they are sent the other.
+const TURN: Duration = Duration::from_millis(50);
 /// How long the agent may take to notice what nobody announces: twice the time between its looks.
 const FOLLOWED: Duration = Duration::from_secs(10);
 
@@ -196,6 +207,33 @@ fn firewall_that_is_obeyed_drops_what_it_drops() {
     expect_traffic(&net);
 }
 
+#[test]
+fn firewall_that_drops_everything_is_warned_of_and_its_cure_works() {
+    let net = Outside::new();
+    load(&net, CLOSED);
+    net.write("legacy");
+
+    let plan = net.net.ciliate("plan", 2).stdout;
+    net.net.apply();
+
+    assert!(plan.contains("Warning CIL0203"), "should warn: {plan}");
+    let cure = "let it accept 10.0.1.0/24 and fd00:1::/64 in both directions";
+    assert!(plan.contains(cure), "should say what to do: {plan}");
+    let far = Outside::far(Family::V4);
+    assert!(!answers(&net.net.web, far), "the firewall should be obeyed");
+    for (family, pool) in [("ip", "10.0.1.0/24"), ("ip6", "fd00:1::/64")] {
+        for side in ["saddr", "daddr"] {
+            let rule = format!("{family} {side} {pool} accept");
+            net.net
+                .host
+                .run(&format!("nft add rule inet filter forward {rule}"));
+        }
+    }
+    expect_traffic(&net);
+    let again = net.net.ciliate("plan", 0).stdout;
+    assert!(!again.contains("CIL0203"), "should be content: {again}");
+}
+
 /// Waits until the node's packets go this way, which the agent finds out by itself.
 fn expect_mode(net: &Outside, mode: &str) {
     let start = Instant::now();
@@ -265,6 +303,21 @@ fn switching_loses_nothing() {
 }
 
 #[test]
+fn switching_loses_nothing_of_a_fast_stream() {
+    let net = Outside::new();
+    net.apply("bpf");
+    let far = Outside::far(Family::V4);
+    let stream = Stream::start_bursts(&net.net.web, &net.world, far, BURST);
+
+    for turn in 0..SWITCHES {
+        net.apply(["legacy", "bpf"][turn % 2]);
+        thread::sleep(TURN);
+    }
+
+    stream.expect_complete();
+}
+
+#[test]
 fn agent_that_switches_loses_nothing() {
     let net = Outside::new();
     net.write("bpf");
@@ -277,7 +330,7 @@ fn agent_that_switches_loses_nothing() {
         net.write(mode);
         agent.signal(nix::sys::signal::Signal::SIGHUP);
         tests::lab::wait_until("the agent has switched", || net.host_routing().0 == mode);
-        thread::sleep(Duration::from_millis(20));
+        thread::sleep(TURN);
     }
 
     streams.into_iter().for_each(Stream::expect_complete);

@@ -1,175 +1,24 @@
-//! Three nodes on segments of their own, and a plain router between them.
-//!
-//! ```text
-//!  web ── edge-1 ── 198.18.1.0/24 ┐
-//!  api ── edge-2 ── 198.18.2.0/24 ├─ router: 10.0.N.0/24 via 198.18.N.10
-//!  db  ── edge-3 ── 198.18.3.0/24 ┘
-//! ```
-//!
-//! All of them masquerade; what endpoints of different nodes send to each other is not translated.
+//! Three nodes on segments of their own: what their endpoints send to each other passes the router
+//! between them with their own addresses, and what they send to others does not.
 
-use std::fmt::Write as _;
 use std::net::IpAddr;
 
 use serde_json::Value;
 use tests::frame::UDP;
 use tests::lab::agent;
 use tests::lab::conversation::{bound, exchange, exchange_with, pattern, transfer};
-use tests::lab::machine::Machine;
-use tests::lab::namespace::Namespace;
 use tests::lab::node::{answers, ping};
 use tests::lab::offload::Offload;
-use tests::lab::wait_until;
+use tests::lab::peers::{ThreeNodes, address};
 use tests::lab::wire::Wire;
 use tests::party::Family;
 
-const ENDPOINTS: [&str; 3] = ["web", "api", "db"];
 const TRANSFER_LEN: usize = 2 << 20;
 /// The hop limit that arrives: the sender's, less one for each node and the router.
 const HOP_LIMIT: u8 = 61;
 
-/// Is a lab of three nodes.
-struct ThreeNodes {
-    machine: Machine,
-    router: Namespace,
-    nodes: [Namespace; 3],
-    endpoints: [Namespace; 3],
-}
-
-impl ThreeNodes {
-    fn new(host_routing: &str, offload: Offload) -> Self {
-        let machine = Machine::new();
-        let router = Namespace::add("router");
-        let nodes = [1, 2, 3].map(|number| Namespace::add(&format!("edge-{number}")));
-        let endpoints = ENDPOINTS.map(Namespace::add);
-        let net = Self {
-            machine,
-            router,
-            nodes,
-            endpoints,
-        };
-        net.connect();
-        let file = net.machine.write("ciliate.toml", &file(host_routing));
-        for (index, node) in net.nodes.iter().enumerate() {
-            let line = format!("--node edge-{} apply {}", index + 1, file.display());
-            agent::expect(node, &line, 0);
-        }
-        for place in net.nodes.iter().chain(&net.endpoints).chain([&net.router]) {
-            offload.set_in(place);
-        }
-        net
-    }
-
-    /// Joins the nodes to the router, which knows where their pools are.
-    fn connect(&self) {
-        for place in self.nodes.iter().chain([&self.router]) {
-            place.set_sysctl("net/ipv6/conf/default/accept_dad", "0");
-        }
-        for family in ["ipv4", "ipv6"] {
-            let path = format!("net/{family}/conf/all/forwarding");
-            self.router.set_sysctl(&path, "1");
-        }
-        for (number, node) in (1..).zip(&self.nodes) {
-            let link = format!("to{number}");
-            self.router.run(&format!(
-                "ip link add {link} type veth peer name eth0 netns edge-{number}"
-            ));
-            for (place, link, last) in [(&self.router, link.as_str(), 1), (node, "eth0", 10)] {
-                place.run(&format!("ip link set {link} up"));
-                for address in [
-                    format!("198.18.{number}.{last}/24"),
-                    format!("2001:db8:{number}::{last}/64"),
-                ] {
-                    place.run(&format!("ip address add {address} dev {link}"));
-                }
-            }
-            for (pool, hop, gateway) in ways(number) {
-                self.router.run(&format!("ip route add {pool} via {hop}"));
-                node.run(&format!("ip route add default via {gateway}"));
-                let gateway = gateway.parse().expect("an address");
-                wait_until("the router is there", || answers(node, gateway));
-            }
-        }
-    }
-
-    /// Returns what `flows` of a node knows of datagrams to an address.
-    fn flow(&self, node: usize, to: IpAddr) -> Value {
-        let flows = agent::json(
-            &self.nodes[node],
-            &format!("--node edge-{} flows", node + 1),
-        );
-        let flows = flows.as_array().expect("a list").iter();
-        let mut found =
-            flows.filter(|flow| flow["protocol"] == UDP && flow["destination"] == to.to_string());
-        found.next().expect("the flow is known").clone()
-    }
-
-    /// Returns the identity of a node's endpoint.
-    fn identity(&self, node: usize) -> u64 {
-        let line = format!("--node edge-{} status", node + 1);
-        let status = agent::json(&self.nodes[node], &line);
-        status["endpoints"][0]["identity"]
-            .as_u64()
-            .expect("a number")
-    }
-}
-
-/// Returns each family's pool of a node, its address, and the router's.
-fn ways(number: usize) -> [(String, String, String); 2] {
-    [
-        (
-            format!("10.0.{number}.0/24"),
-            format!("198.18.{number}.10"),
-            format!("198.18.{number}.1"),
-        ),
-        (
-            format!("fd00:{number}::/64"),
-            format!("2001:db8:{number}::10"),
-            format!("2001:db8:{number}::1"),
-        ),
-    ]
-}
-
-/// Returns the file that all three read.
-fn file(host_routing: &str) -> String {
-    let mut file = format!("[routing]\nhost_routing = \"{host_routing}\"\n");
-    for (number, endpoint) in (1..).zip(ENDPOINTS) {
-        write!(
-            file,
-            r#"
-[[node]]
-name = "edge-{number}"
-address = ["198.18.{number}.10", "2001:db8:{number}::10"]
-ipv4 = "10.0.{number}.0/24"
-ipv6 = "fd00:{number}::/64"
-
-[[device]]
-node = "edge-{number}"
-name = "eth0"
-masquerade = true
-
-[[endpoint]]
-node = "edge-{number}"
-name = "{endpoint}"
-ipv4 = "10.0.{number}.10"
-ipv6 = "fd00:{number}::10"
-labels = {{ app = "{endpoint}" }}
-"#
-        )
-        .expect("text can be written");
-    }
-    file
-}
-
-/// Returns the address of a node's endpoint.
-fn address(node: usize, family: Family) -> IpAddr {
-    let number = node + 1;
-    let text = match family {
-        Family::V4 => format!("10.0.{number}.10"),
-        Family::V6 => format!("fd00:{number}::10"),
-    };
-    text.parse().expect("an address")
-}
+/// MTU of a link that carries less than the others.
+const NARROW: u32 = 1_400;
 
 /// Does something with every lab of three nodes.
 fn everywhere(work: impl Fn(&ThreeNodes, &str)) {
@@ -282,6 +131,45 @@ fn first_packet_to_a_peer_waits_for_the_router_to_be_found() {
                 }
                 eprintln!("round {round} of {family:?}, {what}");
                 exchange(&sockets.0, &sockets.1);
+            }
+        }
+    });
+}
+
+#[test]
+fn each_hop_answers_for_packets_that_end_there() {
+    everywhere(|net, what| {
+        for (family, hops) in Family::BOTH.into_iter().zip([
+            ["10.0.1.1", "198.18.1.1", "198.18.2.10"],
+            ["fd00:1::1", "2001:db8:1::1", "2001:db8:2::10"],
+        ]) {
+            for (limit, hop) in (1..).zip(hops) {
+                let far = address(1, family);
+                let ping = format!("ping -n -c 1 -W 2 -t {limit} {far}");
+                let said = net.endpoints[0].attempt(&ping).stdout;
+                assert!(
+                    said.contains(&format!("From {hop}")),
+                    "{hop} should answer, {what}: {said}"
+                );
+            }
+        }
+    });
+}
+
+#[test]
+fn narrower_link_on_the_way_is_found_out() {
+    everywhere(|net, what| {
+        for (place, link) in [(&net.router, "to2"), (&net.nodes[1], "eth0")] {
+            place.run(&format!("ip link set {link} mtu {NARROW}"));
+        }
+        for family in Family::BOTH {
+            for (from, to) in [(0, 1), (1, 0)] {
+                let far = address(to, family);
+                let data = transfer(&net.endpoints[from], &net.endpoints[to], far, TRANSFER_LEN);
+                assert!(
+                    data == pattern(TRANSFER_LEN),
+                    "{far} gets what was sent, {what}"
+                );
             }
         }
     });

@@ -17,9 +17,12 @@ use sha2::{Digest as _, Sha256};
 use super::error::{Error, Result};
 use super::netns::{in_netns, netlink_in};
 use super::route::{self, Route};
-use super::{ENDPOINT_LINK, Netlink, address, link};
+use super::{ENDPOINT_LINK, Netlink, address, link, sysctl};
 
 const BRIDGE: &str = "br0";
+
+/// Tells whether a node's link looks for others that have its addresses (RFC 4862, section 5.4).
+const ACCEPT_DAD: &str = "net/ipv6/conf/eth0/accept_dad";
 
 /// Most bytes that a link's name has.
 const NAME_MAX: usize = 15;
@@ -86,6 +89,7 @@ pub fn join(
             format_args!("set link {port} master {BRIDGE} up"),
         )
     })??;
+    in_netns(node, trust_addresses)??;
     let mut netlink = netlink_in(node)?;
     link::set_up(&mut netlink, ENDPOINT_LINK, true)?;
     let Some(own) = address else {
@@ -102,6 +106,15 @@ pub fn join(
             mtu: None,
         };
         route::replace_static(&mut netlink, &route, ENDPOINT_LINK)?;
+    }
+    Ok(())
+}
+
+/// Lets a node use its link-local address at once: it asks for neighbours of endpoints with it, and
+/// nobody else on the segment has it.
+fn trust_addresses() -> Result<()> {
+    if sysctl::read(ACCEPT_DAD)?.is_some() {
+        sysctl::write(ACCEPT_DAD, "0")?;
     }
     Ok(())
 }
