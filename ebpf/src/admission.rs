@@ -29,29 +29,36 @@ pub fn admit<A: Address + KeyHash, T: Tables<A>>(
     tables: &mut T,
     work: &mut Work<A>,
 ) -> Option<DropReason> {
-    let standing = standing(tables, work);
-    if matches!(standing, Standing::New) && work.through_stack() && work.sender != OUTSIDE {
+    work.standing = standing(tables, work) as u8;
+    settle(tables, work)
+}
+
+/// Enters a packet as its flow's standing asks for.
+#[inline(never)]
+fn settle<A: Address + KeyHash, T: Tables<A>>(
+    tables: &mut T,
+    work: &mut Work<A>,
+) -> Option<DropReason> {
+    let is_new = work.standing == Standing::New as u8;
+    if is_new && work.through_stack() && work.sender != OUTSIDE {
         return Some(DropReason::InvalidSourceIp);
     }
+    let stage = Standing::from_number(work.standing).stage();
+    work.decided.set_stage(stage);
     if work.is_entered() {
-        remember_inside(tables, work, standing);
+        remember_inside(tables, work);
         return None;
     }
-    let stage = standing.stage();
-    work.decided.set_stage(stage);
     if work.is_bound() {
-        binding::renew(tables, work, work.before());
+        binding::renew(tables, work);
         if work.sender != OUTSIDE {
             binding::permit(tables, work);
         }
     }
-    match standing {
-        Standing::New | Standing::Pending => wait(tables, work),
-        Standing::Opening
-        | Standing::Established
-        | Standing::Closing
-        | Standing::Ended
-        | Standing::PeerEnded => enter(tables, work),
+    if is_new || work.standing == Standing::Pending as u8 {
+        wait(tables, work);
+    } else {
+        enter(tables, work);
     }
     None
 }
@@ -59,16 +66,12 @@ pub fn admit<A: Address + KeyHash, T: Tables<A>>(
 /// Remembers what the stack forwards to an endpoint behind a translation, which no other hook sees
 /// under this key, if the stack forwards everything.
 #[inline(never)]
-fn remember_inside<A: Address + KeyHash, T: Tables<A>>(
-    tables: &mut T,
-    work: &mut Work<A>,
-    standing: Standing,
-) {
+fn remember_inside<A: Address + KeyHash, T: Tables<A>>(tables: &mut T, work: &mut Work<A>) {
     let is_inside = work.sender == OUTSIDE && matches!(work.hook(), Some(Hook::FromHost));
-    if !is_inside || !work.moment.is_legacy() || matches!(standing, Standing::New) {
+    let is_new = work.standing == Standing::New as u8;
+    if !is_inside || !work.moment.is_legacy() || is_new {
         return;
     }
-    work.decided.set_stage(standing.stage());
     write_half(tables, &work.key, &mut work.decided, 0, true);
 }
 
@@ -77,17 +80,30 @@ fn remember_inside<A: Address + KeyHash, T: Tables<A>>(
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 enum Standing {
-    New,
+    New = 0,
     /// It still waits for an answer.
-    Pending,
-    Opening,
-    Established,
-    Closing,
-    Ended,
-    PeerEnded,
+    Pending = 1,
+    Opening = 2,
+    Established = 3,
+    Closing = 4,
+    Ended = 5,
+    PeerEnded = 6,
 }
 
 impl Standing {
+    #[inline(always)]
+    const fn from_number(number: u8) -> Self {
+        match number {
+            0 => Self::New,
+            1 => Self::Pending,
+            2 => Self::Opening,
+            3 => Self::Established,
+            5 => Self::Ended,
+            6 => Self::PeerEnded,
+            _ => Self::Closing,
+        }
+    }
+
     #[inline(always)]
     const fn stage(self) -> Stage {
         match self {

@@ -285,9 +285,10 @@ fn uncount<A, T: Tables<A>>(tables: &mut T, zone: u32) {
     tables.count_bindings(slot, -1);
 }
 
-/// Notes a packet of a connection that went from stage `before` to that of `work.decided`.
+/// Notes a packet of a connection that went from the stage before it to that of `work.decided`.
 #[inline(never)]
-pub fn renew<A: Address, T: Tables<A>>(tables: &mut T, work: &Work<A>, before: Stage) {
+pub fn renew<A: Address, T: Tables<A>>(tables: &mut T, work: &Work<A>) {
+    let before = work.before();
     let stage = work.decided.stage();
     let is_tcp = work.key.proto() == proto::TCP;
     let idle_ns = timeout_ns(&work.moment.timeouts, work.key.proto(), stage);

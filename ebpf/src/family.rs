@@ -69,6 +69,8 @@ pub fn parse<A: Address, P: Packet>(
 pub trait Address: Copy + Eq + Default {
     /// Number of the ICMP protocol that belongs to the family.
     const ICMP: u8;
+    /// Length of an address in bits.
+    const BITS: u32;
     /// Whether the family is IPv6, whose header has no checksum.
     const IS_IPV6: bool;
     /// Where the transport header of a packet without options begins.

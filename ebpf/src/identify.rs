@@ -81,9 +81,8 @@ pub fn sender<A: Address, P: Packet, T: Tables<A>>(
     tables: &T,
     work: &mut Work<A>,
 ) -> Option<DropReason> {
-    let hook = match work.hook() {
-        Some(hook) => hook,
-        None => return Some(DropReason::NotReady),
+    let Some(hook) = work.hook() else {
+        return Some(DropReason::NotReady);
     };
     match source::sender(packet, tables, hook, &work.header.src, &work.moment) {
         Ok(sender) => {

@@ -37,6 +37,7 @@ const ENDS_OFFSET: usize = 12;
 
 impl Address for Addr4 {
     const ICMP: u8 = proto::ICMP;
+    const BITS: u32 = 32;
     const IS_IPV6: bool = false;
     const TRANSPORT: usize = ETH_LEN + PLAIN_LEN;
 

@@ -41,6 +41,7 @@ const DESTINATION_OPTIONS: u8 = 60;
 
 impl Address for Addr6 {
     const ICMP: u8 = proto::ICMP6;
+    const BITS: u32 = 128;
     const IS_IPV6: bool = true;
     const TRANSPORT: usize = ETH_LEN + FIXED_LEN;
 

@@ -117,8 +117,7 @@ fn look<A: Address + KeyHash, T: Tables<A>>(
         if is_known {
             keep(tables, work)
         } else {
-            look_outside(tables, work);
-            None
+            look_outside(tables, work)
         }
     }
 }
@@ -173,20 +172,22 @@ fn find_route<A: Address, T: Tables<A>>(tables: &T, work: &mut Work<A>) {
 
 /// Looks at the first packet to somebody outside.
 #[inline(never)]
-fn look_outside<A: Address + KeyHash, T: Tables<A>>(tables: &mut T, work: &mut Work<A>) {
+fn look_outside<A: Address + KeyHash, T: Tables<A>>(
+    tables: &mut T,
+    work: &mut Work<A>,
+) -> Option<DropReason> {
     if work.route.ifindex == 0 {
         work.receiver = work.moment.host;
-        return;
+        return None;
     }
-    let Some(device) = tables.device(work.route.ifindex) else {
-        return;
-    };
+    let device = tables.device(work.route.ifindex)?;
+    if !device.is_masquerading() {
+        return None;
+    }
     let Some(address) = A::masquerade(device) else {
-        return;
+        let is_wanted = !is_excluded(tables, &work.key);
+        return is_wanted.then_some(DropReason::NatAddressGone);
     };
-    if work.moment.masquerade.ports[0] == 0 {
-        return;
-    }
     work.address = address;
     let is_found = binding::find(tables, work) && is_current(tables, work);
     work.set_bound(is_found);
@@ -196,6 +197,7 @@ fn look_outside<A: Address + KeyHash, T: Tables<A>>(tables: &mut T, work: &mut W
     } else {
         work.set_bound(false);
     }
+    None
 }
 
 /// Completes a translation whose binding is there.

@@ -67,16 +67,16 @@ drop_reasons! {
     StaleOrUnroutable = 151, "Stale or unroutable IP";
     /// An IPv6 packet has a routing header, or more extension headers than are followed.
     InvalidExtensionHeader = 156, "Invalid IPv6 extension header";
+    /// Every port that endpoints may be masqueraded with is taken.
+    NatExhausted = 167, "No mapping for NAT masquerade";
+    /// Packets of the protocol cannot be translated.
+    NatUnsupported = 168, "Unsupported protocol for NAT masquerade";
     /// A fragment came whose first part, which holds the ports, was not seen.
     FragmentNotFound = 175, "First logical datagram fragment not found";
     /// An endpoint sent a router advertisement or a redirect.
     ForbiddenIcmp6 = 176, "Forbidden ICMPv6 message";
     /// An endpoint sent a frame with a VLAN tag.
     Vlan = 182, "VLAN traffic disallowed by VLAN filter";
-    /// Every port that endpoints may be masqueraded with is taken.
-    NatExhausted = 167, "No mapping for NAT masquerade";
-    /// Packets of the protocol cannot be translated.
-    NatUnsupported = 168, "Unsupported protocol for NAT masquerade";
     /// A packet between endpoints behind a masquerade address is at its last hop.
     TtlExceeded = 196, "TTL exceeded";
     /// The node's own entry is missing: nothing was configured yet.

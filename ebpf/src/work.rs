@@ -35,6 +35,8 @@ pub struct Work<A> {
     is_hairpin: u8,
     is_bound: u8,
     is_needy: u8,
+    /// What is remembered of the flow; see `admission`.
+    pub standing: u8,
     /// Not 0 while the endpoint's own port is to be tried.
     pub has_own_port: u8,
     /// Stage of the connection before the packet.

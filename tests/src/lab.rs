@@ -5,6 +5,8 @@
 //! - [`namespace`]: named network namespaces, commands and sockets inside them
 //! - [`agent`]: the binary under test
 //! - [`node`]: one node with three endpoints
+//! - [`outside`]: the same, and a world behind its device
+//! - [`conversation`]: real sockets that talk to each other
 //! - [`resident`]: the resident agent, in the background
 //! - [`wire`]: whole frames sent and captured on a link
 //! - [`program`]: small BPF programs of somebody else
@@ -22,6 +24,7 @@
 
 pub mod agent;
 pub mod compliance;
+pub mod conversation;
 pub mod gateway;
 pub mod inventory;
 pub mod machine;
@@ -29,6 +32,7 @@ pub mod mouth;
 pub mod namespace;
 pub mod node;
 pub mod offload;
+pub mod outside;
 pub mod program;
 pub mod resident;
 pub mod site;

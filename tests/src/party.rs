@@ -341,6 +341,13 @@ pub fn model() -> ModelNode {
     model
 }
 
+/// Takes the masquerade addresses from the device, which masquerades all the same.
+pub fn take_address(model: &mut ModelNode) {
+    model.tables4.local.remove(&Addr4::new(OUTER4.octets()));
+    model.tables6.local.remove(&Addr6::new(OUTER6.octets()));
+    model.add_device(Device::new(DEVICE_LINK, DEVICE_MAC, None, None).masquerading());
+}
+
 /// Adds the routes of the device: as the kernel has them, see `kernel`.
 fn add_routes(model: &mut ModelNode) {
     let route = |family| {

@@ -32,6 +32,7 @@ pub struct Row {
     hook: Hook,
     packet: ModelPacket,
     place: Place,
+    has_masquerade_address: bool,
     given: Snapshot,
     verdict: Result<Verdict, DropReason>,
     leaves: Vec<u8>,
@@ -52,6 +53,7 @@ impl Row {
                 ..ModelPacket::default()
             },
             place: Place::Both,
+            has_masquerade_address: true,
             given: Snapshot::default(),
             verdict: Ok(Verdict::Pass),
             leaves: bytes,
@@ -108,6 +110,13 @@ impl Row {
     #[must_use]
     pub fn node(mut self, change: impl FnOnce(&mut Node)) -> Self {
         change(&mut self.node);
+        self
+    }
+
+    /// Takes the masquerade addresses from the device.
+    #[must_use]
+    pub fn without_masquerade_address(mut self) -> Self {
+        self.has_masquerade_address = false;
         self
     }
 
@@ -204,6 +213,9 @@ impl Row {
                 0
             };
         (model.tables4.now_ns, model.tables6.now_ns) = (now_ns, now_ns);
+        if !self.has_masquerade_address {
+            party::take_address(&mut model);
+        }
         self.given.give(&mut model, now_ns);
         if !is_too_old {
             kernel.fill(&model);

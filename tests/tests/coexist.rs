@@ -1,14 +1,14 @@
 //! Programs of others beside ours, and labs beside a machine: nobody notices the other.
 
 use std::env;
-use std::path::PathBuf;
+use std::path::Path;
 
 use aya::programs::{LinkOrder, ProgramInfo, TcAttachType, loaded_programs};
 use tests::lab::agent;
 use tests::lab::inventory::Inventory;
-use tests::lab::machine::{BPFFS, Machine};
+use tests::lab::machine::Machine;
 use tests::lab::namespace::Namespace;
-use tests::lab::node::{FILE, OneNode, ping};
+use tests::lab::node::{FILE, OneNode, ping, pins};
 use tests::lab::program::Counter;
 use tests::lab::wait_until;
 use tests::party::Family;
@@ -58,7 +58,7 @@ fn foreign_filters_beside_ours_see_packets_and_survive() {
     for damage in [
         "true",
         "tc filter del dev lxcdb egress",
-        "rm -r /sys/fs/bpf/ciliate/edge-1/v1",
+        &format!("rm -r {}", pins().root().display()),
     ] {
         net.host.run(damage);
         net.converge();
@@ -128,7 +128,7 @@ fn foreign_programs_beside_ours_on_cilium_host_see_packets_and_survive() {
 
     for damage in [
         "true",
-        "rm -r /sys/fs/bpf/ciliate/edge-1/v1/maps",
+        &format!("rm -r {}", pins().maps().display()),
         "rm -r /sys/fs/bpf/ciliate",
     ] {
         net.host.run(damage);
@@ -165,7 +165,7 @@ fn foreign_filter_behind_our_tcx_program_sees_packets() {
 #[test]
 fn programs_are_unloaded_after_down() {
     let net = OneNode::new();
-    let pins = PathBuf::from(BPFFS).join("ciliate/edge-1/v1/programs");
+    let pins = pins().root().join("programs");
     let loaded = || -> Vec<u32> {
         loaded_programs()
             .flatten()
@@ -276,7 +276,7 @@ fn node_of_a_lab_whose_namespace_was_deleted_by_hand_goes_with_the_lab() {
     );
     before.expect_same(&inventory(&machine), "after `lab down`");
     assert!(
-        !PathBuf::from("/run/ciliate").exists(),
+        !Path::new("/run/ciliate").exists(),
         "no state should be left"
     );
 }

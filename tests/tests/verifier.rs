@@ -22,48 +22,48 @@ struct Budget {
 const BUDGETS: [Budget; 9] = [
     Budget {
         program: "from_container",
-        instructions: 1_250,
-        stack: 140,
+        instructions: 2_700,
+        stack: 250,
     },
     Budget {
         program: "to_container",
-        instructions: 650,
-        stack: 130,
-    },
-    Budget {
-        program: "from_host",
         instructions: 750,
         stack: 150,
     },
     Budget {
+        program: "from_host",
+        instructions: 1_050,
+        stack: 160,
+    },
+    Budget {
         program: "to_host",
-        instructions: 650,
-        stack: 130,
+        instructions: 760,
+        stack: 150,
     },
     Budget {
         program: "from_netdev",
-        instructions: 2_000,
-        stack: 200,
+        instructions: 3_600,
+        stack: 220,
     },
     Budget {
         program: "to_netdev",
-        instructions: 2_000,
-        stack: 200,
+        instructions: 1_700,
+        stack: 160,
     },
     Budget {
         program: "slow4",
-        instructions: 7_600,
-        stack: 490,
+        instructions: 34_000,
+        stack: 2_250,
     },
     Budget {
         program: "slow6",
-        instructions: 12_300,
-        stack: 890,
+        instructions: 42_000,
+        stack: 3_250,
     },
     Budget {
         program: "arp",
         instructions: 420,
-        stack: 110,
+        stack: 120,
     },
 ];
 

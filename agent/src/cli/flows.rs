@@ -33,14 +33,22 @@ pub fn flows(common: &Common, out: &mut dyn Write) -> Result<u8, Failure> {
 
 fn print(flow: &FlowView, out: &mut dyn Write) -> Result<(), Failure> {
     let way = format!("{} → {}", flow.from, flow.to);
-    let tuple = format!(
-        "{} → {}",
-        side(flow.source, flow.source_port, flow.protocol),
-        side(flow.destination, flow.destination_port, flow.protocol)
+    let tuple = tuple(
+        flow.protocol,
+        (flow.source, flow.source_port),
+        (flow.destination, flow.destination_port),
     );
+    let leaves = flow.translated.as_ref().map_or_else(String::new, |out| {
+        let out = self::tuple(
+            flow.protocol,
+            (out.translated_source, out.translated_source_port),
+            (out.translated_destination, out.translated_destination_port),
+        );
+        format!("  leaves as {out}")
+    });
     writeln!(
         out,
-        "{:<6} {tuple:<44} {way:<20} {:<11} {:>9} packets {:>12} bytes  {:>6.1} s",
+        "{:<6} {tuple:<44} {way:<20} {:<11} {:>9} packets {:>12} bytes  {:>6.1} s{leaves}",
         protocol(flow.protocol),
         flow.state,
         flow.packets,
@@ -48,6 +56,14 @@ fn print(flow: &FlowView, out: &mut dyn Write) -> Result<(), Failure> {
         seconds(flow.age_ms)
     )?;
     Ok(())
+}
+
+fn tuple(protocol: u8, source: (IpAddr, u16), destination: (IpAddr, u16)) -> String {
+    format!(
+        "{} → {}",
+        side(source.0, source.1, protocol),
+        side(destination.0, destination.1, protocol)
+    )
 }
 
 fn side(address: IpAddr, port: u16, protocol: u8) -> String {

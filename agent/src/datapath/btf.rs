@@ -49,7 +49,7 @@ const STRINGS: [u8; 10] = *b"\0function\0";
 /// # Errors
 /// The kernel's error.
 pub fn functions(instructions: &[bpf_insn]) -> io::Result<Option<Functions>> {
-    if !instructions.iter().any(is_reference) {
+    if !instructions.iter().any(|insn| is_reference(*insn)) {
         return Ok(None);
     }
     let records = starts(instructions)
@@ -66,17 +66,17 @@ pub fn functions(instructions: &[bpf_insn]) -> io::Result<Option<Functions>> {
 /// Returns where subprograms begin, in instructions.
 fn starts(instructions: &[bpf_insn]) -> BTreeSet<u32> {
     let targets = instructions.iter().zip(0_i64..).filter_map(|(insn, at)| {
-        let refers = is_call(insn) || is_reference(insn);
+        let refers = is_call(*insn) || is_reference(*insn);
         refers.then(|| u32::try_from(at + 1 + i64::from(insn.imm)).ok())?
     });
     targets.chain([0]).collect()
 }
 
-fn is_call(insn: &bpf_insn) -> bool {
+fn is_call(insn: bpf_insn) -> bool {
     u32::from(insn.code) == BPF_JMP | BPF_CALL && u32::from(insn.src_reg()) == BPF_PSEUDO_CALL
 }
 
-fn is_reference(insn: &bpf_insn) -> bool {
+fn is_reference(insn: bpf_insn) -> bool {
     u32::from(insn.code) == BPF_LD | BPF_IMM | BPF_DW
         && u32::from(insn.src_reg()) == BPF_PSEUDO_FUNC
 }

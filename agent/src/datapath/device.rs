@@ -79,6 +79,7 @@ pub(super) fn observe(
             None => (format!("#{ifindex}"), LinkRef::Stale(ifindex)),
         };
         let value = Value::DeviceEntry {
+            masquerade: device.is_masquerading(),
             mac: Mac(device.mac),
             masquerade4: masquerade4(&device)
                 .filter(|address| local4.get(address, 0).ok() == Some(OUTSIDE))
@@ -139,6 +140,7 @@ fn release_from<A: Pod, B: Ord>(
 
 fn device(value: &Value, ifindex: u32) -> Result<Device, Error> {
     let Value::DeviceEntry {
+        masquerade,
         mac,
         masquerade4,
         masquerade6,
@@ -147,12 +149,17 @@ fn device(value: &Value, ifindex: u32) -> Result<Device, Error> {
     else {
         return Err(Error::NotOurs(format!("{value:?}")));
     };
-    Ok(Device::new(
+    let device = Device::new(
         ifindex,
         mac.0,
         masquerade4.map(|address| Addr4::new(address.octets())),
         masquerade6.map(|address| Addr6::new(address.octets())),
-    ))
+    );
+    Ok(if *masquerade {
+        device.masquerading()
+    } else {
+        device
+    })
 }
 
 fn masquerade4(device: &Device) -> Option<Addr4> {

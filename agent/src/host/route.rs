@@ -63,7 +63,7 @@ impl fmt::Display for Route {
 /// When the kernel refuses, or a route of somebody else to the prefix exists.
 pub fn add(netlink: &mut Netlink, route: &Route, device: &str) -> Result<()> {
     let what = format_args!("add route {route} dev {device}");
-    let request = RouteNetlinkMessage::NewRoute(message(route)?);
+    let request = RouteNetlinkMessage::NewRoute(message(route, OURS)?);
     match netlink.execute(request, NLM_F_CREATE | NLM_F_EXCL, what) {
         Err(error) if error.is_exists() => {
             let present = dump(netlink)?;
@@ -84,7 +84,24 @@ pub fn add(netlink: &mut Netlink, route: &Route, device: &str) -> Result<()> {
 /// # Errors
 /// When the kernel refuses.
 pub fn replace(netlink: &mut Netlink, route: &Route, device: &str) -> Result<()> {
-    let message = RouteNetlinkMessage::NewRoute(message(route)?);
+    replace_of(netlink, route, device, OURS)
+}
+
+/// Adds or replaces a route that is none of a node's own: part of what a lab puts it into.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn replace_static(netlink: &mut Netlink, route: &Route, device: &str) -> Result<()> {
+    replace_of(netlink, route, device, RouteProtocol::Static)
+}
+
+fn replace_of(
+    netlink: &mut Netlink,
+    route: &Route,
+    device: &str,
+    protocol: RouteProtocol,
+) -> Result<()> {
+    let message = RouteNetlinkMessage::NewRoute(message(route, protocol)?);
     let what = format_args!("replace route {route} dev {device}");
     netlink.execute(message, NLM_F_CREATE | NLM_F_REPLACE, what)
 }
@@ -101,7 +118,7 @@ pub fn del(netlink: &mut Netlink, link: u32, device: &str, prefix: IpNet) -> Res
         src: None,
         mtu: None,
     };
-    let mut message = message(&any)?;
+    let mut message = message(&any, OURS)?;
     message.header.scope = RouteScope::NoWhere; // of any scope
     gone_is_done(netlink.execute(
         RouteNetlinkMessage::DelRoute(message),
@@ -159,12 +176,12 @@ fn dump_protocol(
         .collect())
 }
 
-fn message(route: &Route) -> Result<RouteMessage> {
+fn message(route: &Route, protocol: RouteProtocol) -> Result<RouteMessage> {
     let mut builder = RouteMessageBuilder::<IpAddr>::new()
         .destination_prefix(route.prefix.network(), route.prefix.prefix_len())
         .map_err(|error| mixed_families(route, &error))?
         .output_interface(route.link)
-        .protocol(OURS);
+        .protocol(protocol);
     builder = match route.via {
         Some(via) => builder
             .gateway(via)

@@ -101,7 +101,7 @@ pub fn join(
             src: Some(own),
             mtu: None,
         };
-        route::replace(&mut netlink, &route, ENDPOINT_LINK)?;
+        route::replace_static(&mut netlink, &route, ENDPOINT_LINK)?;
     }
     Ok(())
 }

@@ -10,6 +10,7 @@ use crate::datapath::Error;
 use crate::datapath::pin::Pins;
 use crate::datapath::table;
 use crate::plan::object::Link;
+use crate::topology::prefix::{REMOTE_NODE, WORLD};
 
 /// Is a flow as `flows` shows it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -21,10 +22,16 @@ pub struct FlowView {
     /// Ports; an echo has its identifier in both places.
     pub source_port: u16,
     pub destination_port: u16,
-    /// Name of the endpoint that sends, `host` or `world`.
+    /// What its packets leave with, where that is something else.
+    #[serde(flatten)]
+    pub translated: Option<Translated>,
+    /// Name of the endpoint that sends, `host`, `world`, `remote-node`, or the identity of an
+    /// endpoint of another node.
     pub from: String,
-    /// Name of the endpoint that receives, `host` or `world`.
+    /// Whoever receives, in the same words.
     pub to: String,
+    pub source_identity: u32,
+    pub destination_identity: u32,
     /// `opening`, `established`, `half-closed` or `closing`.
     pub state: &'static str,
     pub packets: u64,
@@ -34,6 +41,15 @@ pub struct FlowView {
     /// Since the decision was made last, in milliseconds.
     pub decided_ms: u64,
     pub generation: u32,
+}
+
+/// Is what packets of a masqueraded flow leave with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Translated {
+    pub translated_source: IpAddr,
+    pub translated_destination: IpAddr,
+    pub translated_source_port: u16,
+    pub translated_destination_port: u16,
 }
 
 /// Reads all flows, sorted by their tuples.
@@ -81,13 +97,13 @@ fn view<A: Copy>(
     now_ns: u64,
     address: impl Fn(A) -> IpAddr,
 ) -> FlowView {
-    let name = |ifindex| {
-        if ifindex == OUTSIDE {
-            return "world".to_owned();
+    let name = |ifindex, identity| {
+        let known = names.get(&ifindex).map(|name| (*name).to_owned());
+        match (known, ifindex) {
+            (Some(name), _) => name,
+            (None, OUTSIDE) => outsider(identity),
+            (None, gone) => format!("#{gone}"),
         }
-        names
-            .get(&ifindex)
-            .map_or_else(|| format!("#{ifindex}"), |name| (*name).to_owned())
     };
     let millis = |since_ns: u64| now_ns.saturating_sub(since_ns) / 1_000_000;
     FlowView {
@@ -96,8 +112,16 @@ fn view<A: Copy>(
         destination: address(key.dst()),
         source_port: key.src_port(),
         destination_port: key.dst_port(),
-        from: name(flow.zone),
-        to: name(flow.receiver),
+        translated: flow.is_translated().then(|| Translated {
+            translated_source: address(flow.out.src()),
+            translated_destination: address(flow.out.dst()),
+            translated_source_port: flow.out.src_port(),
+            translated_destination_port: flow.out.dst_port(),
+        }),
+        from: name(flow.zone, flow.source_identity),
+        to: name(flow.receiver, flow.target_identity),
+        source_identity: flow.source_identity,
+        destination_identity: flow.target_identity,
         state: match flow.stage() {
             Stage::Opening => "opening",
             Stage::Established => "established",
@@ -109,6 +133,15 @@ fn view<A: Copy>(
         age_ms: millis(flow.created_ns),
         decided_ms: millis(flow.decided_ns),
         generation: flow.generation,
+    }
+}
+
+/// Says who is behind a device.
+fn outsider(identity: u32) -> String {
+    match identity {
+        0 | WORLD => "world".to_owned(),
+        REMOTE_NODE => "remote-node".to_owned(),
+        other => format!("identity {other}"),
     }
 }
 

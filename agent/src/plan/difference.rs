@@ -157,18 +157,21 @@ impl Differences {
 
     fn of_device_entry(&mut self, before: &Value, after: &Value) {
         if let Value::DeviceEntry {
+            masquerade,
             mac,
             masquerade4,
             masquerade6,
             link,
         } = before
             && let Value::DeviceEntry {
+                masquerade: masquerade_after,
                 mac: mac_after,
                 masquerade4: masquerade4_after,
                 masquerade6: masquerade6_after,
                 link: link_after,
             } = after
         {
+            self.note("masquerading is", masquerade, masquerade_after);
             self.note("its MAC address is", mac, mac_after);
             self.note_option(
                 "its IPv4 masquerade address is",

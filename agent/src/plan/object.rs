@@ -306,6 +306,8 @@ pub enum Value {
     },
     /// Goes with [`Key::DeviceEntry`].
     DeviceEntry {
+        /// Whether endpoints are masqueraded: what has no address to do it with must not leave.
+        masquerade: bool,
         mac: Mac,
         /// Source address of what endpoints send through the device, if it is translated.
         masquerade4: Option<Ipv4Addr>,

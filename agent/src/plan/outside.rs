@@ -96,6 +96,7 @@ impl<'a> Outside<'a> {
         self.state.insert(
             Key::DeviceEntry(device.name.clone()),
             Value::DeviceEntry {
+                masquerade: device.masquerade,
                 mac,
                 masquerade4,
                 masquerade6,

@@ -18,6 +18,7 @@ pub struct Device {
 
 const FAMILY4: u8 = 1;
 const FAMILY6: u8 = 2;
+const MASQUERADING: u8 = 4;
 
 impl Device {
     /// Describes a device; without an address of a family, that family is not masqueraded.
@@ -29,13 +30,29 @@ impl Device {
     ) -> Self {
         Self {
             mac,
-            families: u8::from(masquerade4.is_some()) * FAMILY4
-                | u8::from(masquerade6.is_some()) * FAMILY6,
+            families: (u8::from(masquerade4.is_some()) * FAMILY4)
+                | (u8::from(masquerade6.is_some()) * FAMILY6),
             pad: 0,
             ifindex,
             masquerade4: masquerade4.unwrap_or_default(),
             masquerade6: masquerade6.unwrap_or_default(),
         }
+    }
+
+    /// Says that endpoints are masqueraded although there may be no address to do it with: what
+    /// has none must not leave.
+    #[must_use]
+    pub fn masquerading(self) -> Self {
+        Self {
+            families: self.families | MASQUERADING,
+            ..self
+        }
+    }
+
+    /// Tells whether endpoints are masqueraded, as far as there is an address.
+    #[inline(always)]
+    pub const fn is_masquerading(&self) -> bool {
+        self.families != 0
     }
 
     /// Tells whether IPv4 is masqueraded.

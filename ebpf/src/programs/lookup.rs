@@ -1,10 +1,15 @@
 //! What the kernel knows: its routes, and the sockets of the node.
 
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    reason = "structures of helpers are short, and halves of words are taken on purpose"
+)]
+
 use core::mem;
 
 use aya_ebpf::bindings::{
-    BPF_F_CURRENT_NETNS, BPF_FIB_LKUP_RET_NO_NEIGH, BPF_FIB_LKUP_RET_SUCCESS, bpf_fib_lookup,
-    bpf_sock, bpf_sock_tuple,
+    BPF_FIB_LKUP_RET_NO_NEIGH, BPF_FIB_LKUP_RET_SUCCESS, bpf_fib_lookup, bpf_sock, bpf_sock_tuple,
 };
 use aya_ebpf::helpers::generated::{
     bpf_fib_lookup as fib_lookup, bpf_sk_lookup_udp, bpf_sk_release, bpf_skc_lookup_tcp,
@@ -17,6 +22,8 @@ use crate::skb::Skb;
 
 const AF_INET: u8 = 2;
 const AF_INET6: u8 = 10;
+/// `BPF_F_CURRENT_NETNS`: the namespace of the link that the packet is at.
+const CURRENT_NETNS: u64 = u64::MAX;
 
 /// Asks the kernel about packets of one family.
 pub(crate) trait Lookup<A> {
@@ -56,11 +63,12 @@ impl Lookup<Addr4> for Skb {
         let mut tuple: bpf_sock_tuple = unsafe { mem::zeroed() };
         let [src, dst] = [key.src(), key.dst()].map(|end| u32::from_ne_bytes(end.octets()));
         // The socket's own side is the tuple's destination.
+        // SAFETY: the member is the one that the length below stands for.
         let ipv4 = unsafe { &mut tuple.__bindgen_anon_1.ipv4 };
         (ipv4.saddr, ipv4.daddr) = (dst, src);
         [ipv4.dport, ipv4.sport] = key.ports();
         let len = size_of_val(ipv4) as u32;
-        is_found(self, key.proto(), &mut tuple, len)
+        is_found(self, key.proto(), &raw mut tuple, len)
     }
 }
 
@@ -83,12 +91,13 @@ impl Lookup<Addr6> for Skb {
     fn has_socket(self, key: &FlowKey<Addr6>) -> bool {
         // SAFETY: all fields are integers.
         let mut tuple: bpf_sock_tuple = unsafe { mem::zeroed() };
+        // SAFETY: the member is the one that the length below stands for.
         let ipv6 = unsafe { &mut tuple.__bindgen_anon_1.ipv6 };
         ipv6.saddr = halves(key.dst().wire());
         ipv6.daddr = halves(key.src().wire());
         [ipv6.dport, ipv6.sport] = key.ports();
         let len = size_of_val(ipv6) as u32;
-        is_found(self, key.proto(), &mut tuple, len)
+        is_found(self, key.proto(), &raw mut tuple, len)
     }
 }
 
@@ -121,12 +130,11 @@ fn ask<A>(skb: Skb, key: &FlowKey<A>, from: u32, query: &mut bpf_fib_lookup, rou
 /// Tells whether the node has a socket of its own at the tuple's destination.
 #[inline(always)]
 fn is_found(skb: Skb, protocol: u8, tuple: *mut bpf_sock_tuple, len: u32) -> bool {
-    let here = BPF_F_CURRENT_NETNS as u64;
     // SAFETY: the tuple is whole, and as long as it says; a socket that is found is released.
     unsafe {
         let socket: *mut bpf_sock = match protocol {
-            proto::TCP => bpf_skc_lookup_tcp(skb.0.cast(), tuple, len, here, 0),
-            proto::UDP => bpf_sk_lookup_udp(skb.0.cast(), tuple, len, here, 0),
+            proto::TCP => bpf_skc_lookup_tcp(skb.0.cast(), tuple, len, CURRENT_NETNS, 0),
+            proto::UDP => bpf_sk_lookup_udp(skb.0.cast(), tuple, len, CURRENT_NETNS, 0),
             _ => return false,
         };
         if socket.is_null() {

@@ -229,8 +229,7 @@ macro_rules! tables {
 
             #[inline(always)]
             fn prefix(&self, address: &$address) -> Option<&Prefix> {
-                let bits = size_of::<$address>() as u32 * 8;
-                $prefixes.get(&Lpm::new(bits, *address))
+                $prefixes.get(&Lpm::new(<$address>::BITS, *address))
             }
 
             #[inline(always)]
@@ -290,7 +289,7 @@ macro_rules! tables {
                     return 0;
                 };
                 // SAFETY: the pointer comes from the lookup.
-                unsafe { add(count, more as u32) }
+                unsafe { add(count, more.cast_unsigned()) }
             }
 
             #[inline(always)]

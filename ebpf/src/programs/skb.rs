@@ -6,12 +6,13 @@
 )]
 
 use core::arch::asm;
+use core::ffi::c_void;
 use core::mem::offset_of;
 
 use aya_ebpf::bindings::{__sk_buff, BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR};
 use aya_ebpf::helpers::generated::{
-    bpf_csum_diff, bpf_csum_update, bpf_l4_csum_replace, bpf_skb_change_type, bpf_skb_load_bytes,
-    bpf_skb_pull_data, bpf_skb_store_bytes,
+    bpf_csum_diff, bpf_csum_update, bpf_l4_csum_replace, bpf_loop, bpf_skb_change_type,
+    bpf_skb_load_bytes, bpf_skb_pull_data, bpf_skb_store_bytes,
 };
 use datapath::checksum;
 use datapath::packet::{CheckChange, Packet, Wire};
@@ -66,48 +67,65 @@ impl Skb {
 const CHUNK_LEN: u32 = 64;
 /// Chunks that are summed: 1536 bytes, more than any link carries of an ICMP error.
 const CHUNKS: u32 = 24;
-/// Stands for a sum that could not be taken.
-const NO_SUM: u64 = u64::MAX;
 
-impl Skb {
-    /// Returns the folded sum of bytes of the packet, [`NO_SUM`] if they are not there.
+/// Is a sum that is being taken.
+#[repr(C)]
+struct Sum {
+    skb: Skb,
+    offset: u32,
+    /// Bytes that are still to be summed.
+    len: u32,
+    so_far: u32,
+    /// Not 0 if bytes are not there.
+    is_short: u32,
+}
+
+impl Sum {
+    /// Adds a chunk; `true` if it was the last.
     #[inline(always)]
-    fn sum_chunks(self, mut offset: u32, mut len: u32) -> u64 {
-        let mut sum = 0_u32;
-        for _ in 0..CHUNKS {
-            if len == 0 {
-                break;
-            }
-            let mut chunk = [0_u64; CHUNK_LEN as usize / 8];
-            let part = len.min(CHUNK_LEN);
-            // SAFETY: the helper writes at most `CHUNK_LEN` bytes, and checks the packet's bounds.
-            let status =
-                unsafe { bpf_skb_load_bytes(self.0.cast(), offset, (&raw mut chunk).cast(), part) };
-            if status != 0 {
-                return NO_SUM;
-            }
-            // SAFETY: the chunk is initialised and as long as it says.
-            let added = unsafe {
-                bpf_csum_diff(
-                    core::ptr::null_mut(),
-                    0,
-                    (&raw mut chunk).cast(),
-                    CHUNK_LEN,
-                    sum,
-                )
-            };
-            if added < 0 {
-                return NO_SUM;
-            }
-            sum = added as u32;
-            offset += part;
-            len -= part;
+    fn step(&mut self) -> bool {
+        let mut chunk = [0_u64; CHUNK_LEN as usize / 8];
+        let part = self.len.min(CHUNK_LEN);
+        if part == 0 {
+            return true;
         }
-        if len != 0 {
-            return NO_SUM;
+        // SAFETY: the helper writes at most `CHUNK_LEN` bytes, and checks the packet's bounds.
+        let status = unsafe {
+            bpf_skb_load_bytes(
+                self.skb.0.cast(),
+                self.offset,
+                (&raw mut chunk).cast(),
+                part,
+            )
+        };
+        if status != 0 {
+            self.is_short = 1;
+            return true;
         }
-        u64::from(checksum::fold(u64::from(sum)))
+        // SAFETY: the chunk is initialised and as long as it says.
+        let added = unsafe {
+            bpf_csum_diff(
+                core::ptr::null_mut(),
+                0,
+                (&raw mut chunk).cast(),
+                CHUNK_LEN,
+                self.so_far,
+            )
+        };
+        self.so_far = added.cast_unsigned() as u32;
+        self.offset += part;
+        self.len -= part;
+        self.len == 0
     }
+}
+
+/// Adds a chunk in a loop of the kernel's, which the verifier follows once; 1 ends it.
+///
+/// # Safety
+/// `sum` is the loop's.
+unsafe extern "C" fn sum_step(_index: u64, sum: *mut c_void) -> i64 {
+    // SAFETY: passed on to the caller.
+    i64::from(unsafe { &mut *sum.cast::<Sum>() }.step())
 }
 
 impl Packet for Skb {
@@ -205,8 +223,19 @@ impl Packet for Skb {
 
     #[inline(never)]
     fn sum(&self, offset: u32, len: u32) -> Option<u16> {
-        let sum = self.sum_chunks(offset, len);
-        (sum <= u64::from(u16::MAX)).then_some(sum as u16)
+        let mut sum = Sum {
+            skb: *self,
+            offset,
+            len,
+            so_far: 0,
+            is_short: 0,
+        };
+        // SAFETY: the steps get what they expect, and the sum outlives the loop.
+        unsafe {
+            bpf_loop(CHUNKS, sum_step as *mut c_void, (&raw mut sum).cast(), 0);
+        }
+        let is_whole = sum.is_short == 0 && sum.len == 0;
+        is_whole.then(|| checksum::fold(u64::from(sum.so_far)))
     }
 
     #[inline(always)]
@@ -229,6 +258,7 @@ impl Packet for Skb {
                 self.adjust_sum(change.addresses.into());
             }
         }
+        // SAFETY: see `len`.
         ports == 0 || unsafe { bpf_l4_csum_replace(self.0, offset, 0, ports, mangled) } == 0
     }
 

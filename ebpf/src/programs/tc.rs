@@ -174,6 +174,10 @@ fn act(packet: &Skb, result: Result<Verdict, DropReason>) -> i32 {
     }
 }
 
+/// Length of what names a neighbour, in bytes.
+const NEIGHBOUR_LEN: i32 = 20;
+const _: () = assert!(size_of::<bpf_redir_neigh>() == 20);
+
 /// Sends a packet out of a device to a neighbour.
 #[inline(always)]
 fn neighbour(ifindex: u32, next_hop: NextHop, family: u8) -> i32 {
@@ -189,7 +193,6 @@ fn neighbour(ifindex: u32, next_hop: NextHop, family: u8) -> i32 {
             ],
         },
     };
-    let len = size_of::<bpf_redir_neigh>() as i32;
     // SAFETY: the helper copies the target, which is as long as it says.
-    unsafe { bpf_redirect_neigh(ifindex, &raw mut target, len, 0) as i32 }
+    unsafe { bpf_redirect_neigh(ifindex, &raw mut target, NEIGHBOUR_LEN, 0) as i32 }
 }

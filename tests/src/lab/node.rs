@@ -7,14 +7,15 @@
 //! ```
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use ciliate::datapath::pin::Pins;
 use datapath::verdict::DropReason;
 use serde_json::Value;
 
 use super::agent;
 use super::inventory::Inventory;
-use super::machine::Machine;
+use super::machine::{BPFFS, Machine};
 use super::namespace::{Namespace, Outcome};
 use super::wait_until;
 use crate::party::{Family, MTU, Who};
@@ -180,6 +181,11 @@ impl OneNode {
         ];
         Inventory::of_machine(&places)
     }
+}
+
+/// Returns where the node's pins lie.
+pub fn pins() -> Pins {
+    Pins::new(Path::new(BPFFS), "edge-1")
 }
 
 /// Sends one echo request, which must be answered.

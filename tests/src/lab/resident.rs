@@ -1,6 +1,7 @@
 //! The resident agent, in the background.
 
 use std::fs::{self, File};
+use std::io::ErrorKind;
 use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -48,8 +49,14 @@ impl Resident {
             .expect("start the resident agent");
         let resident = Self { child, log };
         let mut state = [0; 64];
-        let len = manager.recv(&mut state);
-        let len = len.unwrap_or_else(|error| panic!("{error}: {}", resident.log()));
+        let len = loop {
+            match manager.recv(&mut state) {
+                Ok(len) => break len,
+                // A wait with a timeout is not resumed after a stop (signal(7)).
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => panic!("{error}: {}", resident.log()),
+            }
+        };
         assert_eq!(&state[..len], b"READY=1\n");
         resident
     }

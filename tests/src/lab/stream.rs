@@ -27,6 +27,7 @@ const STARTED: u64 = 20;
 
 /// Is a stream on its way.
 pub struct Stream {
+    target: SocketAddr,
     is_over: Arc<AtomicBool>,
     sender: JoinHandle<(u64, Option<Error>)>,
     receiver: JoinHandle<(BTreeSet<u64>, Option<Error>)>,
@@ -59,6 +60,7 @@ impl Stream {
             seen.load(Ordering::Relaxed) >= STARTED
         });
         Self {
+            target,
             is_over,
             sender,
             receiver,
@@ -75,9 +77,25 @@ impl Stream {
             .collect();
         assert!(
             missing.is_empty(),
-            "of {sent} datagrams these should not be missing: {missing:?}; sending: {error:?}; receiving: {failure:?}"
+            "of {sent} datagrams to {} these {} should not be missing: {}; sending: {error:?}; receiving: {failure:?}",
+            self.target,
+            missing.len(),
+            ranges(&missing)
         );
     }
+}
+
+/// Writes ascending numbers in short.
+fn ranges(numbers: &[u64]) -> String {
+    let runs = numbers.chunk_by(|one, next| one + 1 == *next);
+    let texts: Vec<String> = runs
+        .map(|run| match run {
+            [one] => one.to_string(),
+            [first, .., last] => format!("{first}-{last}"),
+            [] => String::new(),
+        })
+        .collect();
+    texts.join(", ")
 }
 
 /// Sends numbers until it is over, then the mark of the end; returns how many, and the last error.

@@ -2,8 +2,10 @@
 //!
 //! strace(1) writes one file for each thread, so that no line is interrupted by another. A call
 //! that failed changed nothing; of the others, those that can change something must be of the
-//! few that only read: netlink messages `RTM_GET*`, and bpf commands that get, look up or query.
+//! few that only read: netlink messages that ask (`RTM_GET*` and its like of nftables and IPsec),
+//! and bpf commands that get, look up or query.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -67,6 +69,19 @@ const READING: [&str; 11] = [
     "BPF_LINK_GET_NEXT_ID",
 ];
 
+/// Messages that only ask, as numbers: of nftables (`linux/netfilter/nf_tables.h`: the subsystem, and
+/// GETTABLE, GETCHAIN, GETRULE, GETSET, GETSETELEM, GETGEN), and of IPsec (`linux/xfrm.h`: GETSA,
+/// GETPOLICY, GETSPDINFO).
+const ASKING_NETFILTER: [u16; 6] = [0xa01, 0xa04, 0xa07, 0xa0a, 0xa0d, 0xa10];
+const ASKING_XFRM: [u16; 3] = [0x12, 0x15, 0x25];
+
+/// Knows sockets that are not of rtnetlink, by how strace names them.
+#[derive(Debug, Default)]
+struct Sockets {
+    netfilter: BTreeSet<String>,
+    xfrm: BTreeSet<String>,
+}
+
 /// Runs the agent under strace and returns how it ended, with every call that changed something.
 pub fn changes_of(place: &Namespace, folder: &Path, line: &str) -> (Outcome, Vec<String>) {
     let outcome = place.execute(&mut traced(folder, line));
@@ -99,7 +114,8 @@ pub fn changes(folder: &Path) -> Vec<String> {
         lines().count() > 50,
         "strace should have seen the agent at work"
     );
-    let changes = lines().filter(|line| is_change(line));
+    let sockets = Sockets::of(lines());
+    let changes = lines().filter(|line| is_change(line, &sockets));
     changes.map(str::to_owned).collect()
 }
 
@@ -113,7 +129,29 @@ fn texts(folder: &Path) -> Vec<String> {
     texts
 }
 
-fn is_change(line: &str) -> bool {
+impl Sockets {
+    /// Finds them where they are opened.
+    fn of<'a>(lines: impl Iterator<Item = &'a str>) -> Self {
+        let mut sockets = Self::default();
+        for line in lines.filter(|line| line.starts_with("socket(AF_NETLINK")) {
+            let name = name(line.rsplit_once(" = ").map_or("", |(_, result)| result));
+            if line.contains("NETLINK_NETFILTER") {
+                sockets.netfilter.insert(name);
+            } else if line.contains("NETLINK_XFRM") {
+                sockets.xfrm.insert(name);
+            }
+        }
+        sockets
+    }
+}
+
+/// Returns the name behind a descriptor: `socket:[5]` of `3<socket:[5]>`.
+fn name(descriptor: &str) -> String {
+    let name = descriptor.split(['<', '>']).nth(1);
+    name.unwrap_or_default().to_owned()
+}
+
+fn is_change(line: &str, sockets: &Sockets) -> bool {
     let Some((call, arguments)) = line.split_once('(') else {
         return false;
     };
@@ -130,7 +168,7 @@ fn is_change(line: &str) -> bool {
         "write" | "writev" | "pwrite64" | "pwritev" => !["1<", "2<"]
             .iter()
             .any(|output| arguments.starts_with(output)),
-        "sendto" | "sendmsg" | "sendmmsg" => !is_question(arguments),
+        "sendto" | "sendmsg" | "sendmmsg" => !is_question(arguments, sockets),
         "bpf" => !READING
             .iter()
             .any(|command| arguments.starts_with(&format!("{command},"))),
@@ -140,26 +178,48 @@ fn is_change(line: &str) -> bool {
 }
 
 /// Tells whether all netlink messages of a call ask for something.
-fn is_question(arguments: &str) -> bool {
+fn is_question(arguments: &str, sockets: &Sockets) -> bool {
     let mut kinds = arguments.split("nlmsg_type=").skip(1).peekable();
-    kinds.peek().is_some() && kinds.all(is_get)
+    let name = name(arguments);
+    let asks = |kind: &str| {
+        if sockets.netfilter.contains(&name) {
+            number(kind).is_some_and(|number| ASKING_NETFILTER.contains(&number))
+        } else if sockets.xfrm.contains(&name) {
+            number(kind).is_some_and(|number| ASKING_XFRM.contains(&number))
+        } else {
+            is_get(kind)
+        }
+    };
+    kinds.peek().is_some() && kinds.all(asks)
 }
 
 /// Tells whether a kind of message is `RTM_GET*`. Where strace cannot tell the protocol of a
 /// socket it shows a number: of each four in a row from 16 on, the third asks (rtnetlink(7)).
 fn is_get(kind: &str) -> bool {
-    let Some(digits) = kind.strip_prefix("0x") else {
-        return kind.starts_with("RTM_GET");
-    };
-    let end = digits
-        .find(|digit: char| !digit.is_ascii_hexdigit())
-        .unwrap_or(digits.len());
-    u16::from_str_radix(&digits[..end], 16).is_ok_and(|number| number >= 16 && number % 4 == 2)
+    let is_asking = |number| number >= 16 && number % 4 == 2;
+    kind.starts_with("RTM_GET") || number(kind).is_some_and(is_asking)
+}
+
+/// Returns the number that a kind of message is shown as.
+fn number(kind: &str) -> Option<u16> {
+    let digits = kind.strip_prefix("0x")?;
+    let end = digits.find(|digit: char| !digit.is_ascii_hexdigit());
+    u16::from_str_radix(&digits[..end.unwrap_or(digits.len())], 16).ok()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::is_change;
+    use super::{Sockets, is_change};
+
+    /// Opens a socket of each protocol.
+    fn sockets() -> Sockets {
+        let lines = [
+            "socket(AF_NETLINK, SOCK_RAW|SOCK_CLOEXEC, NETLINK_ROUTE) = 3<socket:[5]>",
+            "socket(AF_NETLINK, SOCK_RAW|SOCK_CLOEXEC, NETLINK_NETFILTER) = 4<socket:[6]>",
+            "socket(AF_NETLINK, SOCK_RAW|SOCK_CLOEXEC, NETLINK_XFRM) = 4<socket:[7]>",
+        ];
+        Sockets::of(lines.into_iter())
+    }
 
     #[test]
     fn questions_are_no_changes() {
@@ -169,9 +229,11 @@ mod tests {
             r#"write(1<pipe:[5]>, "Nothing", 7) = 7"#,
             r"sendto(3<NETLINK:[5]>, [{nlmsg_len=40, nlmsg_type=RTM_GETLINK, nlmsg_flags=0}], 40, 0, NULL, 0) = 40",
             r"sendto(3<socket:[5]>, [{nlmsg_len=40, nlmsg_type=0x1a /* ? */, nlmsg_flags=0}], 40, 0, NULL, 0) = 40",
+            r"sendto(4<socket:[6]>, [{nlmsg_len=20, nlmsg_type=0xa04 /* ? */, nlmsg_flags=0}], 20, 0, NULL, 0) = 20",
+            r"sendto(4<socket:[7]>, [{nlmsg_len=80, nlmsg_type=0x15 /* ? */, nlmsg_flags=0}], 80, 0, NULL, 0) = 80",
             r#"bpf(BPF_OBJ_GET, {pathname="/sys/fs/bpf/x"}, 168) = 4"#,
         ] {
-            assert!(!is_change(line), "{line}");
+            assert!(!is_change(line, &sockets()), "{line}");
         }
     }
 
@@ -183,9 +245,12 @@ mod tests {
             r#"write(5</run/ciliate/x>, "Nothing", 7) = 7"#,
             r"sendto(3<NETLINK:[5]>, [{nlmsg_len=40, nlmsg_type=RTM_NEWLINK, nlmsg_flags=0}], 40, 0, NULL, 0) = 40",
             r"sendto(3<socket:[5]>, [{nlmsg_len=40, nlmsg_type=0x19 /* ? */, nlmsg_flags=0}], 40, 0, NULL, 0) = 40",
+            r"sendto(3<socket:[5]>, [{nlmsg_len=80, nlmsg_type=0x15 /* ? */, nlmsg_flags=0}], 80, 0, NULL, 0) = 80",
+            r"sendto(4<socket:[6]>, [{nlmsg_len=20, nlmsg_type=0xa06 /* ? */, nlmsg_flags=0}], 20, 0, NULL, 0) = 20",
+            r"sendto(4<socket:[7]>, [{nlmsg_len=80, nlmsg_type=0x13 /* ? */, nlmsg_flags=0}], 80, 0, NULL, 0) = 80",
             r"bpf(BPF_MAP_UPDATE_ELEM, {map_fd=4}, 168) = 0",
         ] {
-            assert!(is_change(line), "{line}");
+            assert!(is_change(line, &sockets()), "{line}");
         }
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 use tests::lab::agent;
 use tests::lab::namespace::Namespace;
-use tests::lab::node::{OneNode, ping};
+use tests::lab::node::{OneNode, ping, pins};
 use tests::lab::resident::Resident;
 use tests::lab::stream::Stream;
 use tests::lab::wait_until;
@@ -36,9 +36,9 @@ fn announced_changes_are_repaired_within_a_second() {
         (&net.api, "ip link del eth0"),
         (
             &net.host,
-            "rm /sys/fs/bpf/ciliate/edge-1/v1/links/cilium_host_egress",
+            &format!("rm {}/links/cilium_host_egress", pins().root().display()),
         ),
-        (&net.host, "rm -r /sys/fs/bpf/ciliate/edge-1/v1"),
+        (&net.host, &format!("rm -r {}", pins().root().display())),
         (&net.host, "ip link del cilium_host"),
     ] {
         kept.expect_repair(place, damage, ANNOUNCED);

@@ -3,13 +3,11 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::os::fd::AsRawFd;
-use std::path::Path;
 
 use ciliate::datapath::sys;
 use tests::lab::agent;
-use tests::lab::machine::BPFFS;
 use tests::lab::namespace::Namespace;
-use tests::lab::node::{FILE, OneNode, answers, ping};
+use tests::lab::node::{FILE, OneNode, answers, ping, pins};
 use tests::lab::stream::Stream;
 use tests::party::Family;
 
@@ -261,7 +259,7 @@ fn attachments(net: &OneNode) -> Vec<String> {
         }
     }
     for pin in ["cilium_host_ingress", "cilium_host_egress"] {
-        let path = Path::new(BPFFS).join("ciliate/edge-1/v1/links").join(pin);
+        let path = pins().root().join("links").join(pin);
         if let Ok(link) = sys::open_pin(&path) {
             let file = format!("/proc/self/fdinfo/{}", link.as_raw_fd());
             let info = fs::read_to_string(file).expect("describe a link");

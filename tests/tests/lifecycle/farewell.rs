@@ -6,7 +6,7 @@ use std::path::Path;
 use tests::lab::agent;
 use tests::lab::machine::{BPFFS, Machine};
 use tests::lab::namespace::Namespace;
-use tests::lab::node::OneNode;
+use tests::lab::node::{OneNode, pins};
 use tests::lab::program::Counter;
 use tests::lab::wait_until;
 
@@ -88,7 +88,7 @@ fn down_works_after_half_of_it_was_removed_by_hand() {
     for damage in [
         "ip link del cilium_host",
         "ip link del lxcweb",
-        "rm -r /sys/fs/bpf/ciliate/edge-1/v1/maps",
+        &format!("rm -r {}", pins().maps().display()),
         "rm -r /sys/fs/bpf/ciliate",
         "rm -r /run/ciliate",
     ] {

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use tests::lab::node::OneNode;
+use tests::lab::node::{OneNode, pins};
 use tests::lab::trace::changes_of;
 
 const STATE: &str = "/run/ciliate/edge-1/state.json";
@@ -92,13 +92,17 @@ fn plan_names_each_drifted_object_and_apply_repairs_it() {
         (&net.host, "ip route del 10.0.1.0/24", "10.0.1.0/24"),
         (
             &net.host,
-            "rm /sys/fs/bpf/ciliate/edge-1/v1/links/cilium_host_egress",
+            &format!("rm {}/links/cilium_host_egress", pins().root().display()),
             "from_host",
         ),
-        (&net.host, "rm -r /sys/fs/bpf/ciliate/edge-1/v1", "programs"),
         (
             &net.host,
-            "rm /sys/fs/bpf/ciliate/edge-1/v1/maps/FLOWS4",
+            &format!("rm -r {}", pins().root().display()),
+            "programs",
+        ),
+        (
+            &net.host,
+            &format!("rm {}", pins().map("FLOWS4").display()),
             "programs",
         ),
         (&net.host, "ip link del cilium_host", "cilium_host"),

@@ -21,6 +21,7 @@ pub(crate) fn rows() -> Vec<Row> {
         rows.extend(unasked(family));
         rows.extend(untranslated(family));
         rows.extend(through_stack(family));
+        rows.extend(without_address(family));
     }
     rows
 }
@@ -354,5 +355,25 @@ fn through_stack(family: Family) -> Vec<Row> {
         )
         .came_by(tests::party::EMPTY_LINK)
         .dropped(DropReason::InvalidSourceIp),
+    ]
+}
+
+/// A device that masquerades and has lost its address lets nobody out under his own.
+fn without_address(family: Family) -> Vec<Row> {
+    let syn = sent(family, &A, 50_000, SYN);
+    let friend = Frame::to_address(&A, family.friend(), Transport::tcp(50_000, 80, SYN));
+    let row = |text: &str, frame: &Frame| {
+        Row::from_container(name(family, text), &A, frame.bytes()).without_masquerade_address()
+    };
+    vec![
+        row("device without an address", &syn).dropped(DropReason::NatAddressGone),
+        leaves_as(
+            row("excluded destination needs no address", &friend),
+            &friend,
+            family,
+        )
+        .then(|state| {
+            state.pending(friend.tuple(), Waiting::of(&A, 1, friend.bytes().len()));
+        }),
     ]
 }

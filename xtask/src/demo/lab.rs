@@ -13,6 +13,8 @@ use serde_json::Value;
 pub(crate) struct Lab {
     /// Name of the node and of its network namespace
     pub(crate) node: String,
+    /// Where other nodes reach it
+    pub(super) addresses: Vec<String>,
     pub(super) endpoints: Vec<Endpoint>,
 }
 
@@ -46,6 +48,7 @@ impl Lab {
             .first()
             .and_then(|node| string(node, "name"))
             .context("it has no [[node]] with a name")?;
+        let addresses = nodes.first().map(|node| strings(node, "address"));
         let endpoints = entries(&table, "endpoint")
             .into_iter()
             .filter(|endpoint| string(endpoint, "node").is_none_or(|of| of == node))
@@ -55,7 +58,11 @@ impl Lab {
                 Some(Endpoint { name, netns })
             })
             .collect();
-        Ok(Self { node, endpoints })
+        Ok(Self {
+            node,
+            addresses: addresses.unwrap_or_default(),
+            endpoints,
+        })
     }
 }
 
@@ -69,6 +76,18 @@ fn entries<'a>(table: &'a toml::Table, key: &str) -> Vec<&'a toml::Value> {
 
 fn string(value: &toml::Value, key: &str) -> Option<String> {
     value.get(key)?.as_str().map(str::to_owned)
+}
+
+/// Returns a string, or the strings of a list.
+fn strings(value: &toml::Value, key: &str) -> Vec<String> {
+    let found = value.get(key).into_iter();
+    let flat = found.flat_map(|value| match value.as_array() {
+        Some(array) => array.iter().collect(),
+        None => vec![value],
+    });
+    flat.filter_map(toml::Value::as_str)
+        .map(str::to_owned)
+        .collect()
 }
 
 /// The agent's `status --json`.
@@ -128,6 +147,7 @@ mod tests {
             r#"
             [[node]]
             name = "edge-1"
+            address = ["192.0.2.10", "2001:db8::10"]
             [[node]]
             name = "edge-2"
             [[endpoint]]
@@ -142,6 +162,7 @@ mod tests {
         .expect("the file is valid");
 
         assert_eq!(lab.node, "edge-1");
+        assert_eq!(lab.addresses, ["192.0.2.10", "2001:db8::10"]);
         let names: Vec<_> = lab
             .endpoints
             .iter()

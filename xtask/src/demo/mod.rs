@@ -7,6 +7,7 @@
 mod lab;
 mod snapshot;
 mod traffic;
+mod world;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,6 +18,8 @@ use anyhow::{Context, Result, bail};
 
 pub(crate) use self::lab::Lab;
 use self::snapshot::Snapshot;
+use self::traffic::Protocol;
+use self::world::World;
 use crate::privilege::{privileged, refuse_foreign_files};
 use crate::setup::{self, Group};
 use crate::{build, process, workspace};
@@ -84,6 +87,7 @@ struct Agent {
 
 impl Agent {
     fn speak(&self, lab: &Lab) -> Result<()> {
+        let others = World::segments()?;
         self.begin("The lab comes up: the plan of each node, step by step")?;
         self.run(&["lab", "up"], true)?;
         self.begin("A second plan has nothing to do")?;
@@ -101,7 +105,13 @@ impl Agent {
             traffic::ping(&lab.node, address)?;
         }
         self.begin("Endpoint to endpoint with TCP")?;
-        traffic::transfer(&one.netns, &other.netns, &addresses[0])?;
+        traffic::transfer(&one.netns, &other.netns, &addresses[0], Protocol::Tcp)?;
+
+        self.begin("A world behind the node's device, which knows the node and no endpoint")?;
+        let world = World::add(lab, &others)?;
+        let shown = self.speak_of(&world, lab, &before);
+        World::remove()?;
+        shown?;
 
         self.begin("A packet with a source that is not the endpoint's")?;
         traffic::spoof(&one.netns, &addresses[0])?;
@@ -115,6 +125,26 @@ impl Agent {
         }
         after.require_bpf_host_routing()?;
         self.begin("The lab goes")
+    }
+
+    /// Sends from the first endpoint out into the world, which must see the node.
+    fn speak_of(&self, world: &World<'_>, lab: &Lab, status: &lab::Status) -> Result<()> {
+        let (web, _) = lab.first_two()?;
+        let inside = status.addresses(&web.name)?;
+        self.begin("Endpoint to the world, as the world sees it")?;
+        for (far, near) in &world.ways {
+            world::watch(near, &inside, || traffic::ping(&web.netns, far))?;
+        }
+        self.begin("Endpoint to the world with TCP and UDP")?;
+        for protocol in [Protocol::Tcp, Protocol::Udp] {
+            traffic::transfer(&web.netns, world::NAME, world::ADDRESSES[0], protocol)?;
+        }
+        self.begin("What the node remembers of it")?;
+        self.run(&["--node", &lab.node, "flows"], false)?;
+        let flows = process::capture(
+            privileged(&self.binary).args(["--node", &lab.node, "flows", "--json"]),
+        )?;
+        world::require_translation(&flows, &lab.addresses)
     }
 
     /// Begins a chapter, unless the keyboard said to stop: ping takes an interrupt for a request to sum up.

@@ -19,13 +19,13 @@ const FOREIGN_PREFIX: &str = "192.0.2.66/32";
 /// How long the client asks for a server that is still starting.
 const SERVER_START: Duration = Duration::from_secs(5);
 
-fn within(netns: &str, arguments: &[&str]) -> Command {
+pub(super) fn within(netns: &str, arguments: &[&str]) -> Command {
     let mut command = privileged("ip");
     command.args(["netns", "exec", netns]).args(arguments);
     command
 }
 
-fn show(netns: &str, arguments: &[&str]) -> Result<()> {
+pub(super) fn show(netns: &str, arguments: &[&str]) -> Result<()> {
     println!("$ ip netns exec {netns} {}", arguments.join(" "));
     process::run(&mut within(netns, arguments))
 }
@@ -35,8 +35,38 @@ pub(super) fn ping(netns: &str, address: &str) -> Result<()> {
     show(netns, &["ping", "-c", "3", "-i", "0.2", "-w", "5", address])
 }
 
-/// A TCP transfer of two seconds, towards a server that serves one client and is ended after twenty.
-pub(super) fn transfer(client: &str, server: &str, address: &str) -> Result<()> {
+/// How a transfer is made.
+#[derive(Clone, Copy)]
+pub(super) enum Protocol {
+    Tcp,
+    Udp,
+}
+
+impl Protocol {
+    /// Returns what the client is told; datagrams fit the MTU of every link.
+    const fn options(self) -> &'static [&'static str] {
+        match self {
+            Self::Tcp => &["--time", "2", "--format", "g"],
+            Self::Udp => &[
+                "--udp",
+                "--bitrate",
+                "100M",
+                "--length",
+                "1200",
+                "--time",
+                "1",
+            ],
+        }
+    }
+}
+
+/// A transfer of some seconds, towards a server that serves one client and is ended after twenty.
+pub(super) fn transfer(
+    client: &str,
+    server: &str,
+    address: &str,
+    protocol: Protocol,
+) -> Result<()> {
     let mut serving = within(
         server,
         &["timeout", "20", "iperf3", "--server", "--one-off"],
@@ -46,9 +76,8 @@ pub(super) fn transfer(client: &str, server: &str, address: &str) -> Result<()> 
     .spawn()
     .context("run iperf3 as a server")?;
     println!("$ ip netns exec {server} iperf3 --server --one-off &");
-    let arguments = [
-        "timeout", "10", "iperf3", "--client", address, "--time", "2", "--format", "g",
-    ];
+    let who = ["timeout", "10", "iperf3", "--client", address];
+    let arguments = [&who[..], protocol.options()].concat();
     println!("$ ip netns exec {client} {}", arguments[2..].join(" "));
 
     let deadline = Instant::now() + SERVER_START;
@@ -63,7 +92,7 @@ pub(super) fn transfer(client: &str, server: &str, address: &str) -> Result<()> 
     print!("{}", String::from_utf8_lossy(&output.stdout));
     if !output.status.success() {
         bail!(
-            "send TCP from {client} to {server}: {}",
+            "send from {client} to {server}: {}",
             String::from_utf8_lossy(&output.stderr).trim()
         );
     }

@@ -23,15 +23,15 @@ const fn need(program: &'static str, package: &'static str) -> Need {
     Need { program, package }
 }
 
-const FOR_DEMO: [Need; 3] = [
+const FOR_DEMO: [Need; 4] = [
     need("ip", "iproute2"),
     need("ping", "iputils-ping"),
     need("iperf3", "iperf3"),
+    need("tcpdump", "tcpdump"),
 ];
 
-const FOR_TEST: [Need; 4] = [
+const FOR_TEST: [Need; 3] = [
     need("nft", "nftables"),
-    need("tcpdump", "tcpdump"),
     need("strace", "strace"),
     need("qemu-system-x86_64", "qemu-system-x86"),
 ];
