@@ -55,6 +55,7 @@ pub(crate) fn make(netlink: &mut Netlink, executor: &mut Executor) -> Result<[Pl
     }
     let ifindex = index(netlink, DEVICE)?;
     let entry = Value::DeviceEntry {
+        masquerade: true,
         mac: device_mac,
         masquerade4: Some(OUTER4),
         masquerade6: Some(OUTER6),
