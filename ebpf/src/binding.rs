@@ -2,15 +2,16 @@
 //!
 //! A binding is made in two steps: its outside half is claimed, which fails if somebody else has
 //! it, then its inside half is added; the loser of a race for the inside half gives its claim back
-//! and uses the winner's. An expired half is taken over by whoever probes its port. Only packets
-//! from inside renew a binding (RFC 4787 REQ-6).
+//! and uses the winner's. An expired half is taken over by whoever probes its port; who finds no
+//! room has all expired ones removed, so that the table recovers with no agent running. Only
+//! packets from inside renew a binding (RFC 4787 REQ-6).
 
-use crate::abi::{FlowKey, OUTSIDE, Stage};
+use crate::abi::{FlowKey, OUTSIDE, Stage, TAKEN_NS, WITH_OTHER_NS};
 use crate::family::Address;
-use crate::flow::timeout_ns;
+use crate::flow::{SECOND_NS, timeout_ns};
 use crate::packet::proto;
 use crate::rewrite::has_free_ports;
-use crate::tables::{Step, Tables};
+use crate::tables::{Step, Tables, Visit};
 use crate::transport::TCP_RST;
 use crate::verdict::DropReason;
 use crate::work::Work;
@@ -132,9 +133,23 @@ fn permit_key<A: Address>(flow: &FlowKey<A>) -> FlowKey<A> {
     FlowKey::new(flow.src(), flow.dst(), flow.proto(), [port, 0], PERMIT)
 }
 
-/// Makes a binding for a flow from inside (`work.key`) with `work.address`, and leaves its keys in `work.inside` and `work.outside`; returns the reason why there is none.
-#[inline(never)]
+/// Makes a binding for a flow from inside (`work.key`) with `work.address`, and leaves its keys in
+/// `work.inside` and `work.outside`; returns the reason why there is none.
+#[inline(always)]
 pub fn make<A: Address, T: Tables<A>>(tables: &mut T, work: &mut Work<A>) -> Option<DropReason> {
+    let refusal = try_make(tables, work);
+    let lacks_room = matches!(
+        refusal,
+        Some(DropReason::NatExhausted | DropReason::NatLimit)
+    );
+    if lacks_room && sweep(tables, work) {
+        return try_make(tables, work);
+    }
+    refusal
+}
+
+#[inline(never)]
+fn try_make<A: Address, T: Tables<A>>(tables: &mut T, work: &mut Work<A>) -> Option<DropReason> {
     let slot = match tables.party(work.sender) {
         Some(party) => party.slot,
         None => return Some(DropReason::NotReady),
@@ -143,10 +158,12 @@ pub fn make<A: Address, T: Tables<A>>(tables: &mut T, work: &mut Work<A>) -> Opt
         return Some(DropReason::NatUnsupported);
     }
     let masquerade = work.moment.masquerade;
-    if masquerade.max_ports != 0 && tables.count_bindings(slot, 0) >= masquerade.max_ports {
+    work.inside = key_of(&work.key, masquerade.endpoint_independent);
+    // One below zero has lost a count, and is small.
+    let count = tables.count_bindings(slot, 0).cast_signed();
+    if masquerade.max_ports != 0 && count >= masquerade.max_ports.cast_signed() {
         return Some(DropReason::NatLimit);
     }
-    work.inside = key_of(&work.key, masquerade.endpoint_independent);
     work.binding.other = work.inside;
     work.binding.zone = work.sender;
     (work.binding.answered, work.binding.open) = (0, 0);
@@ -211,7 +228,36 @@ fn try_port<A: Address, T: Tables<A>>(tables: &mut T, work: &mut Work<A>, port: 
     true
 }
 
-/// Takes an expired outside half over.
+/// Removes every binding that has ended, and every entry that lets nobody in any more; `false` if
+/// none can have ended since that was done. The inside half of the flow in hand may stay, for its
+/// next binding.
+#[inline(never)]
+fn sweep<A: Address, T: Tables<A>>(tables: &mut T, work: &mut Work<A>) -> bool {
+    // What is made or renewed from here on lives for the shortest timeout at least.
+    work.soonest_ns = work.moment.now_ns + u64::from(work.moment.timeouts.least()) * SECOND_NS;
+    // Nobody else takes over what is about to be removed.
+    work.binding.expires_ns = TAKEN_NS;
+    tables.sweep::<Ended>(work)
+}
+
+/// Removes what has ended.
+struct Ended;
+
+impl<A: Address> Visit<A> for Ended {
+    #[inline(always)]
+    fn visit<T: Tables<A>>(tables: &mut T, work: &mut Work<A>, key: &FlowKey<A>, expires_ns: u64) {
+        if expires_ns > work.moment.now_ns {
+            work.soonest_ns = work.soonest_ns.min(expires_ns);
+            return;
+        }
+        work.outside = *key;
+        if take_over(tables, work) {
+            tables.remove_binding(&work.outside);
+        }
+    }
+}
+
+/// Takes an expired outside half over, or an entry that lets a remote address in.
 #[inline(never)]
 fn take_over<A: Address, T: Tables<A>>(tables: &mut T, work: &mut Work<A>) -> bool {
     let Some(old) = tables.binding(&work.outside) else {
@@ -225,7 +271,9 @@ fn take_over<A: Address, T: Tables<A>>(tables: &mut T, work: &mut Work<A>) -> bo
     if !tables.take_binding(&work.outside, expires_ns, &work.binding) {
         return false;
     }
-    uncount(tables, zone);
+    if inside != work.outside {
+        uncount(tables, zone);
+    }
     if inside != work.inside
         && let Some(half) = tables.binding(&inside)
         && half.other == work.outside
@@ -243,6 +291,7 @@ fn attach<A: Address, T: Tables<A>>(
     slot: u16,
 ) -> Option<DropReason> {
     work.binding.other = work.outside;
+    work.binding.expires_ns = WITH_OTHER_NS;
     if tables.insert_binding(&work.inside, &work.binding) {
         return None;
     }

@@ -8,7 +8,7 @@ use crate::abi::{Flow, FlowKey, Pending, Stage, Timeouts};
 use crate::packet::proto;
 use crate::transport::{TCP_ACK, TCP_FIN, TCP_RST, TCP_SYN};
 
-const SECOND_NS: u64 = 1_000_000_000;
+pub(crate) const SECOND_NS: u64 = 1_000_000_000;
 
 /// How long a decision holds before it is made again.
 pub const FRESH_NS: u64 = SECOND_NS;

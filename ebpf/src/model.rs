@@ -14,7 +14,7 @@ use crate::family::Address;
 use crate::flow::KeyHash;
 use crate::hook::Hook;
 use crate::packet::{CheckChange, Packet, Wire};
-use crate::tables::{Route, Step, Tables};
+use crate::tables::{Route, SWEEP_PAUSE_NS, Step, Tables, Visit};
 use crate::verdict::{DropReason, Verdict};
 use crate::work::Work;
 
@@ -144,6 +144,8 @@ pub struct ModelTables<A: Ord> {
     pub bindings: BTreeMap<FlowKey<A>, Binding<A>>,
     pub bound: BTreeMap<u16, u32>,
     pub cursor: u32,
+    /// When bindings may be swept again.
+    pub next_sweep_ns: u64,
     /// Sources of the node's own sockets: address, port in the order of the wire, protocol.
     pub sockets: BTreeSet<(A, u16, u8)>,
     /// Routes by prefix and length, the longest first; what has none is not forwarded.
@@ -265,6 +267,22 @@ impl<A: Address + Ord + Hash + Default> Tables<A> for ModelTables<A> {
 
     fn repeat<S: Step<A>>(&mut self, work: &mut Work<A>, count: u32) -> bool {
         (0..count).any(|_| S::step(self, work))
+    }
+
+    fn sweep<V: Visit<A>>(&mut self, work: &mut Work<A>) -> bool {
+        if self.now_ns < self.next_sweep_ns {
+            return false;
+        }
+        let entries = self
+            .bindings
+            .iter()
+            .map(|(key, half)| (*key, half.expires_ns));
+        let entries: Vec<_> = entries.collect();
+        for (key, expires_ns) in entries {
+            V::visit(self, work, &key, expires_ns);
+        }
+        self.next_sweep_ns = work.soonest_ns.max(self.now_ns + SWEEP_PAUSE_NS);
+        true
     }
 
     fn count_drop(&mut self, reason: DropReason, _len: u32) {

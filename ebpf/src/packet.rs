@@ -65,7 +65,7 @@ pub struct CheckChange {
     pub addresses: u16,
     /// Of what lies behind the IP header.
     pub ports: u16,
-    /// Whether 0 stands for "no checksum" (RFC 768).
+    /// Whether 0 is never sent as a checksum (RFC 768, RFC 3828 §3.1).
     pub is_udp: bool,
     /// Whether the addresses have no checksum of their own (RFC 8200).
     pub is_ipv6: bool,

@@ -131,7 +131,7 @@ pub fn change<A: Address>(protocol: u8, [addresses, ports]: [u16; 2]) -> CheckCh
             addresses
         },
         ports,
-        is_udp: protocol == proto::UDP,
+        is_udp: matches!(protocol, proto::UDP | proto::UDP_LITE),
         is_ipv6: A::IS_IPV6,
     }
 }

@@ -57,6 +57,9 @@ pub trait Tables<A> {
     /// Takes a step `count` times at most, until one says that it was the last; tells whether one
     /// did.
     fn repeat<S: Step<A>>(&mut self, work: &mut Work<A>, count: u32) -> bool;
+    /// Visits every entry of the bindings; tells whether it was done. It is not done a moment after
+    /// the last time, nor before `work.soonest_ns` of then. The visitor may remove entries.
+    fn sweep<V: Visit<A>>(&mut self, work: &mut Work<A>) -> bool;
     /// Counts a packet that is dropped for this reason.
     fn count_drop(&mut self, reason: DropReason, len: u32);
     /// Asks the kernel where it would route packets of a flow that enter the stack by the link
@@ -69,6 +72,15 @@ pub trait Step<A> {
     /// Takes one step; tells whether it was the last.
     fn step<T: Tables<A>>(tables: &mut T, work: &mut Work<A>) -> bool;
 }
+
+/// Is what is done with every entry of the bindings.
+pub trait Visit<A> {
+    /// Looks at one entry, of which the expiry is read already.
+    fn visit<T: Tables<A>>(tables: &mut T, work: &mut Work<A>, key: &FlowKey<A>, expires_ns: u64);
+}
+
+/// Least time between two sweeps, in nanoseconds: one takes milliseconds.
+pub const SWEEP_PAUSE_NS: u64 = 100_000_000;
 
 /// Is the kernel's answer about where packets go.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -62,6 +62,8 @@ pub struct Work<A> {
     pub outside: FlowKey<A>,
     /// A half of a binding, while it is made.
     pub binding: Binding<A>,
+    /// No binding ends before, as far as a sweep has seen.
+    pub soonest_ns: u64,
     /// The decision about the flow.
     pub decided: Flow<A>,
     /// The decision about the opposite direction.

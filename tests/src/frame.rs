@@ -16,6 +16,7 @@ pub const ACK: u8 = 0x10;
 
 pub const TCP: u8 = 6;
 pub const UDP: u8 = 17;
+pub const UDP_LITE: u8 = 136;
 pub const FRAGMENT_HEADER: u8 = 44;
 
 /// Tag of ICMP messages that are no echoes, for 0 is the echo reply's.
@@ -162,6 +163,19 @@ impl Transport {
     /// Returns an error that quotes a packet, from its IP header on.
     pub fn error(family: Family, kind: u8, code: u8, quoted: &[u8]) -> Self {
         Self::icmp(family, kind, code, &[&[0, 0, 0, 0], quoted].concat())
+    }
+
+    /// Returns a datagram of UDP-Lite whose checksum covers all of it.
+    pub fn udp_lite(source: u16, destination: u16, payload: &[u8]) -> Self {
+        Self {
+            protocol: UDP_LITE,
+            bytes: [
+                &[source, destination, 0, 0].map(u16::to_be_bytes).concat(),
+                payload,
+            ]
+            .concat(),
+            ..Self::datagram(source, destination, payload)
+        }
     }
 
     /// Returns anything else; `ports` only if the protocol has some.
@@ -404,8 +418,8 @@ impl Frame {
         }
         covered.extend_from_slice(&bytes);
         let check = match checksum(&covered) {
-            // RFC 768: 0 stands for no checksum.
-            0 if self.transport.protocol == UDP => 0xffff,
+            // RFC 768: 0 stands for no checksum; RFC 3828 §3.1: it is never sent.
+            0 if matches!(self.transport.protocol, UDP | UDP_LITE) => 0xffff,
             check => check,
         };
         bytes[at..at + 2].copy_from_slice(&check.to_be_bytes());

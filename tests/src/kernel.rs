@@ -105,6 +105,7 @@ pub struct Kernel {
     devices: HashMap<MapData, u32, Device>,
     bound: Array<MapData, u32>,
     cursor: Array<MapData, u32>,
+    sweeps: Array<MapData, u64>,
     out: Vec<u8>,
 }
 
@@ -153,6 +154,7 @@ impl Kernel {
             devices: table::devices(&pins).expect("open DEVICES"),
             bound: table::bound(&pins).expect("open BOUND"),
             cursor: table::cursor(&pins).expect("open CURSOR"),
+            sweeps: table::sweeps(&pins).expect("open SWEEPS"),
             out: vec![0; PACKET_MAX],
             pins,
         }
@@ -163,11 +165,28 @@ impl Kernel {
         self.set_node(model.tables4.node.unwrap_or_default());
         replace(&mut self.parties, &model.tables4.parties);
         replace(&mut self.devices, &model.tables4.devices);
-        for slot in 0..self.bound.len() {
-            self.bound.set(slot, 0, 0).expect("write BOUND");
+        for index in 0..self.bound.len() {
+            let bound = if index % 2 == 0 {
+                &model.tables4.bound
+            } else {
+                &model.tables6.bound
+            };
+            let slot = u16::try_from(index / 2).expect("few slots");
+            let count = bound.get(&slot).copied().unwrap_or(0);
+            self.bound.set(index, count, 0).expect("write BOUND");
+        }
+        for (family, bound) in [&model.tables4.bound, &model.tables6.bound]
+            .into_iter()
+            .enumerate()
+        {
+            for (slot, count) in bound {
+                let index = u32::from(*slot) * 2 + u32::from(family == 1);
+                self.bound.set(index, *count, 0).expect("write BOUND");
+            }
         }
         for family in 0..self.cursor.len() {
             self.cursor.set(family, 0, 0).expect("write CURSOR");
+            self.sweeps.set(family, 0, 0).expect("write SWEEPS");
         }
         self.tables4.fill(&model.tables4);
         self.tables6.fill(&model.tables6);

@@ -20,6 +20,8 @@ use datapath::model::ModelNode;
 use datapath::packet::MacPair;
 use datapath::tables::Route;
 
+use crate::frame::Tuple;
+
 /// Slices of the tables of pending flows.
 pub const SLOTS: u32 = 8;
 
@@ -346,6 +348,21 @@ pub fn take_address(model: &mut ModelNode) {
     model.tables4.local.remove(&Addr4::new(OUTER4.octets()));
     model.tables6.local.remove(&Addr6::new(OUTER6.octets()));
     model.add_device(Device::new(DEVICE_LINK, DEVICE_MAC, None, None).masquerading());
+}
+
+/// Gives the node a socket at the source of a flow.
+pub fn add_socket(model: &mut ModelNode, tuple: &Tuple) {
+    let port = tuple.ports[0].to_be();
+    match tuple.source {
+        IpAddr::V4(source) => {
+            let source = Addr4::new(source.octets());
+            model.tables4.sockets.insert((source, port, tuple.protocol));
+        }
+        IpAddr::V6(source) => {
+            let source = Addr6::new(source.octets());
+            model.tables6.sockets.insert((source, port, tuple.protocol));
+        }
+    }
 }
 
 /// Adds the routes of the device: as the kernel has them, see `kernel`.

@@ -12,6 +12,7 @@ use datapath::hook::Hook;
 use datapath::model::ModelPacket;
 use datapath::verdict::{DropReason, Verdict};
 
+use crate::frame::Tuple;
 use crate::isolation::isolated;
 use crate::kernel::{Fate, Kernel, now_ns};
 use crate::party::{self, Who};
@@ -33,7 +34,11 @@ pub struct Row {
     packet: ModelPacket,
     place: Place,
     has_masquerade_address: bool,
+    /// Bindings of each slot, counted.
+    bound: BTreeMap<u16, u32>,
+    sockets: Vec<Tuple>,
     given: Snapshot,
+    counted: Option<DropReason>,
     verdict: Result<Verdict, DropReason>,
     leaves: Vec<u8>,
     then: Snapshot,
@@ -54,7 +59,10 @@ impl Row {
             },
             place: Place::Both,
             has_masquerade_address: true,
+            bound: BTreeMap::new(),
+            sockets: Vec::new(),
             given: Snapshot::default(),
+            counted: None,
             verdict: Ok(Verdict::Pass),
             leaves: bytes,
             then: Snapshot::default(),
@@ -185,11 +193,41 @@ impl Row {
             .leaves(|bytes| crate::frame::sent(bytes, to.mac, to.gateway_mac))
     }
 
-    /// Says how what the node knows changes.
+    /// Says how what the node knows changes; times are not compared.
     #[must_use]
     pub fn then(mut self, change: impl FnOnce(&mut Snapshot)) -> Self {
         change(&mut self.then);
+        self.then = self.then.timeless();
         self
+    }
+
+    /// Says that a packet is counted for this reason although it is not dropped here.
+    #[must_use]
+    pub fn counted(mut self, reason: DropReason) -> Self {
+        self.counted = Some(reason);
+        self
+    }
+
+    /// Says how many bindings of each family an endpoint has.
+    #[must_use]
+    pub fn bound(mut self, who: &Who, count: u32) -> Self {
+        self.bound.insert(who.slot, count);
+        self
+    }
+
+    /// Makes the packet one that is addressed to somebody else; such a row runs on the host only.
+    #[must_use]
+    pub fn for_somebody_else(mut self) -> Self {
+        self.packet.is_foreign = true;
+        self.on_the_host_only()
+    }
+
+    /// Says that the node has a socket at the source of this flow; such a row runs on the host
+    /// only.
+    #[must_use]
+    pub fn socket(mut self, tuple: Tuple) -> Self {
+        self.sockets.push(tuple);
+        self.on_the_host_only()
     }
 
     fn run(&self, kernel: &mut Kernel) -> String {
@@ -215,6 +253,10 @@ impl Row {
         (model.tables4.now_ns, model.tables6.now_ns) = (now_ns, now_ns);
         if !self.has_masquerade_address {
             party::take_address(&mut model);
+        }
+        (model.tables4.bound, model.tables6.bound) = (self.bound.clone(), self.bound.clone());
+        for socket in &self.sockets {
+            party::add_socket(&mut model, socket);
         }
         self.given.give(&mut model, now_ns);
         if !is_too_old {
@@ -262,6 +304,7 @@ impl Row {
         let expected = self
             .verdict
             .err()
+            .or(self.counted)
             .map(|reason| (reason, 1))
             .into_iter()
             .collect();

@@ -10,7 +10,7 @@ use std::net::IpAddr;
 
 use datapath::abi::{
     Addr4, Addr6, Binding, Flow, FlowKey, FragmentKey, FragmentPorts, OUTSIDE, PENDING_PER_SLOT,
-    Pending, SLOT_OUTSIDE,
+    Pending, SLOT_OUTSIDE, WITH_OTHER_NS,
 };
 use datapath::flow::{KeyHash, pending_index};
 use datapath::model::{ModelNode, ModelTables};
@@ -45,6 +45,19 @@ pub struct Bound<A> {
     pub open: u16,
     /// How long it has still to go; negative once it has ended.
     pub left_ns: i64,
+}
+
+/// Stands for the time that an inside half has to go.
+const FOR_EVER: i64 = i64::MAX;
+
+impl<A> Bound<A> {
+    fn expires_ns(&self, now_ns: u64) -> u64 {
+        if self.left_ns == FOR_EVER {
+            WITH_OTHER_NS
+        } else {
+            now_ns.saturating_add_signed(self.left_ns)
+        }
+    }
 }
 
 /// Is a pending flow.
@@ -152,7 +165,7 @@ impl Snapshot {
                         zone,
                         answered: u16::from(is_outer) * answered,
                         open: u16::from(is_outer) * open,
-                        left_ns,
+                        left_ns: if is_outer { left_ns } else { FOR_EVER },
                     },
                 );
             }
@@ -165,13 +178,50 @@ impl Snapshot {
                         zone,
                         answered: u16::from(is_outer) * answered,
                         open: u16::from(is_outer) * open,
-                        left_ns,
+                        left_ns: if is_outer { left_ns } else { FOR_EVER },
                     },
                 );
             }
             (Key::V4(_), Key::V6(_)) | (Key::V6(_), Key::V4(_)) => panic!("one flow, one family"),
         }
         self
+    }
+
+    /// Adds the entry that lets a remote address answer to a port of an endpoint.
+    pub fn permit(&mut self, tuple: Tuple, who: &Who, left_ns: i64) -> &mut Self {
+        let zone = who.link;
+        let (answered, open) = (1, 0);
+        match key(&tuple) {
+            Key::V4(other) => {
+                let entry = Bound {
+                    other,
+                    zone,
+                    answered,
+                    open,
+                    left_ns,
+                };
+                self.v4.bindings.insert(other, entry);
+            }
+            Key::V6(other) => {
+                let entry = Bound {
+                    other,
+                    zone,
+                    answered,
+                    open,
+                    left_ns,
+                };
+                self.v6.bindings.insert(other, entry);
+            }
+        }
+        self
+    }
+
+    /// Removes such an entry.
+    pub fn no_permit(&mut self, tuple: Tuple) {
+        match key(&tuple) {
+            Key::V4(key) => drop(self.v4.bindings.remove(&key)),
+            Key::V6(key) => drop(self.v6.bindings.remove(&key)),
+        }
     }
 
     /// Returns a flow that is there.
@@ -354,12 +404,18 @@ impl<A: Copy + Ord + KeyHash + Neutral> Tables<A> {
         for (key, bound) in &self.bindings {
             let half = Binding {
                 other: bound.other,
-                expires_ns: now_ns.saturating_add_signed(bound.left_ns),
+                expires_ns: bound.expires_ns(now_ns),
                 zone: bound.zone,
                 answered: bound.answered,
                 open: bound.open,
             };
             tables.bindings.insert(*key, half);
+            if bound.left_ns != FOR_EVER
+                && bound.other != *key
+                && let Some(party) = tables.parties.get(&bound.zone)
+            {
+                *tables.bound.entry(party.slot).or_default() += 1;
+            }
         }
     }
 
@@ -371,7 +427,9 @@ impl<A: Copy + Ord + KeyHash + Neutral> Tables<A> {
             waiting.age_ns = 0;
         }
         for bound in self.bindings.values_mut() {
-            bound.left_ns = 0;
+            if bound.left_ns != FOR_EVER {
+                bound.left_ns = 0;
+            }
         }
     }
 }
@@ -382,7 +440,11 @@ fn bound<A: Copy>(half: &Binding<A>) -> Bound<A> {
         zone: half.zone,
         answered: half.answered,
         open: half.open,
-        left_ns: 0,
+        left_ns: if half.expires_ns == WITH_OTHER_NS {
+            FOR_EVER
+        } else {
+            0
+        },
     }
 }
 

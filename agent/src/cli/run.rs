@@ -7,6 +7,7 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::apply::{bring_up, converge};
 use super::args::Common;
@@ -17,6 +18,7 @@ use crate::daemon::{
     Chore, Files, Node, Round, Sources, Sparing, Trouble, Watch, consequence, warning,
 };
 use crate::datapath::pin::Pins;
+use crate::datapath::sweep::Sweep;
 use crate::host::lock::Lock;
 use crate::host::netns;
 use crate::plan::Plan;
@@ -24,6 +26,10 @@ use crate::plan::object::{Key, State};
 use crate::reconcile::drift::DriftFile;
 use crate::reconcile::{self, ApplyError, Cause};
 use crate::topology::Topology;
+
+/// How often a piece of the tables of bindings is swept: a full one of 32,768 entries takes eight
+/// seconds.
+const SWEEP_PERIOD: Duration = Duration::from_millis(250);
 
 /// Sets the node up and keeps it until TERM or INT. Returns the exit code.
 ///
@@ -67,12 +73,15 @@ fn keep(
         file: instance::absolute(file)?,
         absent: BTreeSet::new(),
     };
-    Ok(Watch::new(&mut kept, sources, drift, chores()).run()?)
+    Ok(Watch::new(&mut kept, sources, drift, chores(instance)).run()?)
 }
 
 /// Lists what is done every few seconds beside keeping the node.
-fn chores() -> Vec<Chore> {
-    Vec::new()
+fn chores(instance: &Instance) -> Vec<Chore> {
+    let mut sweep = Sweep::new(Pins::new(instance.bpffs(), &instance.node));
+    vec![Chore::new("sweep bindings", SWEEP_PERIOD, move || {
+        Ok(sweep.turn()?)
+    })]
 }
 
 /// Names the object that could not be repaired.

@@ -49,8 +49,8 @@ pub struct Masquerade {
     pub mapping: Mapping,
     pub filtering: Filtering,
     pub selection: PortSelection,
-    /// 0 is no limit.
-    pub max_ports: u32,
+    /// 0 is no limit; `None` leaves it to the agent.
+    pub max_ports: Option<u32>,
     pub timeouts: Timeouts,
 }
 
@@ -96,7 +96,7 @@ impl MasqueradeDraft {
             mapping: self.mapping.into_value().unwrap_or_default(),
             filtering: self.filtering.into_value().unwrap_or_default(),
             selection: self.selection.into_value().unwrap_or_default(),
-            max_ports: self.max_ports.into_value().unwrap_or_default(),
+            max_ports: self.max_ports.into_value(),
             timeouts: self.timeouts.complete(),
         }
     }

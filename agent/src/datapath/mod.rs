@@ -5,10 +5,13 @@
 //! - [`load`], [`btf`], [`sys`]: maps created, programs verified and pinned
 //! - [`table`]: typed access to the maps
 //! - [`attach`]: programs on hooks
+//! - `binding`, [`sweep`], `audit`: the tables of bindings, rid of what has ended, and recounted
 //! - `entry`, `device`, `prefix`: the entries of endpoints, devices and prefixes
 //! - [`observe`], [`execute`]: the BPF part of a node's state, read and changed
 
 pub mod attach;
+mod audit;
+mod binding;
 pub mod btf;
 mod device;
 mod entry;
@@ -18,6 +21,7 @@ pub mod object;
 pub mod observe;
 pub mod pin;
 mod prefix;
+pub mod sweep;
 pub mod sys;
 pub mod table;
 

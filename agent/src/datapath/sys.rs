@@ -242,7 +242,7 @@ pub fn has_tcx(ifindex: u32) -> bool {
     bpf(bpf_cmd::BPF_PROG_QUERY, &mut attr).is_ok()
 }
 
-fn zeroed() -> bpf_attr {
+pub(super) fn zeroed() -> bpf_attr {
     // SAFETY: a union of plain integers and pointers; all zero is what the kernel wants in the
     // parts that a command does not use.
     #[expect(unsafe_code, reason = "the kernel's interface is a union")]
@@ -270,7 +270,7 @@ fn new_fd(command: bpf_cmd, attr: &mut bpf_attr) -> io::Result<OwnedFd> {
     Ok(owned)
 }
 
-fn bpf(command: bpf_cmd, attr: &mut bpf_attr) -> io::Result<i64> {
+pub(super) fn bpf(command: bpf_cmd, attr: &mut bpf_attr) -> io::Result<i64> {
     // SAFETY: `attr` has the size that is passed, and the pointers inside it outlive the call.
     #[expect(unsafe_code, reason = "bpf(2) has no wrapper for these commands")]
     let result = unsafe {

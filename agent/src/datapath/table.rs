@@ -14,7 +14,7 @@ use super::Error;
 use super::pin::Pins;
 
 /// Names every pinned map, in the order in which `status` lists them.
-pub const MAPS: [&str; 20] = [
+pub const MAPS: [&str; 21] = [
     "NODE",
     "ENDPOINTS",
     "LOCAL4",
@@ -32,6 +32,7 @@ pub const MAPS: [&str; 20] = [
     "BINDINGS6",
     "BOUND",
     "CURSOR",
+    "SWEEPS",
     "WORK4",
     "WORK6",
     "DROPS",
@@ -127,6 +128,11 @@ pub fn bound(pins: &Pins) -> Result<Array<MapData, u32>, Error> {
 /// Opens the map of where the search for a free port goes on.
 pub fn cursor(pins: &Pins) -> Result<Array<MapData, u32>, Error> {
     open(pins, "CURSOR")
+}
+
+/// Opens the map of when bindings may be swept again, for each family.
+pub fn sweeps(pins: &Pins) -> Result<Array<MapData, u64>, Error> {
+    open(pins, "SWEEPS")
 }
 
 /// Opens the counters of drops.

@@ -7,6 +7,7 @@
 //! - `address`: routers and the addresses of endpoints that ask for none
 //! - `identity`: numbers that depend on labels only
 //! - `outside`: devices, translation, and what the file says about addresses
+//! - `room`: how many bindings there may be, and how many of one endpoint
 //! - [`prefix`]: who is behind an address, and where nothing is translated
 //! - `id`: numbers of endpoints on their node
 //! - [`link`]: names and MAC addresses of links
@@ -18,6 +19,7 @@ pub mod link;
 mod outside;
 pub mod prefix;
 pub mod resolve;
+mod room;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -28,10 +30,8 @@ use crate::plan::object::{Mac, Masquerade, Netns};
 
 pub use self::prefix::Prefix;
 pub use self::resolve::resolve;
+use self::room::Room;
 pub use crate::config::{Capacity, HostRouting};
-
-/// Fewest entries of the tables of bindings, where the file gives none.
-const BINDINGS_MIN: u32 = 32_768;
 
 /// Describes one node of a file, as its agent sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -118,15 +118,16 @@ impl Peer {
 }
 
 impl Topology {
-    /// Returns how many entries the tables of bindings need, for each family: two for each port,
-    /// unless the file says otherwise.
+    /// Returns how many entries the tables of bindings need, for each family.
     pub fn bindings(&self) -> u32 {
-        let ports = self.masquerade.map_or(0, |masquerade| {
-            let (first, last) = masquerade.ports;
-            u32::from(last) + 1 - u32::from(first)
-        });
-        let bindings = self.capacity.bindings;
-        bindings.unwrap_or_else(|| (2 * ports).max(BINDINGS_MIN))
+        let given = self.capacity.bindings;
+        match &self.masquerade {
+            Some(masquerade) => {
+                let kind = (masquerade.mapping, masquerade.filtering);
+                Room::new(masquerade.ports, kind, given).entries
+            }
+            None => given.unwrap_or(room::ENTRIES_MIN),
+        }
     }
 
     /// Returns the number of slices that the tables of pending flows need: a power of two, at

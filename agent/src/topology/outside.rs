@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use super::Device;
 use super::prefix::{Claim, REMOTE_NODE, WORLD};
 use super::resolve::{addresses, as_v4, as_v6, endpoints, prefix4, prefix6};
+use super::room::Room;
 use crate::config::{self, Config};
 use crate::plan::object::Masquerade;
 
@@ -34,6 +35,8 @@ pub(super) fn devices(config: &Config, node: &config::Node) -> Vec<Device> {
 /// Returns how the devices of a node translate, if any of them does.
 pub(super) fn masquerade(config: &Config, node: &config::Node) -> Option<Masquerade> {
     let settings = &config.masquerade;
+    let kind = (settings.mapping, settings.filtering);
+    let room = Room::new(settings.ports, kind, config.capacity.bindings);
     devices_of(config, node)
         .any(|device| device.masquerade)
         .then_some(Masquerade {
@@ -41,7 +44,7 @@ pub(super) fn masquerade(config: &Config, node: &config::Node) -> Option<Masquer
             mapping: settings.mapping,
             filtering: settings.filtering,
             selection: settings.selection,
-            max_ports: settings.max_ports,
+            max_ports: settings.max_ports.unwrap_or_else(|| room.share()),
             timeouts: settings.timeouts,
         })
 }

@@ -11,13 +11,20 @@
 
 use super::FlowKey;
 
+/// Expiry of an inside half: it ends with its outside half.
+pub const WITH_OTHER_NS: u64 = u64::MAX;
+
+/// Expiry of an entry that belongs to whoever wrote this: nobody else changes or removes it.
+pub const TAKEN_NS: u64 = 1;
+
 /// Is one half of a binding.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct Binding<A> {
     /// The key of the other half. Of an entry that lets a remote address in, the key itself.
     pub other: FlowKey<A>,
-    /// When it ends; only the outside half's counts, and only packets from inside move it.
+    /// When it ends; only packets from inside move it. [`WITH_OTHER_NS`] of an inside half, and
+    /// [`TAKEN_NS`] while somebody takes the entry over or removes it.
     pub expires_ns: u64,
     /// Index of the endpoint's link.
     pub zone: u32,

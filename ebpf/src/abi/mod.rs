@@ -18,7 +18,7 @@ mod key;
 mod node;
 
 pub use crate::address::{Addr4, Addr6};
-pub use binding::Binding;
+pub use binding::{Binding, TAKEN_NS, WITH_OTHER_NS};
 pub use device::{Device, Prefix};
 pub use flow::{Action, Flow, NextHop, Pending, Stage};
 pub use key::{FlowKey, FragmentKey, FragmentPorts};

@@ -120,6 +120,15 @@ pub struct Timeouts {
     pub other: u32,
 }
 
+impl Timeouts {
+    /// Returns the shortest of them.
+    #[inline(always)]
+    pub fn least(&self) -> u32 {
+        let tcp = self.tcp_established.min(self.tcp_transitory);
+        tcp.min(self.udp).min(self.icmp).min(self.other)
+    }
+}
+
 impl Default for Timeouts {
     /// RFC 5382 REQ-5: 124 and 4 minutes; RFC 4787 REQ-5 recommends 5 minutes; RFC 5508 REQ-2: 60
     /// seconds at least.

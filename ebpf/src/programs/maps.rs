@@ -4,7 +4,9 @@
 //! creates the maps.
 
 use aya_ebpf::bindings::{BPF_F_NO_PREALLOC, BPF_NOEXIST};
-use aya_ebpf::helpers::generated::{bpf_get_prandom_u32, bpf_ktime_get_coarse_ns, bpf_loop};
+use aya_ebpf::helpers::generated::{
+    bpf_for_each_map_elem, bpf_get_prandom_u32, bpf_ktime_get_coarse_ns, bpf_loop,
+};
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::lpm_trie::Key as Lpm;
 use aya_ebpf::maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, ProgramArray};
@@ -12,10 +14,10 @@ use core::ffi::c_void;
 use core::intrinsics::{AtomicOrdering, atomic_cxchg, atomic_xadd, atomic_xchg};
 use datapath::abi::{
     Addr4, Addr6, Binding, CALLS, DROP_SLOTS, Device, DropCount, Flow, FlowKey, FragmentKey,
-    FragmentPorts, Node, Party, Pending, Prefix,
+    FragmentPorts, Node, Party, Pending, Prefix, TAKEN_NS,
 };
 use datapath::family::Address;
-use datapath::tables::{Route, Step, Tables};
+use datapath::tables::{Route, SWEEP_PAUSE_NS, Step, Tables, Visit};
 use datapath::verdict::DropReason;
 use datapath::work::Work;
 
@@ -70,6 +72,9 @@ static BOUND: Array<u32> = Array::with_max_entries(SLOTS * 2, 0);
 /// Where the search for a free port goes on, for each family.
 #[map]
 static CURSOR: Array<u32> = Array::with_max_entries(2, 0);
+/// When bindings may be swept again, for each family.
+#[map]
+static SWEEPS: Array<u64> = Array::with_max_entries(2, 0);
 #[map]
 static WORK4: PerCpuArray<Work<Addr4>> = PerCpuArray::with_max_entries(1, 0);
 #[map]
@@ -316,6 +321,12 @@ macro_rules! tables {
             }
 
             #[inline(always)]
+            fn sweep<V: Visit<$address>>(&mut self, work: &mut Work<$address>) -> bool {
+                let bindings = (&raw const $bindings).cast_mut().cast();
+                look_through::<$address, V>(self, bindings, work)
+            }
+
+            #[inline(always)]
             fn count_drop(&mut self, reason: DropReason, len: u32) {
                 count_drop(reason, len);
             }
@@ -382,8 +393,76 @@ where
     i64::from(is_last)
 }
 
-/// Stands in the expiry of a binding that somebody is taking over.
-const TAKEN_NS: u64 = 1;
+/// A sweep is followed by a pause this many times as long, so that sweeps of a very large table
+/// take no more than their share of a processor.
+const SWEEP_PAUSES: u64 = 50;
+
+/// Takes every entry of a map of bindings to a visitor, if the last time is long enough ago.
+#[inline(always)]
+fn look_through<A: Address, V: Visit<A>>(
+    maps: &Maps,
+    bindings: *mut c_void,
+    work: *mut Work<A>,
+) -> bool
+where
+    Maps: Tables<A>,
+{
+    let Some(next) = SWEEPS.get_ptr_mut(u32::from(A::IS_IPV6)) else {
+        return false;
+    };
+    let begun_ns = maps.now_ns();
+    // SAFETY: the pointer comes from the lookup; a word is read whole.
+    let next_ns = unsafe { next.read_volatile() };
+    // SAFETY: as above.
+    if begun_ns < next_ns || !unsafe { exchange(next, next_ns, begun_ns + SWEEP_PAUSE_NS) } {
+        return false;
+    }
+    let mut state = Loop {
+        maps: Maps(maps.0),
+        work,
+        is_done: 0,
+    };
+    // SAFETY: the visitor gets what it expects, and the state outlives the loop.
+    unsafe {
+        bpf_for_each_map_elem(
+            bindings,
+            visit::<A, V> as *mut c_void,
+            (&raw mut state).cast(),
+            0,
+        );
+    }
+    let taken_ns = maps.now_ns() - begun_ns;
+    let pause_ns = SWEEP_PAUSE_NS.max(taken_ns * SWEEP_PAUSES);
+    // SAFETY: the work space outlives this function.
+    let soonest_ns = unsafe { (*work).soonest_ns };
+    // SAFETY: as above; nobody else gets here before the pause is over.
+    unsafe {
+        atomic_xchg::<u64, { AtomicOrdering::SeqCst }>(next, soonest_ns.max(begun_ns + pause_ns))
+    };
+    true
+}
+
+/// Visits one entry.
+///
+/// # Safety
+/// `state` is the loop's; `key` and `value` are the kernel's.
+unsafe extern "C" fn visit<A: Address, V: Visit<A>>(
+    _map: *mut c_void,
+    key: *const FlowKey<A>,
+    value: *const Binding<A>,
+    state: *mut c_void,
+) -> i64
+where
+    Maps: Tables<A>,
+{
+    // SAFETY: passed on to the caller; the work space outlives the loop.
+    unsafe {
+        let state = &mut *state.cast::<Loop<A>>();
+        let work = &mut *state.work;
+        V::visit(&mut state.maps, work, &*key, (*value).expires_ns);
+    }
+    0
+}
 
 /// Replaces a word if it is what it was; tells whether it was.
 ///

@@ -28,13 +28,16 @@ pub struct Options {
     pub selection: &'static str,
     /// First and last outside port.
     pub ports: (u16, u16),
-    pub max_ports: u32,
+    /// 0: no limit; none: the default.
+    pub max_ports: Option<u32>,
     pub exclude: Vec<&'static str>,
     /// Masquerade addresses; none: the device's primary ones.
     pub addresses: Vec<&'static str>,
     pub timeouts: Vec<(&'static str, u32)>,
     /// Entries of the table of flows; 0: the default.
     pub flows: u32,
+    /// Entries of the tables of bindings; 0: the default.
+    pub bindings: u32,
     /// Whether there is a second device, `up1`.
     pub second_device: bool,
     /// Which endpoint has the address of which: c1 and c2, or the other way round.
@@ -48,11 +51,12 @@ impl Default for Options {
             filtering: "address",
             selection: "sequential",
             ports: (49_152, 65_535),
-            max_ports: 0,
+            max_ports: Some(0),
             exclude: Vec::new(),
             addresses: Vec::new(),
             timeouts: Vec::new(),
             flows: 0,
+            bindings: 0,
             second_device: false,
             is_swapped: false,
         }
@@ -126,8 +130,8 @@ impl Options {
         if self.mapping == "endpoint-independent" {
             text += &format!("filtering = {:?}\n", self.filtering);
         }
-        if self.max_ports != 0 {
-            text += &format!("max_ports_per_endpoint = {}\n", self.max_ports);
+        if let Some(max_ports) = self.max_ports {
+            text += &format!("max_ports_per_endpoint = {max_ports}\n");
         }
         if !self.timeouts.is_empty() {
             text += "unsafe_timeouts = true\n\n[masquerade.timeouts]\n";
@@ -138,8 +142,11 @@ impl Options {
         if let Ok(routing) = env::var("CILIATE_NAT_ROUTING") {
             text += &format!("\n[routing]\nhost_routing = {routing:?}\n");
         }
-        if self.flows != 0 {
-            text += &format!("\n[maps]\nflows = {}\n", self.flows);
+        text += "\n[maps]\n";
+        for (name, entries) in [("flows", self.flows), ("bindings", self.bindings)] {
+            if entries != 0 {
+                text += &format!("{name} = {entries}\n");
+            }
         }
         text
     }

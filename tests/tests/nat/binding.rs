@@ -265,7 +265,7 @@ fn one_endpoint_cannot_take_all_ports() {
     );
 
     let options = Options {
-        max_ports: 64,
+        max_ports: Some(64),
         ..Options::default().ports(61_000, 61_127)
     };
     let reasons = Family::BOTH.map(|family| {

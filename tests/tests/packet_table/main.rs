@@ -5,6 +5,7 @@
 
 mod admission;
 mod arp;
+mod checksums;
 mod errors;
 mod extensions;
 mod fast;
@@ -13,10 +14,14 @@ mod headers;
 mod masquerade;
 mod neighbours;
 mod protocols;
+mod quoted;
 mod readiness;
 mod sources;
 mod stack;
+mod sweep;
+mod talk;
 mod tcp;
+mod translations;
 mod way;
 
 use std::collections::BTreeSet;
@@ -124,6 +129,26 @@ fn endpoints_are_masqueraded_and_answers_find_them() {
 }
 
 #[test]
+fn bindings_that_have_ended_make_room() {
+    run(&sweep::rows());
+}
+
+#[test]
+fn translations_keep_checksums_right() {
+    run(&translations::rows());
+}
+
+#[test]
+fn zero_checksums_are_translated_as_their_protocol_wants() {
+    run(&checksums::rows());
+}
+
+#[test]
+fn errors_from_outside_find_the_endpoint_of_what_they_quote() {
+    run(&quoted::rows());
+}
+
+#[test]
 fn nothing_is_forwarded_by_a_node_that_is_not_ready() {
     run(&readiness::rows());
 }
@@ -145,6 +170,10 @@ fn rows_have_names_of_their_own_and_are_many() {
         headers::rows(),
         protocols::rows(),
         masquerade::rows(),
+        sweep::rows(),
+        translations::rows(),
+        checksums::rows(),
+        quoted::rows(),
         readiness::rows(),
     ];
     let all: Vec<&str> = tables.iter().flat_map(|rows| names(rows)).collect();

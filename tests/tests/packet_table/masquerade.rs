@@ -27,13 +27,13 @@ pub(crate) fn rows() -> Vec<Row> {
 }
 
 /// An endpoint's packet to somebody far away, from a port of the range.
-fn sent(family: Family, from: &Who, port: u16, flags: u8) -> Frame {
+pub(crate) fn sent(family: Family, from: &Who, port: u16, flags: u8) -> Frame {
     let transport = Transport::tcp(port, 80, flags);
     Frame::to_address(from, family.far(), transport)
 }
 
 /// The same as it leaves.
-fn left(frame: &Frame, family: Family) -> Frame {
+pub(crate) fn left(frame: &Frame, family: Family) -> Frame {
     Frame {
         source: family.outer(),
         ..frame.clone()
