@@ -195,10 +195,9 @@ pub fn fast<A: Address, P: Packet, T: Tables<A>>(
     if hook == Hook::FromContainer && way.is_for_stack() {
         return Some(forward::to_stack(packet, tables));
     }
-    if !matches!(hook, Hook::FromHost) && flow.is_translated() {
-        if !rewrite::plain(packet, &flow.out, flow.sums) {
-            return Some(Err(DropReason::WriteError));
-        }
+    let is_translated_here = !matches!(hook, Hook::FromHost) && flow.is_translated();
+    if is_translated_here && !rewrite::plain(packet, &flow.out, flow.sums) {
+        return Some(Err(DropReason::WriteError));
     }
     if hook == Hook::FromNetdev && !is_routed {
         return Some(Ok(Verdict::Pass));
