@@ -62,7 +62,7 @@ pub mod transport;
 pub mod verdict;
 pub mod work;
 
-use abi::{Flow, OUTSIDE};
+use abi::{Flow, FlowKey, OUTSIDE};
 use family::Address;
 use flow::KeyHash;
 use forward::Way;
@@ -168,7 +168,10 @@ pub fn fast<A: Address, P: Packet, T: Tables<A>>(
     let node = tables.node()?;
     let (generation, host) = (node.generation, node.host_ifindex);
     let now_ns = tables.now_ns();
-    let flow = tables.flow(&plain.key)?;
+    let Some(flow) = tables.flow(&plain.key) else {
+        let is_for_node = hook == Hook::FromNetdev && is_for_node(tables, &plain.key);
+        return is_for_node.then_some(Ok(Verdict::Pass));
+    };
     if !flow::is_fresh(flow, generation, now_ns) {
         return None;
     }
@@ -197,16 +200,40 @@ pub fn fast<A: Address, P: Packet, T: Tables<A>>(
     if hook == Hook::FromContainer && way.is_for_stack() {
         return Some(forward::to_stack(packet, tables));
     }
-    if !matches!(hook, Hook::FromHost)
-        && flow.is_translated()
-        && !rewrite::plain(packet, &flow.out, flow.sums)
-    {
+    let is_translated_here = !matches!(hook, Hook::FromHost) && flow.is_translated();
+    if is_translated_here && !rewrite::plain(packet, &flow.out, flow.sums) {
         return Some(Err(DropReason::WriteError));
     }
     if hook == Hook::FromNetdev && !is_routed {
         return Some(Ok(Verdict::Pass));
     }
     Some(forward::forward(packet, hook, flow, way))
+}
+
+/// Tells whether a packet that comes to a device, of no flow that is known, is certainly none of
+/// an endpoint's: to the node, most are.
+///
+/// The node and its endpoints share the masquerade address. Endpoints have ports of the range, and
+/// the slow path says who else is to be heard.
+#[inline(always)]
+fn is_for_node<A: Address, T: Tables<A>>(tables: &T, key: &FlowKey<A>) -> bool {
+    let Some(node) = tables.node() else {
+        return false;
+    };
+    let (src, [first, last]) = (key.src(), node.masquerade.ports);
+    if src.is_inside(node) {
+        return false;
+    }
+    match tables.local(&key.dst()) {
+        0 => true,
+        OUTSIDE => {
+            rewrite::has_free_ports(key.proto())
+                && !(first..=last).contains(&key.dst_port())
+                && !src.is_martian()
+                && tables.local(&src) == 0
+        }
+        _ => false,
+    }
 }
 
 /// Tells whether a packet comes from where its flow comes from.

@@ -1,6 +1,6 @@
 //! Masquerade: what leaves for the world, what comes back, and what nobody asked for.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use datapath::abi::Stage;
 use datapath::verdict::{DropReason, Verdict};
@@ -246,6 +246,15 @@ fn unasked(family: Family) -> Vec<Row> {
     let row = |text: &str, frame: &Frame| Row::from_netdev(name(family, text), frame.bytes());
     let mut spoofed = back.clone();
     spoofed.source = B.ip(family);
+    let own = answer(family, 40_000, ACK | PSH);
+    let from = |source| Frame {
+        source,
+        ..own.clone()
+    };
+    let loopback = match family {
+        Family::V4 => IpAddr::from([127, 0, 0, 1]),
+        Family::V6 => Ipv6Addr::LOCALHOST.into(),
+    };
     vec![
         row("port of the range that nobody has", &back).dropped(DropReason::NatNoBinding),
         row(
@@ -257,6 +266,19 @@ fn unasked(family: Family) -> Vec<Row> {
             "port that the range leaves to the node",
             &answer(family, 40_000, SYN),
         ),
+        row("segment of a connection of the node's own", &own),
+        row("inside source speaks with the node", &from(B.ip(family)))
+            .dropped(DropReason::InvalidSourceIp),
+        row(
+            "source that is not routed speaks with the node",
+            &from(loopback),
+        )
+        .dropped(DropReason::InvalidSourceIp),
+        row(
+            "the node's own address speaks with the node",
+            &from(family.outer()),
+        )
+        .dropped(DropReason::InvalidSourceIp),
         row("binding that has ended", &back)
             .given(|state| {
                 let syn = sent(family, &A, 50_000, SYN);
