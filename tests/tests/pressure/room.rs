@@ -155,11 +155,8 @@ fn sweep_of_a_large_table_takes_milliseconds() {
 
 /// Returns how long the program takes that finds no room for a new connection.
 fn refusal(world: &World) -> Duration {
-    let programs = fs::read_dir(pins().programs()).expect("programs are pinned");
-    let folder = programs
-        .filter_map(Result::ok)
-        .next()
-        .expect("of one object");
+    let mut programs = fs::read_dir(pins().programs()).expect("programs are pinned");
+    let folder = programs.find_map(Result::ok).expect("of one object");
     let program = SchedClassifier::from_pin(folder.path().join("from_container"));
     let family = Family::V4;
     let transport = Transport::tcp(20_000, 80, SYN);
