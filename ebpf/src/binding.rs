@@ -11,7 +11,7 @@ use crate::family::Address;
 use crate::flow::{SECOND_NS, timeout_ns};
 use crate::packet::proto;
 use crate::rewrite::has_free_ports;
-use crate::tables::{Step, Tables, Visit};
+use crate::tables::{Insertion, Step, Tables, Visit};
 use crate::transport::{TCP_RST, TCP_SYN};
 use crate::verdict::DropReason;
 use crate::work::Work;
@@ -191,7 +191,8 @@ fn claim<A: Address, T: Tables<A>>(tables: &mut T, work: &mut Work<A>) -> bool {
     let span = u32::from(last.saturating_sub(first)) + 1;
     // The first one is the endpoint's own port (RFC 4787 §4.2.1).
     work.has_own_port = u8::from(in_range);
-    tables.repeat::<Probe>(work, PROBES.min(span) + 1)
+    work.is_full = 0;
+    tables.repeat::<Probe>(work, PROBES.min(span) + 1) && work.is_full == 0
 }
 
 /// Tries one port.
@@ -210,7 +211,8 @@ impl<A: Address> Step<A> for Probe {
             let number = tables.next_number(work.moment.masquerade.random_ports != 0);
             ((u32::from(first) + number % span) as u16).to_be()
         };
-        try_port(tables, work, port)
+        // Where there is no room for one port there is none for any other.
+        try_port(tables, work, port) || work.is_full != 0
     }
 }
 
@@ -219,8 +221,13 @@ impl<A: Address> Step<A> for Probe {
 fn try_port<A: Address, T: Tables<A>>(tables: &mut T, work: &mut Work<A>, port: u16) -> bool {
     work.out = work.key.with_source(work.address, port);
     work.outside = key_of(&work.out, work.moment.masquerade.endpoint_independent);
-    if !tables.insert_binding(&work.outside, &work.binding) && !take_over(tables, work) {
-        return false;
+    let insertion = tables.insert_binding(&work.outside, &work.binding);
+    work.is_full = u8::from(matches!(insertion, Insertion::Refused));
+    if !matches!(insertion, Insertion::Done) {
+        if !take_over(tables, work) {
+            return false;
+        }
+        work.is_full = 0;
     }
     // A socket that the node opened in spite of the reservation keeps its port.
     if tables.has_socket(&work.out) {
@@ -294,7 +301,8 @@ fn attach<A: Address, T: Tables<A>>(
 ) -> Option<DropReason> {
     work.binding.other = work.outside;
     work.binding.expires_ns = WITH_OTHER_NS;
-    if tables.insert_binding(&work.inside, &work.binding) {
+    let insertion = tables.insert_binding(&work.inside, &work.binding);
+    if matches!(insertion, Insertion::Done) {
         return None;
     }
     let claimed = work.outside;

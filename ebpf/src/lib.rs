@@ -227,7 +227,7 @@ fn is_for_node<A: Address, T: Tables<A>>(tables: &T, key: &FlowKey<A>) -> bool {
     match tables.local(&key.dst()) {
         0 => true,
         OUTSIDE => {
-            rewrite::has_free_ports(key.proto())
+            has_free_ports(key.proto())
                 && !(first..=last).contains(&key.dst_port())
                 && !src.is_martian()
                 && tables.local(&src) == 0

@@ -14,7 +14,7 @@ use crate::family::Address;
 use crate::flow::KeyHash;
 use crate::hook::Hook;
 use crate::packet::{CheckChange, Packet, Wire};
-use crate::tables::{Route, SWEEP_PAUSE_NS, Step, Tables, Visit};
+use crate::tables::{Insertion, Route, SWEEP_PAUSE_NS, Step, Tables, Visit};
 use crate::verdict::{DropReason, Verdict};
 use crate::work::Work;
 
@@ -226,12 +226,12 @@ impl<A: Address + Ord + Hash + Default> Tables<A> for ModelTables<A> {
         self.bindings.get_mut(key)
     }
 
-    fn insert_binding(&mut self, key: &FlowKey<A>, binding: &Binding<A>) -> bool {
+    fn insert_binding(&mut self, key: &FlowKey<A>, binding: &Binding<A>) -> Insertion {
         if self.bindings.contains_key(key) {
-            return false;
+            return Insertion::Taken;
         }
         self.bindings.insert(*key, *binding);
-        true
+        Insertion::Done
     }
 
     fn take_binding(&mut self, key: &FlowKey<A>, expires_ns: u64, binding: &Binding<A>) -> bool {

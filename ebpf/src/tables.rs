@@ -41,8 +41,8 @@ pub trait Tables<A> {
     fn insert_fragment(&mut self, key: &FragmentKey<A>, ports: &FragmentPorts);
     /// Returns half of a binding.
     fn binding(&mut self, key: &FlowKey<A>) -> Option<&mut Binding<A>>;
-    /// Adds half of a binding; `false` if the key is taken or the table is full.
-    fn insert_binding(&mut self, key: &FlowKey<A>, binding: &Binding<A>) -> bool;
+    /// Adds half of a binding.
+    fn insert_binding(&mut self, key: &FlowKey<A>, binding: &Binding<A>) -> Insertion;
     /// Takes over half of a binding that ended at `expires_ns`, unless somebody else did or it was
     /// renewed.
     fn take_binding(&mut self, key: &FlowKey<A>, expires_ns: u64, binding: &Binding<A>) -> bool;
@@ -65,6 +65,17 @@ pub trait Tables<A> {
     /// Asks the kernel where it would route packets of a flow that enter the stack by the link
     /// with index `from`.
     fn route(&self, key: &FlowKey<A>, from: u32, route: &mut Route);
+}
+
+/// Tells what came of adding an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Insertion {
+    Done,
+    /// There is an entry with this key.
+    Taken,
+    /// The table has no room, or could not be locked.
+    Refused,
 }
 
 /// Is what is done over and over, in a loop that the kernel turns.

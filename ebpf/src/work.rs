@@ -39,6 +39,8 @@ pub struct Work<A> {
     pub standing: u8,
     /// Not 0 while the endpoint's own port is to be tried.
     pub has_own_port: u8,
+    /// Not 0 once the table of bindings had no room.
+    pub is_full: u8,
     /// Stage of the connection before the packet.
     before: u8,
     /// Hop limit with which the packet came.

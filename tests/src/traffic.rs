@@ -123,7 +123,7 @@ impl Traffic {
             (None, _) => Family::V6,
         };
         let mut to = self.address(family);
-        if (from == FAR || from == FRIEND) && self.random.one_in(2) {
+        if (from == FAR || from == FRIEND) && !self.random.one_in(8) {
             to = family.outer();
         }
         if to == from.ip(family) && !self.random.one_in(20) {

@@ -327,7 +327,7 @@ fn disturb(random: &mut Random, model: &mut ModelNode, kernel: &mut Kernel) {
     if random.one_in(15) {
         change_flow(random, &mut model.tables6, &mut kernel.tables6);
     }
-    if random.one_in(40) {
+    if random.one_in(20) {
         change_address(random, &mut model.tables4, &mut kernel.tables4);
         change_address(random, &mut model.tables6, &mut kernel.tables6);
     }

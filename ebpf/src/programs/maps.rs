@@ -17,12 +17,17 @@ use datapath::abi::{
     FragmentPorts, Node, Party, Pending, Prefix, TAKEN_NS,
 };
 use datapath::family::Address;
-use datapath::tables::{Route, SWEEP_PAUSE_NS, Step, Tables, Visit};
+use datapath::tables::{Insertion, Route, SWEEP_PAUSE_NS, Step, Tables, Visit};
 use datapath::verdict::DropReason;
 use datapath::work::Work;
 
 use crate::lookup::Lookup as _;
 use crate::skb::Skb;
+
+/// Errors of an insertion: another program, which this one interrupted, has the bucket's lock; and
+/// there is such an entry already.
+const EBUSY: i32 = -16;
+const EEXIST: i32 = -17;
 
 /// Capacities where the agent sets none.
 const FLOWS: u32 = 65_536;
@@ -162,7 +167,9 @@ macro_rules! tables {
             #[inline(always)]
             fn insert_flow(&mut self, key: &FlowKey<$address>, flow: &Flow<$address>) {
                 // A failure costs the next packet another decision, nothing else.
-                let _ = $flows.insert(key, flow, 0);
+                if matches!($flows.insert(key, flow, 0), Err(EBUSY)) {
+                    let _ = $flows.insert(key, flow, 0);
+                }
             }
 
             #[inline(always)]
@@ -250,10 +257,16 @@ macro_rules! tables {
                 &mut self,
                 key: &FlowKey<$address>,
                 binding: &Binding<$address>,
-            ) -> bool {
-                $bindings
-                    .insert(key, binding, u64::from(BPF_NOEXIST))
-                    .is_ok()
+            ) -> Insertion {
+                let mut result = $bindings.insert(key, binding, u64::from(BPF_NOEXIST));
+                if matches!(result, Err(EBUSY)) {
+                    result = $bindings.insert(key, binding, u64::from(BPF_NOEXIST));
+                }
+                match result {
+                    Ok(()) => Insertion::Done,
+                    Err(EEXIST) => Insertion::Taken,
+                    Err(_) => Insertion::Refused,
+                }
             }
 
             #[inline(always)]

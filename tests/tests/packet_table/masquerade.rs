@@ -272,8 +272,7 @@ fn unasked(family: Family) -> Vec<Row> {
         row(
             "source that is not routed speaks with the node",
             &from(loopback),
-        )
-        .dropped(DropReason::InvalidSourceIp),
+        ),
         row(
             "the node's own address speaks with the node",
             &from(family.outer()),
