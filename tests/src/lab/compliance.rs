@@ -106,6 +106,11 @@ impl Row {
         self.settle(seen, "deviation", reason);
     }
 
+    /// Ends the row: it is not as it must be, for a reason; the test shows what is so instead.
+    pub fn fail(mut self, seen: &str, reason: &str) {
+        self.settle(seen, "FAIL", reason);
+    }
+
     fn settle(&mut self, seen: &str, verdict: &str, reason: &str) {
         self.is_settled = true;
         let Some(folder) = env::var_os(VARIABLE) else {

@@ -105,7 +105,7 @@ impl Sheet {
     fn row(&self, id: &str) -> String {
         let field = |name| self.field(id, name).replace('|', "\\|");
         let verdict = match (self.verdict(id), field("reason")) {
-            ("deviation", reason) => format!("deviation: {reason}"),
+            (verdict, reason) if !reason.is_empty() => format!("{verdict}: {reason}"),
             (verdict, _) => verdict.to_owned(),
         };
         let [requirement, expected, seen] = ["requirement", "expected", "seen"].map(field);
