@@ -8,6 +8,7 @@
 //! links of the caller's network namespace.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::path::Path;
 use std::process::Command;
 
@@ -31,7 +32,10 @@ use datapath::verdict::{DropReason, Verdict};
 use nix::time::{ClockId, clock_gettime};
 use rtnetlink::LinkVeth;
 use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_EXCL};
-use rtnetlink::packet_route::RouteNetlinkMessage;
+use rtnetlink::packet_route::neighbour::{
+    NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState,
+};
+use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 
 use crate::party::{
     DEVICE_LINK, DEVICE_MAC, EMPTY_LINK, FAR4, FAR6, FRIEND4, FRIEND6, HOST, NEXT_HOP_MAC,
@@ -464,17 +468,18 @@ fn make_links() {
     ] {
         std::fs::write(format!("/proc/sys/{setting}"), "1").expect("switch forwarding on");
     }
+    // Else the address could not be used at once.
+    let probes = format!("/proc/sys/net/ipv6/conf/link{device}/accept_dad");
+    std::fs::write(probes, "0").expect("switch probes off");
     let text = |mac: [u8; 6]| mac.map(|byte| format!("{byte:02x}")).join(":");
-    let (own, mac) = (text(DEVICE_MAC), text(NEXT_HOP_MAC));
+    let own = text(DEVICE_MAC);
     for line in [
         format!("link set link{device} address {own}"),
         format!("link set link{host} up"),
         format!("link set peer{device} up"),
         format!("link set link{device} up"),
         format!("address add {OUTER4}/24 dev link{device}"),
-        format!("address add {OUTER6}/64 dev link{device} nodad"),
-        format!("neighbour add {NEXT_HOP4} lladdr {mac} dev link{device}"),
-        format!("neighbour add {NEXT_HOP6} lladdr {mac} dev link{device}"),
+        format!("address add {OUTER6}/64 dev link{device}"),
         format!("route add {FAR4} via {NEXT_HOP4} dev link{device}"),
         format!("route add {FRIEND4} via {NEXT_HOP4} dev link{device}"),
         format!("route add {FAR6} via {NEXT_HOP6} dev link{device}"),
@@ -483,4 +488,30 @@ fn make_links() {
         let status = Command::new("ip").args(line.split(' ')).status();
         assert!(status.is_ok_and(|status| status.success()), "ip {line}");
     }
+    for next_hop in [IpAddr::from(NEXT_HOP4), IpAddr::from(NEXT_HOP6)] {
+        add_neighbour(&mut netlink, next_hop);
+    }
+}
+
+/// Makes the next hop known for good; not every `ip` can.
+fn add_neighbour(netlink: &mut Netlink, address: IpAddr) {
+    let mut message = NeighbourMessage::default();
+    message.header.ifindex = DEVICE_LINK;
+    message.header.state = NeighbourState::Permanent;
+    let (family, destination) = match address {
+        IpAddr::V4(address) => (AddressFamily::Inet, NeighbourAddress::Inet(address)),
+        IpAddr::V6(address) => (AddressFamily::Inet6, NeighbourAddress::Inet6(address)),
+    };
+    message.header.family = family;
+    message.attributes = vec![
+        NeighbourAttribute::Destination(destination),
+        NeighbourAttribute::LinkLayerAddress(NEXT_HOP_MAC.to_vec()),
+    ];
+    netlink
+        .execute(
+            RouteNetlinkMessage::NewNeighbour(message),
+            NLM_F_CREATE | NLM_F_EXCL,
+            format_args!("add neighbour {address}"),
+        )
+        .expect("add a neighbour");
 }
