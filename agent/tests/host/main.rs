@@ -11,7 +11,6 @@ mod filters;
 mod firewall;
 mod iptables;
 mod links;
-mod measure;
 mod namespaces;
 mod node;
 mod observation;
