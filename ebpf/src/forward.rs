@@ -88,32 +88,29 @@ impl Way {
     }
 }
 
-/// Sends a packet the way that was decided, or to the stack if it may not go that way.
+/// Sends a packet the way that `work` says.
 ///
 /// # Errors
-/// `WriteError`, `NotReady`, and the reason to drop a packet that the stack must not see.
+/// `NotReady`, `WriteError`.
 #[inline(always)]
 pub fn leave<A: Address, P: Packet, T: Tables<A>>(
     packet: &mut P,
     tables: &T,
-    work: &mut Work<A>,
+    work: &Work<A>,
 ) -> Result<Verdict, DropReason> {
-    if let Some(reason) = choose(packet, work) {
-        return Err(reason);
+    match work.exit {
+        Exit::Pass => Ok(Verdict::Pass),
+        Exit::Forward => {
+            let (Some(hook), Some(way)) = (work.hook(), Way::of(&work.decided)) else {
+                return Err(DropReason::NotReady);
+            };
+            forward(packet, hook, &work.decided, way)
+        }
+        Exit::ToStack => to_stack(packet, tables),
+        Exit::Refused => Ok(Verdict::Host(work.moment.net)),
+        Exit::Consumed => Ok(Verdict::Consumed),
+        Exit::Returned => Ok(Verdict::Peer(packet.ifindex())),
     }
-    if work.exit == Exit::ToStack {
-        return to_stack(packet, tables);
-    }
-    if work.is_translated_here() && !translate(packet, work) {
-        return Err(DropReason::WriteError);
-    }
-    let (Some(hook), Some(way)) = (work.hook(), Way::of(&work.decided)) else {
-        return Err(DropReason::NotReady);
-    };
-    if work.exit == Exit::Pass {
-        return Ok(Verdict::Pass);
-    }
-    forward(packet, hook, &work.decided, way)
 }
 
 /// Tells how a packet leaves the slow path.
@@ -127,12 +124,27 @@ pub enum Exit {
     Forward = 1,
     /// It enters the node's stack as it came.
     ToStack = 2,
+    /// It enters the node's stack to be refused there.
+    Refused = 3,
+    /// It is a neighbour message that needs no answer.
+    Consumed = 4,
+    /// It was turned round and goes back to its sender.
+    Returned = 5,
 }
 
-/// Chooses how the packet in `work` leaves, and writes it there; returns the reason to drop it, if
-/// there is one.
+/// Chooses how the packet in `work` leaves, and translates it if this hook does; returns the reason
+/// to drop it, if there is one.
+#[inline(always)]
+pub fn choose<A: Address, P: Packet>(packet: &mut P, work: &mut Work<A>) -> Option<DropReason> {
+    if let Some(reason) = choose_exit(packet, work) {
+        return Some(reason);
+    }
+    let is_translated = work.exit != Exit::ToStack && work.is_translated_here();
+    (is_translated && !translate(packet, work)).then_some(DropReason::WriteError)
+}
+
 #[inline(never)]
-fn choose<A: Address, P: Packet>(packet: &P, work: &mut Work<A>) -> Option<DropReason> {
+fn choose_exit<A: Address, P: Packet>(packet: &P, work: &mut Work<A>) -> Option<DropReason> {
     let (Some(hook), Some(way)) = (work.hook(), Way::of(&work.decided)) else {
         return Some(DropReason::NotReady);
     };

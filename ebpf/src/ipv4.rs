@@ -7,12 +7,13 @@ use crate::abi::{Device, FlowKey, Node, Party};
 use crate::address::Addr4;
 use crate::checksum;
 use crate::family::{Address, Header, Part, Plain};
+use crate::forward::Exit;
 use crate::hook::Hook;
 use crate::packet::{ETH_LEN, Ipv4Header, Packet, proto};
 use crate::tables::Tables;
 use crate::transport;
 use crate::verdict::DropReason;
-use crate::work::{Answer, Work};
+use crate::work::Work;
 
 /// Where the hop limit stands, and behind it the protocol and the header checksum.
 const TTL_OFFSET: usize = ETH_LEN + 8;
@@ -130,11 +131,9 @@ impl Address for Addr4 {
         let is_from_stack = !matches!(work.hook(), Some(Hook::FromContainer));
         let is_icmp = work.header.protocol == proto::ICMP && work.header.part != Part::Later;
         let is_redirect = is_icmp && packet.read(work.header.transport) == Some(REDIRECT);
-        work.answer = if is_from_stack && is_redirect {
-            Answer::Consumed
-        } else {
-            Answer::None
-        };
+        if is_from_stack && is_redirect {
+            work.exit = Exit::Consumed;
+        }
         None
     }
 

@@ -65,7 +65,7 @@ pub mod work;
 use abi::{Flow, FlowKey, OUTSIDE};
 use family::Address;
 use flow::KeyHash;
-use forward::Way;
+use forward::{Exit, Way};
 use hook::Hook;
 use packet::{
     ETH_ARP, ETH_IPV4, ETH_IPV6, ETH_LEN, ETH_PROTOCOL_OFFSET, ETH_QINQ, ETH_VLAN, MacPair, Packet,
@@ -73,7 +73,7 @@ use packet::{
 use rewrite::has_free_ports;
 use tables::Tables;
 use verdict::{DropReason, Verdict};
-use work::{Answer, Work};
+use work::Work;
 
 /// Tells which programs handle a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -278,53 +278,61 @@ pub fn slow<A: Address + KeyHash, P: Packet, T: Tables<A>>(
     tables: &mut T,
     work: &mut Work<A>,
 ) -> Result<Verdict, DropReason> {
+    match judge(packet, tables, work) {
+        Some(reason) => Err(reason),
+        None => forward::leave(packet, tables, work),
+    }
+}
+
+/// Decides about a packet and translates it, and writes to `work` how it leaves; returns the
+/// reason to drop it, if there is one.
+#[inline(always)]
+fn judge<A: Address + KeyHash, P: Packet, T: Tables<A>>(
+    packet: &mut P,
+    tables: &mut T,
+    work: &mut Work<A>,
+) -> Option<DropReason> {
+    work.exit = Exit::Pass;
     if let Some(reason) = family::parse(packet, ETH_LEN as u32, false, &mut work.header) {
         return malformed(packet, tables, work, reason);
     }
     work.hop_limit = work.header.hop_limit;
     // At a device, neighbours and routers talk to the node.
     let is_at_device = matches!(work.hook(), Some(hook) if hook.is_of_device());
-    work.answer = Answer::None;
     if !is_at_device && let Some(reason) = A::neighbour(packet, tables, work) {
-        return Err(reason);
+        return Some(reason);
     }
-    match work.answer {
-        Answer::None => {}
-        Answer::Consumed => return Ok(Verdict::Consumed),
-        Answer::Returned => return Ok(Verdict::Peer(packet.ifindex())),
+    if work.exit != Exit::Pass {
+        return None;
     }
     if let Some(reason) = identify::receiver(packet, tables, work) {
-        return Err(reason);
+        return Some(reason);
     }
     if work.receiver == 0 {
-        return Ok(Verdict::Pass);
+        return None;
     }
     if let Some(reason) = identify::sender(packet, tables, work) {
-        return Err(reason);
+        return Some(reason);
     }
     if let Some(reason) = identify::flow(packet, tables, work) {
-        return if is_of_node(work) {
-            Ok(Verdict::Pass)
-        } else {
-            Err(reason)
-        };
+        return (!is_of_node(work)).then_some(reason);
     }
     if let Some(reason) = resolve(packet, tables, work) {
         return refuse(packet, tables, reason, work);
     }
     if work.receiver == 0 {
-        return Ok(Verdict::Pass);
+        return None;
     }
     if let Some(reason) = decision::decide_packet(tables, work) {
-        return Err(reason);
+        return Some(reason);
     }
     if !work.is_error() {
         if let Some(reason) = admission::admit(tables, work) {
-            return Err(reason);
+            return Some(reason);
         }
         fragment::remember(tables, work);
     }
-    forward::leave(packet, tables, work)
+    forward::choose(packet, work)
 }
 
 /// Tells whether a packet at a device is the node's own business whatever it is: from the node, or
@@ -369,17 +377,13 @@ fn malformed<A: Address, P: Packet, T: Tables<A>>(
     tables: &T,
     work: &Work<A>,
     reason: DropReason,
-) -> Result<Verdict, DropReason> {
+) -> Option<DropReason> {
     let is_for_endpoint = match A::ends(packet) {
         Some([_, dst]) => !matches!(tables.local(&dst), 0 | OUTSIDE),
         None => false,
     };
     let is_at_device = matches!(work.hook(), Some(hook) if hook.is_of_device());
-    if is_at_device && !is_for_endpoint {
-        Ok(Verdict::Pass)
-    } else {
-        Err(reason)
-    }
+    (is_for_endpoint || !is_at_device).then_some(reason)
 }
 
 /// Drops a packet; where an endpoint could not have a port, the node's stack tells it so.
@@ -388,8 +392,8 @@ fn refuse<A, P: Packet, T: Tables<A>>(
     packet: &mut P,
     tables: &mut T,
     reason: DropReason,
-    work: &Work<A>,
-) -> Result<Verdict, DropReason> {
+    work: &mut Work<A>,
+) -> Option<DropReason> {
     let is_told = matches!(
         reason,
         DropReason::NatExhausted | DropReason::NatLimit | DropReason::NatAddressGone
@@ -397,17 +401,17 @@ fn refuse<A, P: Packet, T: Tables<A>>(
     // The stack would take a masquerade address for its own, and answer itself.
     let is_sent = matches!(work.hook(), Some(Hook::FromContainer)) && !work.is_hairpin();
     if !is_told || !is_sent || work.moment.net == 0 {
-        return Err(reason);
+        return Some(reason);
     }
-    let macs = match tables.node() {
-        Some(node) => node.to_stack.reversed(),
-        None => return Err(reason),
+    let Some(node) = tables.node() else {
+        return Some(reason);
     };
-    if !packet.store(0, macs) {
-        return Err(reason);
+    if !packet.store(0, node.to_stack.reversed()) {
+        return Some(reason);
     }
     tables.count_drop(reason, work.len);
-    Ok(Verdict::Host(work.moment.net))
+    work.exit = Exit::Refused;
+    None
 }
 
 /// Prepares a packet for the slow path: brings its headers into one piece.

@@ -7,12 +7,13 @@
 use crate::abi::{Addr4, Addr6, Party};
 use crate::checksum;
 use crate::family::{Header, Part};
+use crate::forward::Exit;
 use crate::hook::Hook;
 use crate::packet::{Arp, ETH_LEN, Ipv6Header, LinkLayerOption, MacPair, Neighbour, Packet, proto};
 use crate::source::speaks_as_itself;
 use crate::tables::Tables;
 use crate::verdict::{DropReason, Verdict};
-use crate::work::{Answer, Work};
+use crate::work::Work;
 
 const ARP_REQUEST: u16 = 1_u16.to_be();
 const ARP_REPLY: u16 = 2_u16.to_be();
@@ -85,7 +86,6 @@ pub fn icmp6<P: Packet, T: Tables<Addr6>>(
     tables: &T,
     work: &mut Work<Addr6>,
 ) -> Option<DropReason> {
-    work.answer = Answer::None;
     if work.header.protocol != proto::ICMP6 || work.header.part == Part::Later {
         return None;
     }
@@ -99,14 +99,14 @@ pub fn icmp6<P: Packet, T: Tables<Addr6>>(
     }
     if kind == REDIRECT && !is_from_endpoint {
         // The router is the only way there is; the node's stack does not know that.
-        work.answer = Answer::Consumed;
+        work.exit = Exit::Consumed;
         return None;
     }
     if matches!(
         kind,
         ROUTER_SOLICITATION | MLD_REPORT | MLD_DONE | MLD2_REPORT
     ) {
-        work.answer = Answer::Consumed;
+        work.exit = Exit::Consumed;
         return None;
     }
     if !is_from_endpoint {
@@ -134,7 +134,7 @@ fn solicitation<P: Packet, T: Tables<Addr6>>(
     let message = message(packet, party, header)?;
     let target = Addr6::from_wire(message.target);
     if header.src.is_unspecified() {
-        work.answer = Answer::Consumed;
+        work.exit = Exit::Consumed;
         return Ok(());
     }
     let option = option(packet, header, SOURCE_LINK_LAYER);
@@ -142,12 +142,12 @@ fn solicitation<P: Packet, T: Tables<Addr6>>(
         return Err(DropReason::ForgedNeighbour);
     }
     if party.has_ipv6(target) {
-        work.answer = Answer::Consumed;
+        work.exit = Exit::Consumed;
         return Ok(());
     }
     answer(packet, party, header, target, option.is_there())?;
     packet.set_for_host();
-    work.answer = Answer::Returned;
+    work.exit = Exit::Returned;
     Ok(())
 }
 
@@ -168,7 +168,7 @@ fn advertisement<P: Packet, T: Tables<Addr6>>(
     if !(party.has_ipv6(target) || target.is_link_local()) || !option.is_of(party) {
         return Err(DropReason::ForgedNeighbour);
     }
-    work.answer = Answer::Consumed;
+    work.exit = Exit::Consumed;
     Ok(())
 }
 

@@ -47,8 +47,6 @@ pub struct Work<A> {
     pub hop_limit: u8,
     /// How the packet leaves.
     pub exit: Exit,
-    /// What became of a neighbour message.
-    pub answer: Answer,
     pub header: Header<A>,
     /// The header of an ICMP error, while `header` is that of the packet that it quotes.
     pub outer: Header<A>,
@@ -72,19 +70,6 @@ pub struct Work<A> {
     pub twin: Flow<A>,
     /// A copy of a pending flow, while it is looked at or written.
     pub pending: Pending<A>,
-}
-
-/// Tells what became of a neighbour message.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Answer {
-    /// The packet is none.
-    #[default]
-    None = 0,
-    /// It needs no answer.
-    Consumed = 1,
-    /// It was turned round and goes back to its sender.
-    Returned = 2,
 }
 
 /// Says when, and under which configuration, a decision is made.
