@@ -7,7 +7,7 @@
 //! Call this on a thread of [`isolated`](crate::isolation::isolated): the programs see only
 //! links of the caller's network namespace.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::Path;
 use std::process::Command;
@@ -123,6 +123,8 @@ where
     local: HashMap<MapData, A, u32>,
     flows: HashMap<MapData, FlowKey<A>, Flow<A>>,
     pending: Array<MapData, Pending<A>>,
+    /// Entries of pending flows that may be other than empty; `None` if that is not known.
+    waiting: Option<BTreeSet<u32>>,
     fragments: HashMap<MapData, FragmentKey<A>, FragmentPorts>,
     prefixes: LpmTrie<MapData, A, Prefix>,
     bindings: HashMap<MapData, FlowKey<A>, Binding<A>>,
@@ -142,6 +144,7 @@ impl Kernel {
                 local: table::local4(&pins).expect("open LOCAL4"),
                 flows: table::flows4(&pins).expect("open FLOWS4"),
                 pending: table::pending4(&pins).expect("open PENDING4"),
+                waiting: None,
                 fragments: table::fragments4(&pins).expect("open FRAGMENTS4"),
                 prefixes: table::prefixes4(&pins).expect("open PREFIXES4"),
                 bindings: table::bindings4(&pins).expect("open BINDINGS4"),
@@ -150,6 +153,7 @@ impl Kernel {
                 local: table::local6(&pins).expect("open LOCAL6"),
                 flows: table::flows6(&pins).expect("open FLOWS6"),
                 pending: table::pending6(&pins).expect("open PENDING6"),
+                waiting: None,
                 fragments: table::fragments6(&pins).expect("open FRAGMENTS6"),
                 prefixes: table::prefixes6(&pins).expect("open PREFIXES6"),
                 bindings: table::bindings6(&pins).expect("open BINDINGS6"),
@@ -236,6 +240,7 @@ impl Kernel {
             repeat: 1,
             attrs: TestRunAttrs::new(),
         };
+        (self.tables4.waiting, self.tables6.waiting) = (None, None);
         let result = self.programs[index(hook)]
             .test_run(options)
             .unwrap_or_else(|error| {
@@ -252,7 +257,7 @@ impl Kernel {
     }
 
     /// Reads flows, pending flows and fragments.
-    pub fn snapshot(&self) -> Snapshot {
+    pub fn snapshot(&mut self) -> Snapshot {
         Snapshot {
             v4: self.tables4.snapshot(),
             v6: self.tables6.snapshot(),
@@ -312,17 +317,14 @@ where
             let key = Key::new(*len, *address);
             self.prefixes.insert(&key, prefix, 0).expect("write prefix");
         }
-        for index in 0..self.pending.len() {
-            let wanted = model.pending.get(&index).copied().unwrap_or_default();
-            let entry = self.pending.get(&index, 0).expect("read pending flow");
-            if (entry.version, entry.packets) != (wanted.version, wanted.packets)
-                || wanted.packets != 0
-            {
-                self.pending
-                    .set(index, wanted, 0)
-                    .expect("write pending flow");
-            }
+        let waiting = self.waiting.take();
+        let waiting = waiting.unwrap_or_else(|| (0..self.pending.len()).collect());
+        let wanted: BTreeSet<u32> = model.pending.keys().copied().collect();
+        for index in waiting.union(&wanted) {
+            let entry = model.pending.get(index).copied().unwrap_or_default();
+            self.set_pending(*index, entry);
         }
+        self.waiting = Some(wanted);
     }
 
     /// Makes an address lead to a link, or nowhere.
@@ -355,6 +357,7 @@ where
 
     /// Writes an entry of the table of pending flows.
     pub fn set_pending(&mut self, index: u32, pending: Pending<A>) {
+        self.waiting = None;
         self.pending
             .set(index, pending, 0)
             .expect("write pending flow");
@@ -375,15 +378,19 @@ where
         found(self.fragments.get(key, 0))
     }
 
-    fn snapshot(&self) -> Tables<A> {
-        let pending = (0..self.pending.len()).map(|index| {
-            (
-                index,
-                self.pending.get(&index, 0).expect("read pending flow"),
-            )
-        });
+    fn snapshot(&mut self) -> Tables<A> {
+        let pending: Vec<_> = (0..self.pending.len())
+            .map(|index| (index, self.pending(index)))
+            .filter(|(_, entry)| entry.version != 0 || entry.packets != 0)
+            .collect();
+        self.waiting = Some(pending.iter().map(|(index, _)| *index).collect());
         let flows = dump(&self.flows).map(|(key, flow)| (key, any(&flow)));
-        Tables::new(flows, pending, dump(&self.fragments), dump(&self.bindings))
+        Tables::new(
+            flows,
+            pending.into_iter(),
+            dump(&self.fragments),
+            dump(&self.bindings),
+        )
     }
 }
 
