@@ -20,7 +20,7 @@ struct Stage {
     run: fn(&mut Tally) -> Result<()>,
 }
 
-const STAGES: [Stage; 9] = [
+const STAGES: [Stage; 10] = [
     Stage {
         name: "format",
         run: stage::format,
@@ -57,13 +57,13 @@ const STAGES: [Stage; 9] = [
         name: "demo",
         run: stage::demo,
     },
-];
-
-const LATER_STAGES: [Stage; 5] = [
     Stage {
         name: "guest with kernel 6.1",
         run: stage::guest,
     },
+];
+
+const LATER_STAGES: [Stage; 4] = [
     Stage {
         name: "long runs",
         run: stage::long_runs,
