@@ -11,9 +11,10 @@
 use crate::abi::{Flow, FlowKey, OUTSIDE, Stage, Timeouts};
 use crate::binding;
 use crate::decision::decide;
-use crate::family::Address;
+use crate::family::{Address, Part};
 use crate::flow::{
-    FRESH_NS, KeyHash, PENDING_LIMIT, is_live, is_waiting, next_stage, opens_anew, pending_index,
+    FRESH_NS, KeyHash, PENDING_LIMIT, is_fresh, is_live, is_waiting, next_stage, opens_anew,
+    pending_index,
 };
 use crate::hook::Hook;
 use crate::rewrite;
@@ -41,12 +42,13 @@ fn settle<A: Address + KeyHash, T: Tables<A>>(
     work: &mut Work<A>,
 ) -> Option<DropReason> {
     let is_new = work.standing == Standing::New as u8;
-    if is_new && work.through_stack() && work.sender != OUTSIDE {
+    let begins_here = begins_behind_stack(tables, work);
+    if is_new && work.through_stack() && work.sender != OUTSIDE && !begins_here {
         return Some(DropReason::InvalidSourceIp);
     }
     let stage = Standing::from_number(work.standing).stage();
     work.decided.set_stage(stage);
-    if work.is_entered() {
+    if work.is_entered() && !begins_here {
         remember_inside(tables, work);
         return None;
     }
@@ -62,6 +64,20 @@ fn settle<A: Address + KeyHash, T: Tables<A>>(
         enter(tables, work);
     }
     None
+}
+
+/// Tells whether no hook has seen the ports of an endpoint's datagram before the node's stack put its
+/// fragments in order, or not lately; see [`crate::reassembly`].
+#[inline(always)]
+fn begins_behind_stack<A: Address, T: Tables<A>>(tables: &mut T, work: &Work<A>) -> bool {
+    let is_first = work.header.part == Part::First && work.through_stack();
+    if !is_first || work.sender == OUTSIDE {
+        return false;
+    }
+    match tables.flow(&work.key) {
+        Some(flow) => !is_fresh(flow, work.moment.generation, work.moment.now_ns),
+        None => true,
+    }
 }
 
 /// Remembers what the stack forwards to an endpoint behind a translation, which no other hook sees

@@ -79,6 +79,9 @@ pub trait Address: Copy + Eq + Default {
     /// Reads a packet for the fast path; `None` sends it to the slow one.
     fn plain<P: Packet>(packet: &P) -> Option<Plain<Self>>;
 
+    /// Returns the first address of the node's prefix; unspecified if it has none.
+    fn prefix(node: &Node) -> Self;
+
     /// Reads source and destination of a packet.
     fn ends<P: Packet>(packet: &P) -> Option<[Self; 2]>;
 

@@ -108,6 +108,7 @@ pub fn leave<A: Address, P: Packet, T: Tables<A>>(
         }
         Exit::ToStack => to_stack(packet, tables),
         Exit::Refused => Ok(Verdict::Host(work.moment.net)),
+        Exit::EnterAgain => Ok(Verdict::Host(work.device)),
         Exit::Consumed => Ok(Verdict::Consumed),
         Exit::Returned => Ok(Verdict::Peer(packet.ifindex())),
     }
@@ -130,6 +131,8 @@ pub enum Exit {
     Consumed = 4,
     /// It was turned round and goes back to its sender.
     Returned = 5,
+    /// It enters the node once more by its device.
+    EnterAgain = 6,
 }
 
 /// Chooses how the packet in `work` leaves, and translates it if this hook does; returns the reason

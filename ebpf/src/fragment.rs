@@ -3,10 +3,12 @@
 //! Only the first fragment of a datagram holds ports; the others are matched to it by their
 //! identification. A first fragment too short for its transport header, or a later one that
 //! would overwrite it, is refused (RFC 1858, RFC 7112), so that no fragment slips past a
-//! decision that was made on ports. Fragments that overtake the first one are dropped.
+//! decision that was made on ports. Fragments that overtake the first one are another matter; see
+//! [`crate::reassembly`].
 
-use crate::abi::{FlowKey, FragmentKey};
+use crate::abi::{Datagram, FlowKey, FragmentKey, Order};
 use crate::family::{Address, Header, Part};
+use crate::hook::Hook;
 use crate::packet::{Packet, proto};
 use crate::tables::Tables;
 use crate::transport::{self, Transport};
@@ -25,24 +27,31 @@ pub fn transport<A: Address, P: Packet, T: Tables<A>>(
     packet: &P,
     tables: &T,
     header: &Header<A>,
+    now_ns: u64,
 ) -> Result<Transport, DropReason> {
-    let needed = header_len(header.protocol);
     match header.part {
-        Part::Whole if header.payload_len < needed => Err(DropReason::InvalidPacket),
-        Part::First if header.payload_len < needed => Err(DropReason::TinyFragment),
-        Part::Later if u32::from(header.fragment_offset) < needed => Err(DropReason::TinyFragment),
+        Part::Whole if header.payload_len < header_len(header.protocol) => {
+            Err(DropReason::InvalidPacket)
+        }
+        Part::First | Part::Later if hides_ports(header) => Err(DropReason::TinyFragment),
         // Without a checksum nothing would show that the address was damaged (RFC 8200 §8.1).
         Part::Whole | Part::First if is_unchecked(packet, header) => Err(DropReason::InvalidPacket),
         Part::Whole | Part::First => transport::full(packet, header.transport, header.protocol),
         Part::Later => {
-            let first = tables
-                .fragment(&key(header))
-                .ok_or(DropReason::FragmentNotFound)?;
-            Ok(Transport {
-                ports: first.ports,
-                tag: first.tag,
-                ..Transport::default()
-            })
+            let known = tables.datagram(&key(header));
+            match known {
+                Some(datagram)
+                    if datagram.is_live(now_ns)
+                        && matches!(datagram.order(), Order::FirstFirst) =>
+                {
+                    Ok(Transport {
+                        ports: datagram.ports,
+                        tag: datagram.tag,
+                        ..Transport::default()
+                    })
+                }
+                Some(_) | None => Err(DropReason::FragmentNotFound),
+            }
         }
     }
 }
@@ -55,16 +64,33 @@ fn is_unchecked<A: Address, P: Packet>(packet: &P, header: &Header<A>) -> bool {
         && packet.read::<u16>(header.transport + UDP_CHECK) == Some(0)
 }
 
-/// Remembers the ports of a first fragment for those that follow.
-#[inline(always)]
+/// Remembers the ports of a first fragment for those that follow. What the node itself sends out of
+/// a device is left alone anyhow.
+#[inline(never)]
 pub fn remember<A: Address, T: Tables<A>>(tables: &mut T, work: &Work<A>) {
-    if work.header.part == Part::First {
-        tables.insert_fragment(&key(&work.header), &work.key.fragment_ports());
+    let is_of_node = matches!(work.hook(), Some(Hook::ToNetdev)) && work.sender == work.moment.host;
+    if work.header.part == Part::First && !is_of_node {
+        let (ports, tag) = (work.key.ports(), work.key.tag());
+        let datagram = Datagram::new(ports, tag, Order::FirstFirst, work.moment.now_ns);
+        tables.insert_datagram(&key(&work.header), &datagram);
     }
 }
 
+/// Tells whether a fragment is so short, or begins so early, that the ports are not where they
+/// belong.
 #[inline(always)]
-fn key<A: Address>(header: &Header<A>) -> FragmentKey<A> {
+pub const fn hides_ports<A>(header: &Header<A>) -> bool {
+    let needed = header_len(header.protocol);
+    match header.part {
+        Part::Whole => false,
+        Part::First => header.payload_len < needed,
+        Part::Later => (header.fragment_offset as u32) < needed,
+    }
+}
+
+/// Returns the key of the datagram that a fragment is part of.
+#[inline(always)]
+pub fn key<A: Address>(header: &Header<A>) -> FragmentKey<A> {
     FragmentKey::new(header.src, header.dst, header.id, header.protocol)
 }
 

@@ -104,7 +104,7 @@ pub fn flow<A: Address, P: Packet, T: Tables<A>>(
     tables: &T,
     work: &mut Work<A>,
 ) -> Option<DropReason> {
-    let transport = match fragment::transport(packet, tables, &work.header) {
+    let transport = match fragment::transport(packet, tables, &work.header, work.moment.now_ns) {
         Ok(transport) => transport,
         Err(reason) => return Some(reason),
     };

@@ -244,6 +244,11 @@ impl Address for Addr4 {
     }
 
     #[inline(always)]
+    fn prefix(node: &Node) -> Self {
+        node.prefix4
+    }
+
+    #[inline(always)]
     fn masquerade(device: &Device) -> Option<Self> {
         device.masquerades4().then_some(device.masquerade4)
     }

@@ -218,6 +218,11 @@ impl Address for Addr6 {
     }
 
     #[inline(always)]
+    fn prefix(node: &Node) -> Self {
+        node.prefix6
+    }
+
+    #[inline(always)]
     fn masquerade(device: &Device) -> Option<Self> {
         device.masquerades6().then_some(device.masquerade6)
     }

@@ -12,7 +12,7 @@
 //! - [`family`], [`ipv4`], [`ipv6`], [`transport`]: headers
 //! - [`flow`], [`admission`]: freshness, timeouts, how a flow becomes known
 //! - [`identify`], [`work`]: sender, receiver and flow of a packet on the slow path
-//! - [`source`], [`neighbour`], [`error`], [`fragment`]: who may say what
+//! - [`source`], [`neighbour`], [`error`], [`fragment`], [`reassembly`]: who may say what
 //! - [`translation`], [`binding`], [`rewrite`]: masquerade: what a packet leaves with
 //! - [`decision`], [`forward`]: from whom to whom, and how the packet leaves
 //! - [`address`], [`checksum`]: arithmetic
@@ -54,6 +54,7 @@ pub mod ipv6;
 pub mod model;
 pub mod neighbour;
 pub mod packet;
+pub mod reassembly;
 pub mod rewrite;
 pub mod source;
 pub mod tables;
@@ -302,6 +303,9 @@ fn judge<A: Address + KeyHash, P: Packet, T: Tables<A>>(
     if !is_at_device && let Some(reason) = A::neighbour(packet, tables, work) {
         return Some(reason);
     }
+    if let Some(reason) = reassembly::enter_again(packet, tables, work) {
+        return Some(reason);
+    }
     if work.exit != Exit::Pass {
         return None;
     }
@@ -314,9 +318,16 @@ fn judge<A: Address + KeyHash, P: Packet, T: Tables<A>>(
     if let Some(reason) = identify::sender(packet, tables, work) {
         return Some(reason);
     }
+    if let Some(reason) = reassembly::sort(packet, tables, work) {
+        return Some(reason);
+    }
+    if work.receiver == 0 {
+        return None;
+    }
     if let Some(reason) = identify::flow(packet, tables, work) {
         return (!is_of_node(work)).then_some(reason);
     }
+    fragment::remember(tables, work);
     if let Some(reason) = resolve(packet, tables, work) {
         return refuse(packet, tables, reason, work);
     }
@@ -330,7 +341,6 @@ fn judge<A: Address + KeyHash, P: Packet, T: Tables<A>>(
         if let Some(reason) = admission::admit(tables, work) {
             return Some(reason);
         }
-        fragment::remember(tables, work);
     }
     forward::choose(packet, work)
 }

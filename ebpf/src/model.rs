@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::hash::Hash;
 
 use crate::abi::{
-    Addr4, Addr6, Binding, Device, Flow, FlowKey, FragmentKey, FragmentPorts, Node, OUTSIDE,
+    Addr4, Addr6, Binding, Datagram, Device, Flow, FlowKey, FragmentKey, Node, OUTSIDE, Overtaking,
     PENDING_PER_SLOT, Party, Pending, Prefix,
 };
 use crate::checksum;
@@ -137,7 +137,8 @@ pub struct ModelTables<A: Ord> {
     pub local: BTreeMap<A, u32>,
     pub flows: BTreeMap<FlowKey<A>, Flow<A>>,
     pub pending: BTreeMap<u32, Pending<A>>,
-    pub fragments: BTreeMap<FragmentKey<A>, FragmentPorts>,
+    pub fragments: BTreeMap<FragmentKey<A>, Datagram>,
+    pub overtaking: BTreeMap<u32, Overtaking>,
     pub devices: BTreeMap<u32, Device>,
     /// By address and length, each address cut off at its length.
     pub prefixes: Vec<(A, u32, Prefix)>,
@@ -200,12 +201,16 @@ impl<A: Address + Ord + Hash + Default> Tables<A> for ModelTables<A> {
         );
     }
 
-    fn fragment(&self, key: &FragmentKey<A>) -> Option<FragmentPorts> {
+    fn datagram(&self, key: &FragmentKey<A>) -> Option<Datagram> {
         self.fragments.get(key).copied()
     }
 
-    fn insert_fragment(&mut self, key: &FragmentKey<A>, ports: &FragmentPorts) {
-        self.fragments.insert(*key, *ports);
+    fn insert_datagram(&mut self, key: &FragmentKey<A>, datagram: &Datagram) {
+        self.fragments.insert(*key, *datagram);
+    }
+
+    fn overtaking(&mut self, slot: u32) -> Option<&mut Overtaking> {
+        Some(self.overtaking.entry(slot).or_default())
     }
 
     fn device(&self, ifindex: u32) -> Option<&Device> {

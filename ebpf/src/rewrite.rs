@@ -56,6 +56,10 @@ pub fn full<A: Address, P: Packet>(
 ) -> bool {
     let sums = sums(key, out);
     let has_transport = !matches!(header.part, Part::Later);
+    if A::IS_IPV6 && !has_transport {
+        // Nothing in this packet makes up for its addresses.
+        packet.adjust_sum(sums[0].into());
+    }
     if has_transport
         && let Some(check) = check_offset(header.protocol)
         && !packet.update_check(header.transport + check, change::<A>(header.protocol, sums))

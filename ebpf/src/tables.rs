@@ -1,8 +1,8 @@
 //! Access to the maps, the clock, the node's entry and the kernel's routes.
 
 use crate::abi::{
-    Binding, Device, Flow, FlowKey, FragmentKey, FragmentPorts, NextHop, Node, Party, Pending,
-    Prefix,
+    Binding, Datagram, Device, Flow, FlowKey, FragmentKey, NextHop, Node, Overtaking, Party,
+    Pending, Prefix,
 };
 use crate::verdict::DropReason;
 use crate::work::Work;
@@ -35,10 +35,12 @@ pub trait Tables<A> {
     fn pending(&self, index: u32, copy: &mut Pending<A>) -> bool;
     /// Writes a pending flow, unless another processor is at it.
     fn set_pending(&mut self, index: u32, pending: &Pending<A>);
-    /// Returns what the first fragment of a datagram said.
-    fn fragment(&self, key: &FragmentKey<A>) -> Option<FragmentPorts>;
-    /// Remembers what the first fragment of a datagram said.
-    fn insert_fragment(&mut self, key: &FragmentKey<A>, ports: &FragmentPorts);
+    /// Returns what is remembered of a datagram that comes in fragments.
+    fn datagram(&self, key: &FragmentKey<A>) -> Option<Datagram>;
+    /// Remembers a datagram that comes in fragments.
+    fn insert_datagram(&mut self, key: &FragmentKey<A>, datagram: &Datagram);
+    /// Returns the count of overtaken datagrams of the senders of a slot.
+    fn overtaking(&mut self, slot: u32) -> Option<&mut Overtaking>;
     /// Returns half of a binding.
     fn binding(&mut self, key: &FlowKey<A>) -> Option<&mut Binding<A>>;
     /// Adds half of a binding.

@@ -192,6 +192,7 @@ fn receiver_of<A: Address, T: Tables<A>>(tables: &T, work: &mut Work<A>) -> Opti
 fn find_route<A: Address, T: Tables<A>>(tables: &T, work: &mut Work<A>) {
     if matches!(work.hook(), Some(Hook::ToNetdev)) {
         work.route.ifindex = work.device;
+        (work.route.is_resolved, work.route.mtu) = (0, u16::MAX);
     } else {
         tables.route(&work.key, work.moment.host, &mut work.route);
     }

@@ -86,9 +86,9 @@ pub struct Moment {
     /// Index of `cilium_net`.
     pub net: u32,
     pub legacy_routing: u32,
+    pub reassembles: u32,
     pub masquerade: Masquerade,
     pub timeouts: Timeouts,
-    pad: u32,
 }
 
 impl Moment {
@@ -101,6 +101,7 @@ impl Moment {
         self.pending_mask = node.pending_mask;
         self.net = node.net_ifindex;
         self.legacy_routing = u32::from(node.legacy_routing);
+        self.reassembles = node.reassembles;
         self.masquerade = node.masquerade;
         self.timeouts = node.timeouts;
     }

@@ -22,8 +22,8 @@ use ciliate::datapath::table;
 use ciliate::host::Netlink;
 use ciliate::plan::object::Program;
 use datapath::abi::{
-    Addr4, Addr6, Binding, Device, DropCount, Flow, FlowKey, FragmentKey, FragmentPorts, Node,
-    Party, Pending, Prefix,
+    Addr4, Addr6, Binding, Datagram, Device, DropCount, Flow, FlowKey, FragmentKey, Node, Party,
+    Pending, Prefix,
 };
 use datapath::flow::KeyHash;
 use datapath::hook::Hook;
@@ -125,7 +125,7 @@ where
     pending: Array<MapData, Pending<A>>,
     /// Entries of pending flows that may be other than empty; `None` if that is not known.
     waiting: Option<BTreeSet<u32>>,
-    fragments: HashMap<MapData, FragmentKey<A>, FragmentPorts>,
+    fragments: HashMap<MapData, FragmentKey<A>, Datagram>,
     prefixes: LpmTrie<MapData, A, Prefix>,
     bindings: HashMap<MapData, FlowKey<A>, Binding<A>>,
 }
@@ -374,7 +374,7 @@ where
     }
 
     /// Reads what the first fragment of a datagram said, if it was seen.
-    pub fn fragment(&self, key: &FragmentKey<A>) -> Option<FragmentPorts> {
+    pub fn fragment(&self, key: &FragmentKey<A>) -> Option<Datagram> {
         found(self.fragments.get(key, 0))
     }
 

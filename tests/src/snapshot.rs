@@ -9,7 +9,7 @@ use std::fmt::Debug;
 use std::net::IpAddr;
 
 use datapath::abi::{
-    Addr4, Addr6, Binding, Flow, FlowKey, FragmentKey, FragmentPorts, OUTSIDE, PENDING_PER_SLOT,
+    Addr4, Addr6, Binding, Datagram, Flow, FlowKey, FragmentKey, OUTSIDE, Order, PENDING_PER_SLOT,
     Pending, SLOT_OUTSIDE, WITH_OTHER_NS,
 };
 use datapath::flow::{KeyHash, pending_index};
@@ -31,7 +31,7 @@ pub struct Snapshot {
 pub struct Tables<A: Ord> {
     pub flows: BTreeMap<FlowKey<A>, AnyFlow>,
     pub pending: BTreeMap<FlowKey<A>, Waiting>,
-    pub fragments: BTreeMap<FragmentKey<A>, FragmentPorts>,
+    pub fragments: BTreeMap<FragmentKey<A>, Datagram>,
     pub bindings: BTreeMap<FlowKey<A>, Bound<A>>,
 }
 
@@ -253,11 +253,23 @@ impl Snapshot {
 
     /// Adds what the first fragment of the datagram `id` of a flow said.
     pub fn fragment(&mut self, tuple: Tuple, id: u16) -> &mut Self {
-        let ports = FragmentPorts {
-            ports: tuple.ports.map(u16::to_be),
-            tag: tuple.tag,
-            ..FragmentPorts::default()
-        };
+        self.fragment_before(0, tuple, id)
+    }
+
+    /// Adds what the first fragment of the datagram `id` of a flow said this long ago.
+    pub fn fragment_before(&mut self, age_ns: u64, tuple: Tuple, id: u16) -> &mut Self {
+        let ports = tuple.ports.map(u16::to_be);
+        let datagram = Datagram::new(ports, tuple.tag, Order::FirstFirst, age_ns);
+        self.datagram(tuple, id, datagram)
+    }
+
+    /// Says that the first fragment of the datagram `id` of a flow was overtaken, or that the
+    /// node's stack has put its fragments in order.
+    pub fn sorted(&mut self, tuple: Tuple, id: u16, order: Order) -> &mut Self {
+        self.datagram(tuple, id, Datagram::new([0; 2], 0, order, 0))
+    }
+
+    fn datagram(&mut self, tuple: Tuple, id: u16, datagram: Datagram) -> &mut Self {
         let Tuple {
             source,
             destination,
@@ -270,14 +282,14 @@ impl Snapshot {
                 let id = u32::from(id.to_be());
                 self.v4
                     .fragments
-                    .insert(FragmentKey::new(source, to, id, protocol), ports);
+                    .insert(FragmentKey::new(source, to, id, protocol), datagram);
             }
             (IpAddr::V6(source), IpAddr::V6(to)) => {
                 let [source, to] = [source, to].map(|address| Addr6::new(address.octets()));
                 let id = u32::from(id).to_be();
                 self.v6
                     .fragments
-                    .insert(FragmentKey::new(source, to, id, protocol), ports);
+                    .insert(FragmentKey::new(source, to, id, protocol), datagram);
             }
             (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => unreachable!(),
         }
@@ -328,7 +340,7 @@ impl<A: Copy + Ord + KeyHash + Neutral> Tables<A> {
     pub fn new(
         flows: impl Iterator<Item = (FlowKey<A>, AnyFlow)>,
         pending: impl Iterator<Item = (u32, Pending<A>)>,
-        fragments: impl Iterator<Item = (FragmentKey<A>, FragmentPorts)>,
+        fragments: impl Iterator<Item = (FragmentKey<A>, Datagram)>,
         bindings: impl Iterator<Item = (FlowKey<A>, Binding<A>)>,
     ) -> Self {
         let written = pending.filter(|(_, entry)| entry.packets != 0);
@@ -400,7 +412,12 @@ impl<A: Copy + Ord + KeyHash + Neutral> Tables<A> {
                 .pending
                 .insert(pending_index(slot, key, mask), pending);
         }
-        tables.fragments.extend(&self.fragments);
+        for (key, datagram) in &self.fragments {
+            let now = Datagram::new([0; 2], 0, datagram.order(), now_ns);
+            let mut datagram = *datagram;
+            datagram.seen = now.seen.wrapping_sub(datagram.seen);
+            tables.fragments.insert(*key, datagram);
+        }
         for (key, bound) in &self.bindings {
             let half = Binding {
                 other: bound.other,
@@ -425,6 +442,9 @@ impl<A: Copy + Ord + KeyHash + Neutral> Tables<A> {
         }
         for waiting in self.pending.values_mut() {
             waiting.age_ns = 0;
+        }
+        for datagram in self.fragments.values_mut() {
+            *datagram = datagram.timeless();
         }
         for bound in self.bindings.values_mut() {
             if bound.left_ns != FOR_EVER {

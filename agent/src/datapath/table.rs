@@ -5,8 +5,8 @@ use std::os::fd::AsFd;
 use aya::Pod;
 use aya::maps::{Array, HashMap, LpmTrie, Map, MapData, MapError, PerCpuArray};
 use datapath::abi::{
-    Addr4, Addr6, Binding, Device, DropCount, Flow, FlowKey, FragmentKey, FragmentPorts, Node,
-    Party, Pending, Prefix,
+    Addr4, Addr6, Binding, Datagram, Device, DropCount, Flow, FlowKey, FragmentKey, Node, Party,
+    Pending, Prefix,
 };
 use datapath::verdict::DropReason;
 
@@ -82,16 +82,12 @@ pub fn pending6(pins: &Pins) -> Result<Array<MapData, Pending<Addr6>>, Error> {
 }
 
 /// Opens the table of IPv4 datagrams that are on their way in fragments.
-pub fn fragments4(
-    pins: &Pins,
-) -> Result<HashMap<MapData, FragmentKey<Addr4>, FragmentPorts>, Error> {
+pub fn fragments4(pins: &Pins) -> Result<HashMap<MapData, FragmentKey<Addr4>, Datagram>, Error> {
     open(pins, "FRAGMENTS4")
 }
 
 /// Opens the table of IPv6 datagrams that are on their way in fragments.
-pub fn fragments6(
-    pins: &Pins,
-) -> Result<HashMap<MapData, FragmentKey<Addr6>, FragmentPorts>, Error> {
+pub fn fragments6(pins: &Pins) -> Result<HashMap<MapData, FragmentKey<Addr6>, Datagram>, Error> {
     open(pins, "FRAGMENTS6")
 }
 

@@ -77,13 +77,6 @@ impl<A: Copy> FlowKey<A> {
         let src_port = if self.is_echo() { port } else { src_port };
         Self::new(self.src, dst, self.proto(), [src_port, port], self.tag())
     }
-
-    /// Returns the key with this tag.
-    #[inline(always)]
-    #[must_use]
-    pub const fn tagged(self, tag: u8) -> Self {
-        Self::new(self.src, self.dst, self.proto(), self.ports(), tag)
-    }
 }
 
 impl<A> FlowKey<A> {
@@ -100,16 +93,6 @@ impl<A> FlowKey<A> {
     /// Returns the destination port, or the identifier of an echo.
     pub const fn dst_port(&self) -> u16 {
         u16::from_be(self.ports()[1])
-    }
-
-    /// Returns what the later fragments of a datagram of this flow cannot say themselves.
-    #[inline(always)]
-    pub const fn fragment_ports(&self) -> FragmentPorts {
-        FragmentPorts {
-            ports: self.ports(),
-            tag: self.tag(),
-            pad: [0; 3],
-        }
     }
 
     /// Tells whether the flow is one of echoes.
@@ -144,40 +127,6 @@ impl<A: fmt::Debug> fmt::Debug for FlowKey<A> {
             .field("tag", &self.tag())
             .finish_non_exhaustive()
     }
-}
-
-/// Identifies a datagram that is on its way in fragments.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[repr(C)]
-pub struct FragmentKey<A> {
-    src: A,
-    dst: A,
-    /// Identification, in the order of the wire.
-    id: u32,
-    proto: u8,
-    pad: [u8; 3],
-}
-
-impl<A> FragmentKey<A> {
-    #[inline(always)]
-    pub const fn new(src: A, dst: A, id: u32, proto: u8) -> Self {
-        Self {
-            src,
-            dst,
-            id,
-            proto,
-            pad: [0; 3],
-        }
-    }
-}
-
-/// Remembers what the first fragment of a datagram said: ports and tag as in [`FlowKey`].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[repr(C)]
-pub struct FragmentPorts {
-    pub ports: [u16; 2],
-    pub tag: u8,
-    pub pad: [u8; 3],
 }
 
 #[cfg(test)]

@@ -5,13 +5,15 @@
 //! [`SCHEMA`], which is part of the pin path, so that an agent never reads another layout.
 //!
 //! # Layout
-//! - `key`: what identifies a flow or a fragmented datagram
+//! - `key`: what identifies a flow
+//! - `datagram`: datagrams in fragments
 //! - `flow`: decisions, and connections that wait for their other side
 //! - `binding`: which outside addresses and ports are whose
 //! - `node`: the node and the parties on it
 //! - `device`: devices, and what lies beyond them
 
 mod binding;
+mod datagram;
 mod device;
 mod flow;
 mod key;
@@ -19,9 +21,10 @@ mod node;
 
 pub use crate::address::{Addr4, Addr6};
 pub use binding::{Binding, TAKEN_NS, WITH_OTHER_NS};
+pub use datagram::{Datagram, FragmentKey, Order, Overtaking};
 pub use device::{Device, Prefix};
 pub use flow::{Action, Flow, NextHop, Pending, Stage};
-pub use key::{FlowKey, FragmentKey, FragmentPorts};
+pub use key::FlowKey;
 pub use node::{Masquerade, Node, Party, Timeouts};
 
 /// Number of this layout; stands in the pin path as `v<SCHEMA>`.
@@ -34,6 +37,10 @@ pub const OUTSIDE: u32 = u32::MAX;
 
 /// Number of pending flows that each endpoint may have at once: a power of two.
 pub const PENDING_PER_SLOT: u32 = 256;
+
+/// Number of entries of the `OVERTAKING` map, which senders share by a hash of their address: a power
+/// of two.
+pub const OVERTAKING_SLOTS: u32 = 256;
 
 /// Number of entries of the `DROPS` map: one for each possible reason.
 pub const DROP_SLOTS: u32 = 256;
@@ -74,5 +81,5 @@ layout! {
     Addr4: 4, Addr6: 16, FlowKey<Addr4>: 16, FlowKey<Addr6>: 40, Flow<Addr4>: 144,
     Flow<Addr6>: 168, Binding<Addr4>: 32, Binding<Addr6>: 56, Device: 32, Prefix: 8, Pending<Addr4>: 72,
     Pending<Addr6>: 96, Party: 48, Node: 128, FragmentKey<Addr4>: 16, FragmentKey<Addr6>: 40,
-    FragmentPorts: 8, DropCount: 16,
+    Datagram: 8, Overtaking: 8, DropCount: 16,
 }

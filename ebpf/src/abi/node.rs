@@ -188,7 +188,9 @@ pub struct Node {
     pub to_stack: MacPair,
     /// Index of `cilium_net`, at which the stack refuses what it gets.
     pub net_ifindex: u32,
-    spare: [u32; 4],
+    /// Whether the node's stack puts fragments together, and so in order, that it forwards.
+    pub reassembles: u32,
+    spare: [u32; 3],
 }
 
 impl Node {

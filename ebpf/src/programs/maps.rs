@@ -13,8 +13,8 @@ use aya_ebpf::maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, ProgramAr
 use core::ffi::c_void;
 use core::intrinsics::{AtomicOrdering, atomic_cxchg, atomic_xadd, atomic_xchg};
 use datapath::abi::{
-    Addr4, Addr6, Binding, CALLS, DROP_SLOTS, Device, DropCount, Flow, FlowKey, FragmentKey,
-    FragmentPorts, Node, Party, Pending, Prefix, TAKEN_NS,
+    Addr4, Addr6, Binding, CALLS, DROP_SLOTS, Datagram, Device, DropCount, Flow, FlowKey,
+    FragmentKey, Node, OVERTAKING_SLOTS, Overtaking, Party, Pending, Prefix, TAKEN_NS,
 };
 use datapath::family::Address;
 use datapath::tables::{Insertion, Route, SWEEP_PAUSE_NS, Step, Tables, Visit};
@@ -56,11 +56,14 @@ static PENDING4: Array<Pending<Addr4>> = Array::with_max_entries(PENDING, 0);
 #[map]
 static PENDING6: Array<Pending<Addr6>> = Array::with_max_entries(PENDING, 0);
 #[map]
-static FRAGMENTS4: LruHashMap<FragmentKey<Addr4>, FragmentPorts> =
+static FRAGMENTS4: LruHashMap<FragmentKey<Addr4>, Datagram> =
     LruHashMap::with_max_entries(FRAGMENTS, 0);
 #[map]
-static FRAGMENTS6: LruHashMap<FragmentKey<Addr6>, FragmentPorts> =
+static FRAGMENTS6: LruHashMap<FragmentKey<Addr6>, Datagram> =
     LruHashMap::with_max_entries(FRAGMENTS, 0);
+/// Fragments that came before the first of their datagram, for the sender.
+#[map]
+static OVERTAKING: Array<Overtaking> = Array::with_max_entries(OVERTAKING_SLOTS, 0);
 #[map(name = "DEVICES")]
 static DEVICE_BY_INDEX: HashMap<u32, Device> = HashMap::with_max_entries(DEVICES, 0);
 #[map]
@@ -221,16 +224,23 @@ macro_rules! tables {
             }
 
             #[inline(always)]
-            fn fragment(&self, key: &FragmentKey<$address>) -> Option<FragmentPorts> {
+            fn datagram(&self, key: &FragmentKey<$address>) -> Option<Datagram> {
                 // SAFETY: the value is eight bytes, aligned to two; a torn read is possible
                 // only while the same datagram's first fragment comes twice.
                 unsafe { $fragments.get(key) }.copied()
             }
 
             #[inline(always)]
-            fn insert_fragment(&mut self, key: &FragmentKey<$address>, ports: &FragmentPorts) {
+            fn insert_datagram(&mut self, key: &FragmentKey<$address>, datagram: &Datagram) {
                 // Without the entry the later fragments are dropped and counted.
-                let _ = $fragments.insert(key, ports, 0);
+                let _ = $fragments.insert(key, datagram, 0);
+            }
+
+            #[inline(always)]
+            fn overtaking(&mut self, slot: u32) -> Option<&mut Overtaking> {
+                let overtaking = OVERTAKING.get_ptr_mut(slot)?;
+                // SAFETY: the pointer comes from the lookup; two processors may lose a count.
+                Some(unsafe { &mut *overtaking })
             }
 
             #[inline(always)]

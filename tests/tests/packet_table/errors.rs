@@ -184,6 +184,7 @@ fn incomplete(family: Family) -> Vec<Row> {
             .dropped(DropReason::UnrelatedIcmpError)
     };
     let about = |bytes: &[u8]| error(family, &B, &A, bytes);
+    let in_parts = about(&quoted.quote()).part(0..64);
     vec![
         drop(
             "error that quotes half of the ports",
@@ -200,7 +201,9 @@ fn incomplete(family: Family) -> Vec<Row> {
         drop("error that quotes nothing", about(&[])),
         drop("error that quotes no IP packet", about(&[0; 64])),
         drop("error about a later fragment", about(&later.quote())),
-        drop("error in a fragment", about(&quoted.quote()).part(0..64)),
+        drop("error in a fragment", in_parts.clone()).then(|state| {
+            state.fragment(in_parts.tuple(), in_parts.id);
+        }),
         Row::from_container(
             format!("{family:?}: error about a first fragment"),
             &B,

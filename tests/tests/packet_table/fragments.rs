@@ -94,11 +94,6 @@ fn unknown(family: Family) -> Vec<Row> {
         source: B.ip(family),
         ..later.clone()
     };
-    let without_flow = whole
-        .clone()
-        .part(0..80)
-        .from_mac(HOST.mac)
-        .to_mac(HOST.gateway_mac);
     vec![
         drop("fragment whose first was not seen", later.bytes()),
         drop("fragment of another datagram", other_id.bytes()).given(known),
@@ -107,11 +102,6 @@ fn unknown(family: Family) -> Vec<Row> {
             spoofed.bytes()
         })
         .given(known)
-        .dropped(DropReason::InvalidSourceIp),
-        Row::from_host(
-            format!("{family:?}: first fragment that is refused is not remembered"),
-            without_flow.bytes(),
-        )
         .dropped(DropReason::InvalidSourceIp),
     ]
 }

@@ -17,6 +17,7 @@ mod legacy;
 mod masquerade;
 mod neighbours;
 mod outward;
+mod overtaking;
 mod parts;
 mod protocols;
 mod quoted;
@@ -118,6 +119,11 @@ fn ipv6_extension_headers_are_followed() {
 #[test]
 fn fragments_follow_their_first() {
     run(&fragments::rows());
+}
+
+#[test]
+fn fragments_that_overtake_their_first_are_put_in_order_by_the_stack() {
+    run(&overtaking::rows());
 }
 
 #[test]

@@ -35,7 +35,7 @@ fn mask(who: &Who) -> [u8; 2] {
 }
 
 /// The fragment as it leaves, with an identification of its sender's own.
-fn own(frame: &Frame, who: &Who) -> Vec<u8> {
+pub(crate) fn own(frame: &Frame, who: &Who) -> Vec<u8> {
     let mask = mask(who);
     if frame.source.is_ipv6() {
         // The upper half of 32 bits, which the frame has as 0.
@@ -140,6 +140,14 @@ fn inbound(family: Family) -> Vec<Row> {
         )
         .given(|state| later.connect(state)),
         row("first fragment to a port that nobody has", &first.answer)
+            .dropped(DropReason::NatNoBinding)
+            .then(|state| {
+                state.fragment(first.answer.tuple(), first.answer.id);
+            }),
+        row("later fragment to a port that nobody has", &later.answer)
+            .given(|state| {
+                state.fragment(later.answer.tuple(), later.answer.id);
+            })
             .dropped(DropReason::NatNoBinding),
     ]
 }
@@ -156,8 +164,13 @@ fn of_the_node(family: Family) -> Vec<Row> {
     let leaves = |text: &str, frame: &Frame| Row::to_netdev(name(family, text), frame.bytes());
     let [first, later] = [0..80, 80..160].map(|part| came.clone().part(part));
     vec![
-        comes("first fragment for the node", &first),
-        comes("later fragment for the node", &later),
+        comes("first fragment for the node", &first).then(|state| {
+            state.fragment(first.tuple(), first.id);
+        }),
+        comes("later fragment for the node", &later).given(|state| {
+            state.fragment(later.tuple(), later.id);
+        }),
+        comes("fragment whose first was not seen", &later),
         leaves("first fragment of the node", &own.clone().part(0..80)),
         leaves("later fragment of the node", &own.part(80..160)),
         leaves(
