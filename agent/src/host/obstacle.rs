@@ -26,6 +26,7 @@ pub fn dump(
         obstacles.extend(rules.into_iter().map(|what| Obstacle {
             what,
             kind: ObstacleKind::PolicyRule,
+            cure: Vec::new(),
         }));
     }
     obstacles.extend(in_a_vrf(links, &traffic.devices));
@@ -33,6 +34,7 @@ pub fn dump(
     obstacles.extend(policies.into_iter().map(|what| Obstacle {
         what,
         kind: ObstacleKind::Ipsec,
+        cure: Vec::new(),
     }));
     Ok(obstacles)
 }
@@ -49,6 +51,7 @@ fn in_a_vrf(links: &[Properties], devices: &[String]) -> Vec<Obstacle> {
                     port.name, master.name
                 ),
                 kind: ObstacleKind::PolicyRule,
+                cure: Vec::new(),
             })
         })
         .collect()

@@ -10,7 +10,7 @@ use rtnetlink::packet_route::link::LinkLayerType;
 
 use super::address::{self, Address};
 use super::error::Result;
-use super::firewall::{self, Traffic, cure};
+use super::firewall::Traffic;
 use super::link::{self, Properties};
 use super::mark::{Mark, Owner};
 use super::netlink::Netlink;
@@ -63,19 +63,6 @@ pub fn read(node: &str, interest: &Interest) -> Result<Surroundings> {
         reserved_ports: sysctl::read(RESERVED_PORTS)?.unwrap_or_default(),
         local_port_range: sysctl::read(PORT_RANGE)?.as_deref().and_then(port_range),
     })
-}
-
-/// Lists the chains of the forward hook that drop everything from or to the node's endpoints,
-/// with the commands that let it pass.
-///
-/// # Errors
-/// When the kernel refuses.
-pub fn cures(node: &str, interest: &Interest) -> Result<Vec<cure::Cure>> {
-    let mut netlink = Netlink::open()?;
-    let links = link::dump(&mut netlink)?;
-    let addresses = address::dump(&mut netlink)?;
-    let traffic = traffic(node, interest, &links, &addresses);
-    Ok(cure::cures(&firewall::dump()?, &traffic))
 }
 
 fn traffic(

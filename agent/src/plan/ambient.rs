@@ -77,6 +77,8 @@ pub struct Obstacle {
     /// What it is, as a person would find it again.
     pub what: String,
     pub kind: ObstacleKind,
+    /// The commands, in order, that let endpoints' packets pass where it drops them.
+    pub cure: Vec<String>,
 }
 
 /// Tells what an obstacle does to packets that are forwarded.
@@ -85,8 +87,10 @@ pub struct Obstacle {
 pub enum ObstacleKind {
     /// A firewall's rules look at them; what matches none passes.
     ForwardRules,
-    /// A firewall's chain drops them, unless a rule accepts them.
+    /// A firewall's chain drops some of them, unless a rule accepts them.
     ForwardDrop,
+    /// A firewall's chain lets no connection of some endpoints come about.
+    ForwardClosed,
     /// A rule of policy routing that the lookup of BPF does not follow.
     PolicyRule,
     /// A policy of `IPsec` transforms them.

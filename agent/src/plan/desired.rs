@@ -52,18 +52,11 @@ pub struct Desired {
 /// # Errors
 /// Everything on this host that stands against it.
 pub fn desired(topology: &Topology, ambient: &Ambient, bpffs: &Path) -> Result<Desired, Refusals> {
-    let mut outside = Outside::of(topology, ambient);
-    let choice = match host_routing::choose(topology.host_routing, &ambient.obstacles) {
-        Ok(choice) if outside.refusals.is_empty() => choice,
-        other => {
-            outside.refusals.extend(other.err());
-            return Err(Refusals(outside.refusals));
-        }
+    let (notes, outside) = examine(topology, ambient);
+    let choice = notes.host_routing.as_ref();
+    let Some(choice) = choice.filter(|_| outside.refusals.is_empty()) else {
+        return Err(Refusals(outside.refusals));
     };
-    let mut warnings = outside.warnings;
-    if choice.mode == HostRoutingMode::Legacy {
-        warnings.extend(dropping_firewalls(topology, ambient));
-    }
     let mut state = outside.state;
     add_datapath(&mut state, topology, ambient, bpffs);
     add_host_link(&mut state, topology, choice.mode);
@@ -74,11 +67,36 @@ pub fn desired(topology: &Topology, ambient: &Ambient, bpffs: &Path) -> Result<D
     }
     let fingerprint = fingerprint(&state, &ambient.digest);
     state.insert(Key::Generation, Value::Generation { fingerprint });
+    Ok(Desired { state, notes })
+}
+
+/// Returns what a person should know about the node; what [`desired`](fn@desired) refuses comes
+/// first among the warnings.
+pub fn notes(topology: &Topology, ambient: &Ambient) -> Notes {
+    let (mut notes, outside) = examine(topology, ambient);
+    let refused = outside.refusals.into_iter().map(Warning::from);
+    notes.warnings = refused.chain(notes.warnings).collect();
+    notes
+}
+
+/// Looks at what surrounds the node.
+fn examine<'a>(topology: &'a Topology, ambient: &'a Ambient) -> (Notes, Outside<'a>) {
+    let mut outside = Outside::of(topology, ambient);
+    let mut warnings = std::mem::take(&mut outside.warnings);
+    let choice = host_routing::choose(topology.host_routing, &ambient.obstacles);
+    if let Ok(choice) = &choice
+        && choice.mode == HostRoutingMode::Legacy
+    {
+        warnings.extend(dropping_firewalls(topology, ambient));
+    }
+    let host_routing = choice
+        .map_err(|refusal| outside.refusals.push(refusal))
+        .ok();
     let notes = Notes {
-        host_routing: Some(choice),
+        host_routing,
         warnings,
     };
-    Ok(Desired { state, notes })
+    (notes, outside)
 }
 
 /// Returns the path of the sysctl that makes a device accept router advertisements.
@@ -88,10 +106,15 @@ pub fn accept_ra(device: &str) -> String {
 
 fn dropping_firewalls(topology: &Topology, ambient: &Ambient) -> Vec<Warning> {
     let pools: Vec<IpNet> = pools(topology).into_iter().flatten().collect();
-    let drops = |obstacle: &&Obstacle| obstacle.kind == ObstacleKind::ForwardDrop;
+    let drops = |obstacle: &&Obstacle| {
+        matches!(
+            obstacle.kind,
+            ObstacleKind::ForwardDrop | ObstacleKind::ForwardClosed
+        )
+    };
     let obstacles = ambient.obstacles.iter().filter(drops);
     obstacles
-        .map(|obstacle| warning::dropping_firewall(&obstacle.what, &pools))
+        .map(|obstacle| warning::dropping_firewall(obstacle, &pools))
         .collect()
 }
 

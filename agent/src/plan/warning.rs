@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde::Serialize;
 
+use super::object::{Obstacle, ObstacleKind};
 use crate::config::family::Family;
 
 /// Is something that works less well than the file makes believe.
@@ -18,62 +19,95 @@ pub struct Warning {
     pub text: String,
     /// What to do about it.
     pub remedy: String,
+    /// The commands, in order, that do it, where there are any that one can run as they stand.
+    pub commands: Vec<String>,
+    /// Whether `apply` refuses to begin, unless it is forced.
+    pub stops: bool,
+}
+
+impl Warning {
+    /// Describes what has no commands and stops nothing.
+    pub fn new(code: &'static str, text: String, remedy: String) -> Self {
+        Self {
+            code,
+            text,
+            remedy,
+            commands: Vec::new(),
+            stops: false,
+        }
+    }
 }
 
 impl fmt::Display for Warning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}; {}", self.code, self.text, self.remedy)
+        write!(f, "{} {}; {}", self.code, self.text, self.remedy)?;
+        for (index, command) in self.commands.iter().enumerate() {
+            let before = if index == 0 { ": " } else { ", then " };
+            write!(f, "{before}`{command}`")?;
+        }
+        Ok(())
     }
 }
 
 /// A device that masquerades has no address of a family that endpoints have.
 pub(super) fn no_masquerade_address(device: &str, family: Family) -> Warning {
-    Warning {
-        code: "CIL0201",
-        text: format!(
+    Warning::new(
+        "CIL0201",
+        format!(
             "device {device} has no {family} address: what endpoints send through it by {family} \
              is dropped"
         ),
-        remedy: format!("give {device} one, or name one with `masquerade_address`"),
-    }
+        format!("give {device} one, or name one with `masquerade_address`"),
+    )
 }
 
 /// The file names an address that the device does not have.
 pub(super) fn foreign_masquerade_address(device: &str, address: IpAddr) -> Warning {
     Warning {
-        code: "CIL0202",
-        text: format!("masquerade address {address} is none of device {device}"),
-        remedy: format!(
-            "replies come back only if the network routes it here; else \
-             `ip address add {address} dev {device}`"
-        ),
+        commands: vec![format!("ip address add {address} dev {device}")],
+        ..Warning::new(
+            "CIL0202",
+            format!("masquerade address {address} is none of device {device}"),
+            "replies come back only if the network routes it here; else give it to the device"
+                .into(),
+        )
     }
 }
 
 /// A firewall drops what legacy host routing forwards.
-pub(super) fn dropping_firewall(what: &str, pools: &[IpNet]) -> Warning {
+pub(super) fn dropping_firewall(obstacle: &Obstacle, pools: &[IpNet]) -> Warning {
     let pools: Vec<String> = pools.iter().map(IpNet::to_string).collect();
+    let stops = obstacle.kind == ObstacleKind::ForwardClosed;
+    let how = if stops {
+        "all that the host forwards for endpoints"
+    } else {
+        "some of what the host forwards for endpoints"
+    };
     Warning {
-        code: "CIL0203",
-        text: format!("the firewall drops what the host forwards for endpoints: {what}"),
-        remedy: format!("let it accept {} in both directions", pools.join(" and ")),
+        commands: obstacle.cure.clone(),
+        stops,
+        ..Warning::new(
+            "CIL0203",
+            format!("the firewall drops {how}: {}", obstacle.what),
+            format!("let it accept {} in both directions", pools.join(" and ")),
+        )
     }
 }
 
 /// A pool of a peer cannot be reached.
 pub(super) fn unreachable_pool(peer: &str, pool: IpNet, why: &str, remedy: String) -> Warning {
-    Warning {
-        code: "CIL0204",
-        text: format!("endpoints of {peer} in {pool} are not reached: {why}"),
-        remedy,
-    }
+    let text = format!("endpoints of {peer} in {pool} are not reached: {why}");
+    Warning::new("CIL0204", text, remedy)
 }
 
 /// A device is down.
 pub(super) fn device_down(device: &str) -> Warning {
     Warning {
-        code: "CIL0205",
-        text: format!("device {device} is down: nothing comes or goes through it"),
-        remedy: format!("`ip link set {device} up`"),
+        commands: vec![format!("ip link set {device} up")],
+        ..Warning::new(
+            "CIL0205",
+            format!("device {device} is down: nothing comes or goes through it"),
+            "switch it on".into(),
+        )
     }
 }

@@ -43,6 +43,7 @@ fn obstacle(kind: ObstacleKind) -> Obstacle {
     Obstacle {
         what: CHAIN.to_owned(),
         kind,
+        cure: vec!["iptables -I FORWARD -s 10.0.1.0/24 -j ACCEPT".into()],
     }
 }
 
