@@ -87,6 +87,13 @@ pub const ENTRIES: &[Entry] = &[
         "Nothing comes or goes through it: `ip link set DEVICE up`.",
     ),
     entry(
+        "CIL0207",
+        "`endpoint_routes` and strict reverse path filtering of all links exclude each other",
+        "The host's stack gets packets of endpoints by cilium_host, and the kernel's way back leads \
+         through another link with `endpoint_routes`. `sysctl -w net.ipv4.conf.all.rp_filter=2` \
+         checks senders loosely; links with a value of their own keep it.",
+    ),
+    entry(
         "CIL0301",
         "the file names a device that is not there",
         "`ip link` lists the links of this machine. A device that comes later has to be there \

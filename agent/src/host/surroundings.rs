@@ -21,6 +21,10 @@ use crate::plan::reserved::RESERVED_PORTS;
 /// Holds the first and the last port of the kernel's own choice.
 pub const PORT_RANGE: &str = "net/ipv4/ip_local_port_range";
 
+/// Says how strictly senders are checked on all links of IPv4; the stricter one of this and a link's
+/// own setting counts.
+const SENDER_CHECK: &str = "net/ipv4/conf/all/rp_filter";
+
 /// Says what of its surroundings matters to a node.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Interest {
@@ -42,6 +46,8 @@ pub struct Surroundings {
     pub devices: BTreeMap<String, DeviceFacts>,
     pub peer_hops: BTreeMap<IpAddr, NextHop>,
     pub obstacles: Vec<Obstacle>,
+    /// Whether [`SENDER_CHECK`] is strict.
+    pub strict_senders: bool,
     /// Present value of [`RESERVED_PORTS`]; empty if there is none.
     pub reserved_ports: String,
     pub local_port_range: Option<(u16, u16)>,
@@ -60,6 +66,7 @@ pub fn read(node: &str, interest: &Interest) -> Result<Surroundings> {
         devices: device::facts(&interest.devices, &links, &addresses),
         peer_hops: reach::hops(&mut netlink, &links, interest.peers.iter().copied())?,
         obstacles: obstacle::dump(&mut netlink, &links, &traffic)?,
+        strict_senders: sysctl::read(SENDER_CHECK)?.as_deref() == Some("1"),
         reserved_ports: sysctl::read(RESERVED_PORTS)?.unwrap_or_default(),
         local_port_range: sysctl::read(PORT_RANGE)?.as_deref().and_then(port_range),
     })

@@ -30,6 +30,9 @@ pub struct Ambient {
     pub peer_hops: BTreeMap<IpAddr, NextHop>,
     /// What BPF host routing would bypass or break.
     pub obstacles: Vec<Obstacle>,
+    /// Whether every link refuses senders that its own routes do not lead to
+    /// (`net/ipv4/conf/all/rp_filter` is 1).
+    pub strict_senders: bool,
     /// `net/ipv4/ip_local_reserved_ports` as it is without us.
     pub reserved_ports: String,
     /// `net/ipv4/ip_local_port_range`, if it can be read: the first and the last port that the

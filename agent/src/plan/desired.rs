@@ -8,7 +8,8 @@
 //!
 //! Traffic: an endpoint's `eth0` carries its address alone in its prefix, a route to the router
 //! address through the link, and a default route via that router. The host reaches endpoints
-//! by one route for each pool through `cilium_host`. No host-side `lxc` link carries an address.
+//! by one route for each pool through `cilium_host`, and where the file asks for it by one for each
+//! endpoint through its link, too. No host-side `lxc` link carries an address.
 //!
 //! Not here: whether namespaces exist and whether a link is someone else's. `host` sees that.
 
@@ -88,6 +89,9 @@ fn examine<'a>(topology: &'a Topology, ambient: &'a Ambient) -> (Notes, Outside<
         && choice.mode == HostRoutingMode::Legacy
     {
         warnings.extend(dropping_firewalls(topology, ambient));
+    }
+    if topology.endpoint_routes && topology.ipv4.is_some() && ambient.strict_senders {
+        warnings.push(warning::strict_senders());
     }
     let host_routing = choice
         .map_err(|refusal| outside.refusals.push(refusal))
@@ -274,6 +278,14 @@ fn add_endpoint(state: &mut State, topology: &Topology, endpoint: &Endpoint, dig
     for (address, router) in both(endpoint.ipv4, endpoint.ipv6).into_iter().zip(routers) {
         if let (Some(address), Some(router)) = (address, router) {
             add_family(state, &endpoint.name, address, router, topology.mtu);
+            if topology.endpoint_routes {
+                let route = Value::Route {
+                    via: None,
+                    src: Some(router),
+                    mtu: None,
+                };
+                state.insert(Key::Route(Link::Lxc(name()), IpNet::from(address)), route);
+            }
         }
     }
     for link in [Link::Lxc(name()), Link::Eth0(name())] {

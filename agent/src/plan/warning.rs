@@ -111,3 +111,17 @@ pub(super) fn device_down(device: &str) -> Warning {
         )
     }
 }
+
+/// The kernel expects from an endpoint's own link what comes by `cilium_host`.
+pub(super) fn strict_senders() -> Warning {
+    Warning {
+        commands: vec!["sysctl -w net.ipv4.conf.all.rp_filter=2".into()],
+        ..Warning::new(
+            "CIL0207",
+            "net.ipv4.conf.all.rp_filter is 1: with `endpoint_routes` the host's stack drops the \
+             IPv4 packets of endpoints that it gets"
+                .into(),
+            "make it 0 or 2, and keep that in /etc/sysctl.d; or leave `endpoint_routes` out".into(),
+        )
+    }
+}

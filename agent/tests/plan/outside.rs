@@ -248,3 +248,23 @@ fn everything_that_is_in_the_way_is_told_at_once() {
     assert!(lines[1].starts_with("device eth0: "), "{text}");
     assert!(lines[2].contains(CHAIN), "{text}");
 }
+
+#[test]
+fn each_endpoint_gets_a_route_when_asked() {
+    golden(
+        "endpoint_routes",
+        &plan_to(&lab::routed(), &settled(&lab())),
+    );
+}
+
+#[test]
+fn routes_of_endpoints_and_strict_filters_exclude_each_other() {
+    let strict = Ambient {
+        strict_senders: true,
+        ..ambient()
+    };
+
+    assert_eq!(codes(&lab::routed(), &strict), ["CIL0207"]);
+    assert!(codes(&lab(), &strict).is_empty());
+    assert!(codes(&lab::routed(), &ambient()).is_empty());
+}
