@@ -87,6 +87,16 @@ pub const ENTRIES: &[Entry] = &[
         "Nothing comes or goes through it: `ip link set DEVICE up`.",
     ),
     entry(
+        "CIL0206",
+        "another NAT uses ports of the masquerade range on a device that masquerades",
+        "The kernel's NAT keeps the source port of a connection where it can, and knows nothing of \
+         our range: connections of others (Docker's containers, virtual machines) whose port lies \
+         in it get no answer, for a port of the range that belongs to no endpoint is closed (drop \
+         reason 225). Give the other rule ports outside the range, `masquerade to :1024-49151` or \
+         `-j MASQUERADE --to-ports 1024-49151` with a protocol, or endpoints an address of their \
+         own with `masquerade_address`.",
+    ),
+    entry(
         "CIL0207",
         "`endpoint_routes` and strict reverse path filtering of all links exclude each other",
         "The host's stack gets packets of endpoints by cilium_host, and the kernel's way back leads \

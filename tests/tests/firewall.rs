@@ -1,12 +1,21 @@
-//! Firewalls that drop what `legacy` host routing forwards: what is said of them, and that the
-//! very commands which the doctor prints let everything pass.
+//! Firewalls that drop what `legacy` host routing forwards, and translate what others send: what is
+//! said of them, and that the very commands which the doctor prints let everything pass.
 
+use std::net::{Ipv4Addr, UdpSocket};
+use std::time::Duration;
+
+use datapath::verdict::DropReason;
 use serde_json::Value;
 use tests::lab::agent;
+use tests::lab::conversation::bound;
 use tests::lab::firewall::Kind;
+use tests::lab::namespace::Namespace;
 use tests::lab::node::answers;
 use tests::lab::outside::Outside;
 use tests::party::Family;
+
+/// Is somebody behind the node who is no endpoint.
+const STRANGER: Ipv4Addr = Ipv4Addr::new(172, 17, 0, 2);
 
 /// Returns the commands that the doctor prints against dropping firewalls.
 fn prescribed(net: &Outside) -> Vec<String> {
@@ -150,4 +159,66 @@ fn doctor_tells_what_plan_refuses_with_a_code_that_the_manual_knows() {
     );
     assert!(explained.starts_with("CIL0301: "), "{explained}");
     agent::expect(&net.net.host, "explain CIL9999", 64);
+}
+
+/// Says something to the world from a port of somebody who is no endpoint, and tells whether an
+/// answer comes.
+fn is_answered(net: &Outside, from: &Namespace, port: u16) -> bool {
+    let far = Outside::far(Family::V4);
+    let server = bound(&net.world, far);
+    let there = server.local_addr().expect("it is bound");
+    let client = from.inside(|| UdpSocket::bind((STRANGER, port)).expect("bind"));
+    for socket in [&client, &server] {
+        socket
+            .set_read_timeout(Some(Duration::from_millis(300)))
+            .expect("a socket has a timeout");
+    }
+    client.send_to(b"question", there).expect("send");
+    let (_, seen) = server.recv_from(&mut [0; 64]).expect("arrives");
+    assert_eq!(seen.ip(), Outside::near(Family::V4), "should be translated");
+    server.send_to(b"answer", seen).expect("send");
+    client.recv(&mut [0; 64]).is_ok()
+}
+
+#[test]
+fn nat_of_others_on_our_ports_is_warned_of_and_other_ports_help() {
+    let net = Outside::new();
+    let stranger = Namespace::add("stranger");
+    for line in [
+        "ip link add box0 type veth peer name eth0 netns stranger",
+        "ip address add 172.17.0.1/24 dev box0",
+        "ip link set box0 up",
+        "nft add table ip nat",
+        "nft add chain ip nat out { type nat hook postrouting priority 100 ; }",
+        "nft add rule ip nat out ip saddr 172.17.0.0/24 oifname up0 masquerade",
+    ] {
+        net.net.host.run(line);
+    }
+    for line in [
+        "ip link set eth0 up",
+        "ip address add 172.17.0.2/24 dev eth0",
+        "ip route add default via 172.17.0.1",
+    ] {
+        stranger.run(line);
+    }
+    net.net.host.set_sysctl("net/ipv4/ip_forward", "1");
+    net.apply("bpf");
+
+    let sick = net.net.ciliate("doctor", 1).stdout;
+    let outside_the_range = is_answered(&net, &stranger, 40_000);
+    let inside_the_range = is_answered(&net, &stranger, 50_000);
+
+    assert!(sick.contains("CIL0206"), "{sick}");
+    assert!(outside_the_range, "should be none of our business");
+    assert!(!inside_the_range, "or there is nothing to warn of");
+    assert!(net.net.drops(DropReason::NatNoBinding) > 0);
+    net.net.host.run("nft flush chain ip nat out");
+    let rule = "ip saddr 172.17.0.0/24 oifname up0 meta l4proto udp masquerade to :1024-49151";
+    net.net.host.run(&format!("nft add rule ip nat out {rule}"));
+    assert!(
+        is_answered(&net, &stranger, 50_001),
+        "should have another port"
+    );
+    net.net.ciliate("doctor", 0);
+    net.expect_traffic();
 }

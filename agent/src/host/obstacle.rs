@@ -4,7 +4,7 @@
 //! below, and within each that of the kernel.
 
 use super::error::Result;
-use super::firewall::{self, Traffic, bypass};
+use super::firewall::{Ruleset, Traffic, bypass};
 use super::link::Properties;
 use super::netlink::Netlink;
 use super::{ipsec, rule};
@@ -18,9 +18,10 @@ use crate::plan::object::{Obstacle, ObstacleKind};
 pub fn dump(
     netlink: &mut Netlink,
     links: &[Properties],
+    ruleset: &Ruleset,
     traffic: &Traffic,
 ) -> Result<Vec<Obstacle>> {
-    let mut obstacles = bypass::bypassed(&firewall::dump()?, traffic);
+    let mut obstacles = bypass::bypassed(ruleset, traffic);
     for family in [Family::V4, Family::V6] {
         let rules = rule::unfollowed(netlink, family, traffic)?;
         obstacles.extend(rules.into_iter().map(|what| Obstacle {

@@ -16,7 +16,9 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-pub use super::ambient::{Ambient, DeviceFacts, DeviceKind, NextHop, Obstacle, ObstacleKind};
+pub use super::ambient::{
+    Ambient, DeviceFacts, DeviceKind, NextHop, Obstacle, ObstacleKind, SourceNat,
+};
 pub use super::link::{AttachKind, Hook, Link, LinkRef, Program};
 pub use super::masquerade::{Filtering, Mapping, Masquerade, PortSelection, Timeouts};
 use crate::config::family::Family;

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde::Serialize;
 
-use super::object::{Obstacle, ObstacleKind};
+use super::object::{Obstacle, ObstacleKind, SourceNat};
 use crate::config::family::Family;
 
 /// Is something that works less well than the file makes believe.
@@ -110,6 +110,23 @@ pub(super) fn device_down(device: &str) -> Warning {
             "switch it on".into(),
         )
     }
+}
+
+/// Somebody else translates to ports that are kept for endpoints.
+pub(super) fn colliding_nat(nat: &SourceNat, (first, last): (u16, u16)) -> Warning {
+    let SourceNat { what, device, .. } = nat;
+    Warning::new(
+        "CIL0206",
+        format!(
+            "others are translated to ports of {first}-{last} on {device}, too, and replies to \
+             those are dropped: {what}"
+        ),
+        format!(
+            "give that rule other ports (`masquerade to :1024-{below}`, `--to-ports \
+             1024-{below}`), or endpoints an address of their own with `masquerade_address`",
+            below = first.saturating_sub(1).max(1024)
+        ),
+    )
 }
 
 /// The kernel expects from an endpoint's own link what comes by `cilium_host`.

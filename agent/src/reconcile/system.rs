@@ -78,6 +78,7 @@ impl System {
             devices: around.devices,
             peer_hops: around.peer_hops,
             obstacles: around.obstacles,
+            source_nats: around.source_nats,
             strict_senders: around.strict_senders,
             reserved_ports: reserved_ports.unwrap_or(around.reserved_ports),
             local_port_range: around.local_port_range,

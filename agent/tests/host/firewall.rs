@@ -1,6 +1,6 @@
 //! What of nftables matters to endpoints' packets, and what does not.
 
-use ciliate::host::firewall::{self, Traffic, bypass};
+use ciliate::host::firewall::{self, Traffic, bypass, nat};
 use ciliate::plan::object::{Obstacle, ObstacleKind};
 
 use crate::isolated;
@@ -350,4 +350,73 @@ fn hook_of_a_device_matters_if_the_device_is_ours() {
         assert_eq!(found.len(), 1, "{found:?}");
         assert!(found[0].starts_with("nftables: table netdev guard, chain ours, handle "));
     });
+}
+
+#[test]
+fn rules_that_translate_sources_on_a_device_are_found_with_their_ports() {
+    isolated(|| {
+        nft("table ip nat {
+                 chain more { tcp dport 80 snat to 203.0.113.1-203.0.113.9:1024-2047; }
+                 chain out {
+                     type nat hook postrouting priority 100;
+                     oifname \"docker0\" masquerade
+                     ip saddr 172.17.0.0/16 oifname != \"docker0\" masquerade
+                     oifname \"eth0\" meta l4proto tcp masquerade to :1024-49151
+                     jump more
+                 }
+             }");
+
+        let found = nat::on_devices(&firewall::dump().unwrap(), &["eth0".to_owned()]);
+
+        let kinds: Vec<_> = found.iter().map(|nat| (nat.to, nat.ports)).collect();
+        let span = (
+            "203.0.113.1".parse().unwrap(),
+            "203.0.113.9".parse().unwrap(),
+        );
+        assert_eq!(
+            kinds,
+            [
+                (None, None),
+                (None, Some((1024, 49_151))),
+                (Some(span), Some((1024, 2047)))
+            ]
+        );
+        assert!(found.iter().all(|nat| nat.version6 == Some(false)));
+        assert!(found[0].what.contains("chain out, handle"), "{found:#?}");
+    });
+}
+
+#[test]
+fn targets_of_iptables_that_translate_sources_are_understood() {
+    for flavour in ["", "-legacy"] {
+        for (command, version6, address) in [
+            ("iptables", false, "203.0.113.1"),
+            ("ip6tables", true, "2001:db8::1"),
+        ] {
+            isolated(|| {
+                let run = |rule: &str| {
+                    let line = format!("{command}{flavour} -w -t nat -A POSTROUTING {rule}");
+                    crate::run::run(&line);
+                };
+                run("! -o docker0 -j MASQUERADE");
+                run("-o eth0 -p udp -j MASQUERADE --to-ports 1024-2047");
+                run(&format!("-o eth0 -j SNAT --to-source {address}"));
+
+                let found = nat::on_devices(&firewall::dump().unwrap(), &["eth0".to_owned()]);
+
+                let kinds: Vec<_> = found.iter().map(|nat| (nat.to, nat.ports)).collect();
+                let own = address.parse().unwrap();
+                assert_eq!(
+                    kinds,
+                    [
+                        (None, None),
+                        (None, Some((1024, 2047))),
+                        (Some((own, own)), None)
+                    ],
+                    "{command}{flavour}"
+                );
+                assert!(found.iter().all(|nat| nat.version6 == Some(version6)));
+            });
+        }
+    }
 }

@@ -8,7 +8,7 @@
 use std::collections::BTreeSet;
 
 use super::flow::{Flow, Traffic};
-use super::ruleset::{Chain, Rule, Ruleset, Tool};
+use super::ruleset::{Chain, Rule, Ruleset};
 use super::walk::{self, Finding};
 use super::{cure, text};
 use crate::plan::object::{Obstacle, ObstacleKind};
@@ -39,11 +39,7 @@ fn obstacle(ruleset: &Ruleset, chain: &Chain, traffic: &Traffic) -> Option<Obsta
         let rules = findings().filter_map(|finding| finding.rule);
         let numbers: BTreeSet<u64> = rules.map(|rule| rule.number).collect();
         let first = first(&chain.rules, &numbers)?;
-        let comma = if chain.tool == Tool::Nftables {
-            ","
-        } else {
-            ""
-        };
+        let comma = text::comma(chain.tool);
         let rule = text::rule(chain.tool, first);
         format!("{name}{comma} {rule}{}", more(numbers.len() - 1))
     };

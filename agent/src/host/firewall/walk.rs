@@ -11,7 +11,7 @@ use super::flow::Flow;
 use super::ruleset::{Chain, Effect, Rule, Ruleset, Span};
 
 /// How deep calls go in the kernel (`NFT_JUMP_STACK_SIZE`).
-const DEEPEST_CALL: u32 = 16;
+pub(super) const DEEPEST_CALL: u32 = 16;
 
 /// Is something in a base chain that does not simply let a flow pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,7 +126,11 @@ impl<'a> Walk<'a, '_> {
                 ..Passage::NOTHING
             },
             // It is not ours before it is translated.
-            Effect::Drop(_) | Effect::Other(_) if self.flow.is_translated() => Passage::NOTHING,
+            Effect::Drop(_) | Effect::Other(_) | Effect::TranslateSource { .. }
+                if self.flow.is_translated() =>
+            {
+                Passage::NOTHING
+            }
             Effect::Accept => Passage {
                 accepts: true,
                 fate: Fate::Ended,
@@ -142,7 +146,7 @@ impl<'a> Walk<'a, '_> {
                 fate: Fate::Ended,
                 ..Passage::NOTHING
             },
-            Effect::Other(_) => Passage {
+            Effect::Other(_) | Effect::TranslateSource { .. } => Passage {
                 matters: true,
                 ..Passage::NOTHING
             },
@@ -166,7 +170,11 @@ impl<'a> Walk<'a, '_> {
 
     fn through_chain(&self, name: &str, depth: u32) -> Passage {
         let mut passage = Passage::NOTHING;
-        let Some((chain, depth)) = self.called(name).zip(depth.checked_sub(1)) else {
+        let Some((chain, depth)) = self
+            .ruleset
+            .called(self.table, name)
+            .zip(depth.checked_sub(1))
+        else {
             return passage;
         };
         for rule in &chain.rules {
@@ -184,15 +192,6 @@ impl<'a> Walk<'a, '_> {
             }
         }
         passage
-    }
-
-    fn called(&self, name: &str) -> Option<&'a Chain> {
-        self.ruleset.chains.iter().find(|chain| {
-            chain.name == name
-                && chain.table == self.table.table
-                && chain.family == self.table.family
-                && chain.tool == self.table.tool
-        })
     }
 }
 
