@@ -10,12 +10,14 @@
 //! - [`host`]: the kernel's network objects
 //! - [`datapath`]: BPF maps and programs
 //! - [`observe`]: what the node is doing
+//! - [`manual`]: what warnings and drop reasons mean
 
 pub mod cli;
 pub mod config;
 pub mod daemon;
 pub mod datapath;
 pub mod host;
+pub mod manual;
 pub mod observe;
 pub mod plan;
 pub mod reconcile;

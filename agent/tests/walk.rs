@@ -66,6 +66,11 @@ fn states() -> Vec<State> {
         lab::retranslated(),
         lab::legacy(),
         lab::exchanged(),
+        lab::routed(),
+        Topology {
+            endpoint_routes: true,
+            ..lab::swapped()
+        },
     ];
     let mut states: Vec<State> = topologies.iter().map(state_of).collect();
     states.push(desired_of(&lab(), &newer));

@@ -84,7 +84,8 @@ fn begins_behind_stack<A: Address, T: Tables<A>>(tables: &mut T, work: &Work<A>)
 /// under this key, if the stack forwards everything.
 #[inline(never)]
 fn remember_inside<A: Address + KeyHash, T: Tables<A>>(tables: &mut T, work: &mut Work<A>) {
-    let is_inside = work.sender == OUTSIDE && matches!(work.hook(), Some(Hook::FromHost));
+    let is_at_link = matches!(work.hook(), Some(Hook::FromHost)) || work.is_direct();
+    let is_inside = work.sender == OUTSIDE && is_at_link;
     let is_new = work.standing == Standing::New as u8;
     if !is_inside || !work.moment.is_legacy() || is_new {
         return;

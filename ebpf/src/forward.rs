@@ -30,7 +30,14 @@ pub fn forward<A: Address, P: Packet>(
     way: Way,
 ) -> Result<Verdict, DropReason> {
     match (hook, way.action) {
-        (Hook::ToContainer | Hook::ToHost | Hook::ToNetdev, _) => Ok(Verdict::Pass),
+        (Hook::ToHost | Hook::ToNetdev, _) => Ok(Verdict::Pass),
+        (Hook::ToContainer, _) => {
+            // What comes from `cilium_host` is addressed to the endpoint already.
+            if packet.load(0) != Some(flow.leaves) {
+                rewrite(packet, flow.leaves)?;
+            }
+            Ok(Verdict::Pass)
+        }
         (Hook::FromHost, _) => {
             rewrite(packet, flow.leaves)?;
             Ok(Verdict::Egress(flow.target))
@@ -163,9 +170,9 @@ fn choose_exit<A: Address, P: Packet>(packet: &P, work: &mut Work<A>) -> Option<
             return Some(DropReason::TooBig);
         }
         Hook::FromContainer if way.is_for_stack() || is_routed && !may_route => Exit::ToStack,
-        Hook::FromContainer | Hook::FromHost => Exit::Forward,
+        Hook::FromContainer | Hook::FromHost | Hook::ToContainer => Exit::Forward,
         Hook::FromNetdev if is_routed && may_route => Exit::Forward,
-        Hook::FromNetdev | Hook::ToContainer | Hook::ToHost | Hook::ToNetdev => Exit::Pass,
+        Hook::FromNetdev | Hook::ToHost | Hook::ToNetdev => Exit::Pass,
     };
     None
 }

@@ -18,7 +18,8 @@
 pub enum Hook {
     /// Ingress of an `lxc` link: what an endpoint sends.
     FromContainer = 1,
-    /// Egress of an `lxc` link: what reaches an endpoint through the node's stack.
+    /// Egress of an `lxc` link: what reaches an endpoint through the node's stack, by way of
+    /// `cilium_host` or, with a route for each endpoint, directly.
     ToContainer = 2,
     /// Egress of `cilium_host`: what the node's stack sends to endpoints.
     FromHost = 3,

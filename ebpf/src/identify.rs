@@ -7,7 +7,7 @@ use crate::decision;
 use crate::family::{Address, Header};
 use crate::fragment;
 use crate::hook::Hook;
-use crate::packet::{ETH_LEN, Packet, proto};
+use crate::packet::{ETH_LEN, MacPair, Packet, proto};
 use crate::source;
 use crate::tables::Tables;
 use crate::verdict::DropReason;
@@ -31,12 +31,26 @@ pub fn receiver<A: Address, P: Packet, T: Tables<A>>(
     work.set_hairpin(false);
     work.set_bound(false);
     work.set_error(false);
+    let is_direct = matches!(work.hook(), Some(Hook::ToContainer)) && is_direct(packet, tables);
+    work.set_direct(is_direct);
     match try_receiver(packet, tables, work) {
         Ok(receiver) => {
             work.receiver = receiver;
             None
         }
         Err(reason) => Some(reason),
+    }
+}
+
+/// Tells whether a packet at the link of an endpoint is not addressed to it: what comes from
+/// `cilium_host` is, and what the node's stack sends has the address of the link itself, which does
+/// not ask for neighbours.
+#[inline(always)]
+fn is_direct<A: Address, P: Packet, T: Tables<A>>(packet: &P, tables: &T) -> bool {
+    let macs: Option<MacPair> = packet.load(0);
+    match (macs, tables.party(packet.ifindex())) {
+        (Some(macs), Some(party)) => macs.destination() != party.mac,
+        _ => false,
     }
 }
 

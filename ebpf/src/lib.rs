@@ -176,8 +176,8 @@ pub fn fast<A: Address, P: Packet, T: Tables<A>>(
     if !flow::is_fresh(flow, generation, now_ns) {
         return None;
     }
-    if hook == Hook::ToContainer {
-        return (flow.target == packet.ifindex()).then_some(Ok(Verdict::Pass));
+    if hook == Hook::ToContainer && flow.target != packet.ifindex() {
+        return None;
     }
     let way = Way::of(flow)?;
     if hook == Hook::ToHost {
@@ -194,14 +194,16 @@ pub fn fast<A: Address, P: Packet, T: Tables<A>>(
     if is_routed && !(plain.hop_limit > 1 && forward::fits(packet, flow.mtu, plain.headers_len)) {
         return None;
     }
-    if is_counted(flow, hook, host) {
+    let is_direct = hook == Hook::ToContainer && packet.load::<MacPair>(0)? != flow.leaves;
+    if is_counted(flow, hook, host) || is_direct && flow.zone == host {
         flow.packets += 1;
         flow.bytes += u64::from(packet.len());
     }
     if hook == Hook::FromContainer && way.is_for_stack() {
         return Some(forward::to_stack(packet, tables));
     }
-    let is_translated_here = !matches!(hook, Hook::FromHost) && flow.is_translated();
+    let is_translated_here =
+        !matches!(hook, Hook::FromHost | Hook::ToContainer) && flow.is_translated();
     if is_translated_here && !rewrite::plain(packet, &flow.out, flow.sums) {
         return Some(Err(DropReason::WriteError));
     }
@@ -241,9 +243,9 @@ fn is_for_node<A: Address, T: Tables<A>>(tables: &T, key: &FlowKey<A>) -> bool {
 #[inline(always)]
 fn comes_as_known<A, P: Packet>(packet: &P, flow: &Flow<A>, hook: Hook, host: u32) -> bool {
     match hook {
-        Hook::FromContainer | Hook::ToContainer | Hook::ToHost => flow.zone == packet.ifindex(),
+        Hook::FromContainer | Hook::ToHost => flow.zone == packet.ifindex(),
         Hook::FromNetdev => flow.zone == OUTSIDE,
-        Hook::FromHost => {
+        Hook::FromHost | Hook::ToContainer => {
             let ingress = packet.ingress_ifindex();
             let is_from_outside = ingress != 0 && ingress != host;
             let came_through = flow.is_through_stack()

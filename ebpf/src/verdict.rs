@@ -42,6 +42,13 @@ macro_rules! drop_reasons {
                     $(Self::$variant => $text,)+
                 }
             }
+
+            /// Returns the sentence that the manual has for the reason.
+            pub fn meaning(self) -> &'static str {
+                match self {
+                    $(Self::$variant => concat!($($doc),+).trim(),)+
+                }
+            }
         }
     };
 }

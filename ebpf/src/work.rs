@@ -35,6 +35,7 @@ pub struct Work<A> {
     is_hairpin: u8,
     is_bound: u8,
     is_needy: u8,
+    is_direct: u8,
     /// What is remembered of the flow; see `admission`.
     pub standing: u8,
     /// Not 0 while the endpoint's own port is to be tried.
@@ -136,6 +137,7 @@ flags! {
     is_error, set_error: "Tells whether the packet is an ICMP error.";
     through_stack, set_through_stack: "Tells whether the node's stack forwards the packet, which one of our hooks has seen before.";
     is_hairpin, set_hairpin: "Tells whether an endpoint sent the packet to a masquerade address.";
+    is_direct, set_direct: "Tells whether the node's stack routed the packet to the endpoint's link itself, past `cilium_host`.";
     is_needy, set_needy: "Tells whether the packet needs a binding.";
     is_bound, set_bound: "Tells whether `outside` and `inside` are the halves of the packet's binding.";
 }
@@ -165,7 +167,8 @@ impl<A> Work<A> {
     /// or before the node's stack had it.
     #[inline(always)]
     pub const fn is_entered(&self) -> bool {
-        self.through_stack() || matches!(self.hook(), Some(hook) if hook.only_watches())
+        let watches = matches!(self.hook(), Some(hook) if hook.only_watches());
+        self.through_stack() || watches && !self.is_direct()
     }
 
     /// Returns the stage of the connection before the packet.

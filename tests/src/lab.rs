@@ -14,6 +14,7 @@
 //! - [`world`]: endpoints behind a node that masquerades, a router, servers and an attacker
 //! - [`site`]: who has which address there
 //! - [`topology`]: the namespaces and links of that world
+//! - [`firewall`]: the firewalls that machines have
 //! - [`gateway`]: what masquerades there, and how it is set up
 //! - [`station`]: a place of that world: what it sends, what it receives, judged
 //! - [`mouth`]: frames sent with their checksum left to the link
@@ -26,6 +27,7 @@
 pub mod agent;
 pub mod compliance;
 pub mod conversation;
+pub mod firewall;
 pub mod gateway;
 pub mod inventory;
 pub mod machine;

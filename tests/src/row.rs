@@ -186,6 +186,12 @@ impl Row {
             .leaves(|bytes| crate::frame::sent(bytes, host.mac, host.gateway_mac))
     }
 
+    /// Says that the packet goes on where it is, addressed to an endpoint.
+    #[must_use]
+    pub fn addressed_to(self, to: &Who) -> Self {
+        self.leaves(|bytes| crate::frame::sent(bytes, to.mac, to.gateway_mac))
+    }
+
     /// Says that the packet of the stack goes on to an endpoint.
     #[must_use]
     pub fn delivered_to(self, to: &Who) -> Self {

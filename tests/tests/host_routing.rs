@@ -4,9 +4,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use tests::lab::conversation::{bound, exchange_with, pattern, transfer_seen};
+use tests::lab::conversation::bound;
 use tests::lab::namespace::Namespace;
-use tests::lab::node::{answers, ping};
+use tests::lab::node::ping;
 use tests::lab::offload::Offload;
 use tests::lab::outside::Outside;
 use tests::lab::resident::Resident;
@@ -23,13 +23,6 @@ const FIREWALL: &str = "table inet filter {
 ";
 /// What is said of it.
 const RULE: &str = "nftables: table inet filter, chain forward, handle 2: ";
-/// A firewall that lets nothing pass at all.
-const CLOSED: &str = "table inet filter {
- chain forward {
-  type filter hook forward priority 0; policy drop
- }
-}
-";
 /// Counts what the stack forwards.
 const COUNTER: &str = "table inet count {
  counter forwarded { }
@@ -39,8 +32,6 @@ const COUNTER: &str = "table inet count {
  }
 }
 ";
-/// What a transfer consists of, in bytes.
-const TRANSFER_LEN: usize = 4 << 20;
 const SWITCHES: usize = 20;
 /// Datagrams every half millisecond: about 50,000 a second, for a sleep is longer than asked for.
 const BURST: u64 = 40;
@@ -65,38 +56,6 @@ fn forwarded(host: &Namespace) -> u64 {
         .expect("a number")
 }
 
-/// Checks that everything passes between endpoints and to the world, which sees the node.
-fn expect_traffic(net: &Outside) {
-    for family in Family::BOTH {
-        let (far, near) = (Outside::far(family), Outside::near(family));
-        let inside = &net.net;
-        ping(&inside.web, far);
-        ping(&inside.web, inside.address("db", family));
-        ping(&inside.host, inside.address("web", family));
-        ping(&inside.host, far);
-        for round in 0..6 {
-            let client = bound(&inside.web, inside.address("web", family));
-            let seen = exchange_with(&client, &bound(&net.world, far));
-            assert_eq!(seen.ip(), near, "round {round} of {family:?}");
-        }
-        for (server, address, source) in [
-            (&net.world, far, near),
-            (
-                &inside.db,
-                inside.address("db", family),
-                inside.address("web", family),
-            ),
-        ] {
-            let (data, seen) = transfer_seen(&inside.web, server, address, TRANSFER_LEN);
-            assert!(
-                data == pattern(TRANSFER_LEN),
-                "{address} should get what was sent"
-            );
-            assert_eq!(seen.ip(), source, "of {address}");
-        }
-    }
-}
-
 #[test]
 fn auto_goes_through_the_stack_for_a_firewall_and_names_its_rule() {
     let net = Outside::new();
@@ -114,7 +73,7 @@ fn auto_goes_through_the_stack_for_a_firewall_and_names_its_rule() {
     assert!(applied.stderr.contains(&reason), "{reason} {applied:#?}");
     let again = net.net.ciliate("plan", 0).stdout;
     assert!(again.contains(&said), "{said} {again}");
-    expect_traffic(&net);
+    net.expect_traffic();
 }
 
 #[test]
@@ -133,7 +92,7 @@ fn bpf_is_refused_for_a_firewall_in_the_same_words() {
     }
 
     assert_eq!(net.host_routing(), ("legacy".into(), reason), "should stay");
-    expect_traffic(&net);
+    net.expect_traffic();
 }
 
 #[test]
@@ -161,7 +120,7 @@ fn legacy_takes_everything_through_the_stack() {
         }
         load(&net, COUNTER);
 
-        expect_traffic(&net);
+        net.expect_traffic();
 
         assert!(forwarded(&net.net.host) > 0, "the stack should forward");
     }
@@ -181,7 +140,7 @@ fn bpf_takes_nothing_through_the_stack() {
         }
         load(&net, COUNTER);
 
-        expect_traffic(&net);
+        net.expect_traffic();
 
         let count = forwarded(&net.net.host);
         assert_eq!(count, 0, "the stack should forward nothing");
@@ -204,34 +163,7 @@ fn firewall_that_is_obeyed_drops_what_it_drops() {
     client.send_to(b"question", (far, 53)).expect("send");
 
     assert!(server.recv(&mut [0; 64]).is_err(), "should not arrive");
-    expect_traffic(&net);
-}
-
-#[test]
-fn firewall_that_drops_everything_is_warned_of_and_its_cure_works() {
-    let net = Outside::new();
-    load(&net, CLOSED);
-    net.write("legacy");
-
-    let plan = net.net.ciliate("plan", 2).stdout;
-    net.net.apply();
-
-    assert!(plan.contains("Warning CIL0203"), "should warn: {plan}");
-    let cure = "let it accept 10.0.1.0/24 and fd00:1::/64 in both directions";
-    assert!(plan.contains(cure), "should say what to do: {plan}");
-    let far = Outside::far(Family::V4);
-    assert!(!answers(&net.net.web, far), "the firewall should be obeyed");
-    for (family, pool) in [("ip", "10.0.1.0/24"), ("ip6", "fd00:1::/64")] {
-        for side in ["saddr", "daddr"] {
-            let rule = format!("{family} {side} {pool} accept");
-            net.net
-                .host
-                .run(&format!("nft add rule inet filter forward {rule}"));
-        }
-    }
-    expect_traffic(&net);
-    let again = net.net.ciliate("plan", 0).stdout;
-    assert!(!again.contains("CIL0203"), "should be content: {again}");
+    net.expect_traffic();
 }
 
 /// Waits until the node's packets go this way, which the agent finds out by itself.
@@ -260,11 +192,11 @@ fn agent_follows_a_firewall_that_comes_and_goes() {
     let (_, reason) = net.host_routing();
     assert!(reason.contains(RULE), "{reason}");
     agent.expect_log(&reason);
-    expect_traffic(&net);
+    net.expect_traffic();
 
     net.net.host.run("nft delete table inet filter");
     expect_mode(&net, "bpf");
-    expect_traffic(&net);
+    net.expect_traffic();
 }
 
 /// Starts streams that every way of the node's packets is part of.

@@ -27,7 +27,7 @@ const BUDGETS: [Budget; 9] = [
     },
     Budget {
         program: "to_container",
-        instructions: 750,
+        instructions: 1_300,
         stack: 150,
     },
     Budget {

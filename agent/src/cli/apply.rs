@@ -11,9 +11,18 @@ use super::instance::{self, Instance, Whereabouts};
 use crate::daemon::Sparing;
 use crate::host::netns;
 use crate::plan::object::{Key, State};
-use crate::plan::{self, Desired, Plan};
+use crate::plan::{self, Desired, Notes, Plan};
 use crate::reconcile::{self, Journal, Report, System};
 use crate::topology::Topology;
+
+/// Is what `apply` is told beside the file.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Whether to print how long each kind of step took.
+    pub timings: bool,
+    /// Whether to begin although nothing will pass.
+    pub force: bool,
+}
 
 /// Prints what `apply` would do. Returns the exit code.
 ///
@@ -44,12 +53,18 @@ pub fn plan(common: &Common, file: &Path, out: &mut dyn Write) -> Result<u8, Fai
 pub fn apply(
     common: &Common,
     file: &Path,
-    timings: bool,
+    options: Options,
     out: &mut dyn Write,
 ) -> Result<u8, Failure> {
+    let Options { timings, force } = options;
     let topology = instance::topology(file, common.node.as_deref())?;
     let instance = Instance::new(common, &topology.node);
-    let report = instance.enter(|| bring_up(common, &topology, file))?;
+    let report = instance.enter(|| {
+        bring_up(common, &topology, file, |notes| match notes.stops() {
+            stops if stops.is_empty() || force => Ok(()),
+            stops => Err(Failure::stopped(&stops)),
+        })
+    })?;
     let printed = print_report(&report, common.json, timings, out).and_then(|()| {
         if common.json || report.plan.is_empty() {
             return Ok(());
@@ -92,17 +107,23 @@ fn done(printed: Result<(), Failure>) -> u8 {
     exit::OK
 }
 
-/// Makes a node what its topology says, in the network namespace of this thread.
+/// Makes a node what its topology says, in the network namespace of this thread, if `accept` has
+/// nothing against what is noted of it.
 ///
 /// # Errors
 /// If a step fails; what was done is undone then.
-pub fn bring_up(common: &Common, topology: &Topology, file: &Path) -> Result<Report, Failure> {
+pub fn bring_up(
+    common: &Common,
+    topology: &Topology,
+    file: &Path,
+    accept: impl FnOnce(&Notes) -> Result<(), Failure>,
+) -> Result<Report, Failure> {
     let instance = Instance::new(common, &topology.node);
     let file = instance::absolute(file)?;
     let is_new = !instance.exists();
     let lock = instance.lock()?;
     match converge(&instance, topology, &file, &BTreeSet::new(), |desired| {
-        desired
+        accept(&desired.notes)
     }) {
         Ok(report) => Ok(report),
         Err(failure) => {
@@ -119,8 +140,8 @@ pub fn bring_up(common: &Common, topology: &Topology, file: &Path) -> Result<Rep
 }
 
 /// Makes a node what its topology says, in the network namespace of this thread, less what is
-/// `spared`. `shrink` takes from the desired state what shall not be; call it with the lock of the
-/// node.
+/// `spared`. `adapt` takes from the desired state what shall not be, or refuses it; call it with
+/// the lock of the node.
 ///
 /// # Errors
 /// If a step fails; what was done is undone then.
@@ -129,13 +150,13 @@ pub fn converge(
     topology: &Topology,
     file: &Path,
     spared: &BTreeSet<Key>,
-    shrink: impl FnOnce(State) -> State,
+    adapt: impl FnOnce(&mut Desired) -> Result<(), Failure>,
 ) -> Result<Report, Failure> {
     // Else the state would forget where the links of the node are.
     instance.expect_not_elsewhere()?;
     let mut system = instance.system_to_change()?;
     let mut desired = desired(&system, topology, instance.bpffs())?;
-    desired.state = shrink(desired.state);
+    adapt(&mut desired)?;
     system
         .state()
         .set_namespace(netns::identity(netns::open_own()?)?)?;

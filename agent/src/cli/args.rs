@@ -8,8 +8,9 @@ use clap::{Args, Parser, Subcommand};
 pub const DEFAULT_FILE: &str = "/etc/ciliate/ciliate.toml";
 
 const EXIT_CODES: &str = "\
-Exit codes: 0 done, or nothing to do; 2 `plan` has changes; 64 wrong command line; 69 the node is
-not set up; 71 the kernel refused; 77 not privileged; 78 the file is missing or wrong.";
+Exit codes: 0 done, or nothing to do; 1 `doctor` found something; 2 `plan` has changes; 64 wrong
+command line; 69 the node is not set up; 71 the kernel refused; 77 not privileged; 78 the file is
+missing or wrong.";
 
 /// Cilium's datapath for a machine that has no cluster.
 #[derive(Debug, Parser)]
@@ -54,7 +55,7 @@ pub struct Common {
     /// What to log to standard error: error, warn, info, debug or trace
     #[arg(long, global = true, value_name = "LEVEL", default_value = "info")]
     pub log_level: log::LevelFilter,
-    /// Print JSON instead of text: plan, apply, down, status and flows
+    /// Print JSON instead of text: plan, apply, down, status, doctor and flows
     #[arg(long, global = true)]
     pub json: bool,
 }
@@ -83,6 +84,9 @@ pub enum Verb {
         /// Print how long each kind of step took
         #[arg(long)]
         timings: bool,
+        /// Go on although a firewall will let nothing through (CIL0203)
+        #[arg(long)]
+        force: bool,
     },
     /// Make the node what the file says, and keep it so until TERM or INT; the datapath stays.
     /// HUP reads the file anew; a node that `apply` changes meanwhile is kept as that says
@@ -95,6 +99,14 @@ pub enum Verb {
     },
     /// Show modes with reasons, endpoints, maps and drops
     Status,
+    /// Tell what on this machine will hurt the node, and the commands that cure it
+    Doctor(File),
+    /// Print what the manual says about a warning or a drop reason
+    Explain {
+        /// Such as CIL0203, or the number of a drop reason
+        #[arg(value_name = "CODE")]
+        code: String,
+    },
     /// List the flows that the datapath knows
     Flows,
     /// Run the nodes of a file side by side on this machine
@@ -110,8 +122,8 @@ impl Command {
         let common = &self.common;
         let (config, node, json) = match self.verb {
             Verb::Check(_) | Verb::Run(_) => (true, true, false),
-            Verb::Init => (false, false, false),
-            Verb::Plan(_) | Verb::Apply { .. } => (true, true, true),
+            Verb::Init | Verb::Explain { .. } => (false, false, false),
+            Verb::Plan(_) | Verb::Apply { .. } | Verb::Doctor(_) => (true, true, true),
             Verb::Down { .. } | Verb::Status | Verb::Flows => (false, true, true),
             Verb::Lab(_) => (true, false, false),
         };
@@ -136,6 +148,8 @@ impl Verb {
             Self::Run(_) => "run",
             Self::Down { .. } => "down",
             Self::Status => "status",
+            Self::Doctor(_) => "doctor",
+            Self::Explain { .. } => "explain",
             Self::Flows => "flows",
             Self::Lab(Lab::Up { .. }) => "lab up",
             Self::Lab(Lab::Down { .. }) => "lab down",
@@ -184,6 +198,8 @@ mod tests {
             ("--config a.toml lab up", None),
             ("--json check", Some("--json")),
             ("init --node a", Some("--node")),
+            ("doctor a.toml --node a --json", None),
+            ("--json explain CIL0203", Some("--json")),
             ("run a.toml --node a", None),
             ("run --json", Some("--json")),
             ("lab up --node a", Some("--node")),

@@ -6,6 +6,9 @@ pub const OK: u8 = 0;
 /// `plan` has something to do.
 pub const CHANGES: u8 = 2;
 
+/// `doctor` has found something.
+pub const FOUND: u8 = 1;
+
 /// The command line is wrong.
 pub const USAGE: u8 = 64;
 

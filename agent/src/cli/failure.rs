@@ -7,6 +7,7 @@ use thiserror::Error;
 use super::exit;
 use crate::config::Report;
 use crate::plan::Refusals;
+use crate::plan::warning::Warning;
 use crate::reconcile::{ApplyError, Cause, FileError};
 use crate::{datapath, host};
 
@@ -39,6 +40,9 @@ pub enum Failure {
     State(#[from] FileError),
     #[error(transparent)]
     Refused(#[from] Refusals),
+    /// It could be set up, but nothing would pass.
+    #[error("{0}\nnothing was changed; `--force` goes on all the same")]
+    Stopped(String),
     #[error(transparent)]
     Host(#[from] host::Error),
     #[error(transparent)]
@@ -58,6 +62,12 @@ pub enum Failure {
 }
 
 impl Failure {
+    /// Says what `apply` does not begin with.
+    pub fn stopped(warnings: &[&Warning]) -> Self {
+        let lines: Vec<String> = warnings.iter().map(ToString::to_string).collect();
+        Self::Stopped(lines.join("\n"))
+    }
+
     /// Returns the exit code.
     pub fn code(&self) -> u8 {
         match self {
@@ -69,6 +79,7 @@ impl Failure {
             | Self::State(_)
             | Self::Elsewhere(_)
             | Self::Refused(_)
+            | Self::Stopped(_)
             | Self::AgentRuns { .. }
             | Self::Host(_)
             | Self::Datapath(_)

@@ -80,6 +80,7 @@ name = "{name}"
 # it. "auto" is "bpf", unless that would bypass a firewall or a routing policy of this machine.
 [routing]
 host_routing = "auto"
+# endpoint_routes = true     # a kernel route to each endpoint, for tools that look at the table
 
 # Destinations that see the addresses of endpoints as they are. Other nodes of the file always do.
 # [masquerade]

@@ -133,7 +133,7 @@ impl Lab {
             for address in &topology.addresses {
                 join(Some(*address))?;
             }
-            let report = netns::in_netns(&node, || bring_up(common, topology, file))??;
+            let report = netns::in_netns(&node, || bring_up(common, topology, file, |_| Ok(())))??;
             text.push_str(&format!(
                 "{}node {} is up: nsenter --net=/run/netns/{1} …\n",
                 report.plan, topology.node

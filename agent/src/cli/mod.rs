@@ -8,12 +8,15 @@
 //! - [`output`]: where a verb writes
 //! - [`instance`], [`resident`], [`machine`]: the node that a verb works on, its agent, the machine that
 //!   it runs on
-//! - [`check`], [`init`], [`apply`], [`run`](mod@run), [`status`], [`flows`], [`lab`]: the verbs
+//! - [`check`], [`init`], [`apply`], [`run`](mod@run), [`status`], [`doctor`], [`explain`], [`flows`],
+//!   [`lab`]: the verbs
 
 pub mod apply;
 pub mod args;
 pub mod check;
+pub mod doctor;
 pub mod exit;
+pub mod explain;
 pub mod failure;
 pub mod flows;
 pub mod init;
@@ -58,9 +61,14 @@ pub fn run(command: &Command, out: &mut dyn Write, err: &mut dyn Write) -> Resul
         Verb::Apply {
             file: given,
             timings,
+            force,
         } => {
             need_root("apply")?;
-            apply::apply(common, &file(given)?, *timings, out)
+            let options = apply::Options {
+                timings: *timings,
+                force: *force,
+            };
+            apply::apply(common, &file(given)?, options, out)
         }
         Verb::Run(given) => {
             need_root("run")?;
@@ -74,6 +82,11 @@ pub fn run(command: &Command, out: &mut dyn Write, err: &mut dyn Write) -> Resul
             need_root("status")?;
             status::status(common, out)
         }
+        Verb::Doctor(given) => {
+            need_root("doctor")?;
+            doctor::doctor(common, given, out)
+        }
+        Verb::Explain { code } => explain::explain(code, out),
         Verb::Flows => {
             need_root("flows")?;
             flows::flows(common, out)

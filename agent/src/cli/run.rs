@@ -21,8 +21,8 @@ use crate::datapath::pin::Pins;
 use crate::datapath::sweep::Sweep;
 use crate::host::lock::Lock;
 use crate::host::netns;
-use crate::plan::Plan;
-use crate::plan::object::{Key, State};
+use crate::plan::object::Key;
+use crate::plan::{Desired, Plan};
 use crate::reconcile::drift::DriftFile;
 use crate::reconcile::{self, ApplyError, Cause};
 use crate::topology::Topology;
@@ -60,7 +60,7 @@ fn keep(
     file: &Path,
 ) -> Result<(), Failure> {
     let sources = Sources::open()?;
-    let report = bring_up(common, &topology, file)?;
+    let report = bring_up(common, &topology, file, |_| Ok(()))?;
     log::info!(
         "node {} is set up: {}",
         instance.node,
@@ -200,8 +200,12 @@ impl Kept<'_> {
     /// Makes the node what its topology says, less what is spared. Returns what was done.
     fn converge(&self, file: &Path, spared: &BTreeSet<Key>, _: &Lock) -> Result<Plan, Failure> {
         let spared = self.all_spared(spared);
-        let shrink = |desired: State| consequence::without(desired, &self.absent_links());
-        let report = converge(self.instance, &self.topology, file, &spared, shrink)?;
+        let adapt = |desired: &mut Desired| {
+            let state = std::mem::take(&mut desired.state);
+            desired.state = consequence::without(state, &self.absent_links());
+            Ok(())
+        };
+        let report = converge(self.instance, &self.topology, file, &spared, adapt)?;
         Ok(report.plan)
     }
 

@@ -50,19 +50,25 @@ static ENDPOINT: Keys = Keys {
 
 static ROUTING: Keys = Keys {
     table: "[routing]",
-    known: &["host_routing"],
-    later: &["endpoint_routes"],
+    known: &["host_routing", "endpoint_routes"],
+    later: &[],
 };
 
 pub(super) struct Draft {
     pub nodes: Vec<Node>,
     pub devices: Vec<Device>,
     pub endpoints: Vec<Endpoint>,
-    pub host_routing: Field<HostRouting>,
+    pub routing: Routing,
     pub masquerade: MasqueradeDraft,
     pub capacity: CapacityDraft,
     /// Whether the file has `[[node]]` tables, readable or not.
     pub has_nodes: bool,
+}
+
+#[derive(Default)]
+pub(super) struct Routing {
+    pub host_routing: Field<HostRouting>,
+    pub endpoint_routes: Field<bool>,
 }
 
 pub(super) struct Node {
@@ -134,9 +140,10 @@ pub(super) fn read<'a>(document: &'a DeTable<'a>, errors: &mut Vec<Diagnostic>) 
         nodes: tables(nodes, &NODE, errors, node),
         devices: tables(file.take("device"), &DEVICE, errors, device::read),
         endpoints: tables(file.take("endpoint"), &ENDPOINT, errors, endpoint),
-        host_routing: file
+        routing: file
             .take("routing")
-            .map_or(Field::Absent, |entry| routing(&entry, errors)),
+            .map(|entry| routing(&entry, errors))
+            .unwrap_or_default(),
         masquerade: file
             .take("masquerade")
             .map(|entry| masquerade::read(&entry, errors))
@@ -232,11 +239,14 @@ fn endpoint(table: &mut Table<'_>, errors: &mut Vec<Diagnostic>) -> Endpoint {
     }
 }
 
-fn routing(entry: &Entry<'_>, errors: &mut Vec<Diagnostic>) -> Field<HostRouting> {
+fn routing(entry: &Entry<'_>, errors: &mut Vec<Diagnostic>) -> Routing {
     let Some(mut table) = inner(entry, &ROUTING, errors) else {
-        return Field::Refused;
+        return Routing::default();
     };
-    let host_routing = table.read("host_routing", value::host_routing, errors);
+    let routing = Routing {
+        host_routing: table.read("host_routing", value::host_routing, errors),
+        endpoint_routes: table.read("endpoint_routes", value::boolean, errors),
+    };
     table.finish(errors);
-    host_routing
+    routing
 }

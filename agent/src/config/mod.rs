@@ -67,6 +67,8 @@ pub struct Config {
     /// In the order of the file.
     pub endpoints: Vec<Endpoint>,
     pub host_routing: HostRouting,
+    /// Whether the host gets a route to each endpoint, beside the one to their prefix.
+    pub endpoint_routes: bool,
     pub masquerade: Masquerade,
     pub capacity: Capacity,
 }
@@ -169,7 +171,12 @@ impl Config {
             endpoints: endpoints
                 .filter_map(|e| Endpoint::complete(e, only, source))
                 .collect(),
-            host_routing: draft.host_routing.into_value().unwrap_or_default(),
+            host_routing: draft.routing.host_routing.into_value().unwrap_or_default(),
+            endpoint_routes: draft
+                .routing
+                .endpoint_routes
+                .into_value()
+                .unwrap_or_default(),
             masquerade: draft.masquerade.complete(),
             capacity: draft.capacity.complete(),
             nodes,

@@ -50,9 +50,9 @@ pub fn without(mut state: State, others: &BTreeSet<Key>) -> State {
     state
 }
 
-/// Returns the objects that an object cannot be without: its owner, and some that do not own it.
+/// Returns the objects that an object cannot be without: its owners, and some that do not own it.
 fn needs(key: &Key) -> Vec<Key> {
-    let mut needs: Vec<Key> = key.owner().into_iter().collect();
+    let mut needs: Vec<Key> = key.owners();
     if let Key::NodeEntry = key {
         needs.push(Key::HostLink);
     } else if let Key::EndpointEntry(name) = key {

@@ -4,7 +4,7 @@
 //! below, and within each that of the kernel.
 
 use super::error::Result;
-use super::firewall::{self, Traffic, bypass};
+use super::firewall::{Ruleset, Traffic, bypass};
 use super::link::Properties;
 use super::netlink::Netlink;
 use super::{ipsec, rule};
@@ -18,14 +18,16 @@ use crate::plan::object::{Obstacle, ObstacleKind};
 pub fn dump(
     netlink: &mut Netlink,
     links: &[Properties],
+    ruleset: &Ruleset,
     traffic: &Traffic,
 ) -> Result<Vec<Obstacle>> {
-    let mut obstacles = bypass::bypassed(&firewall::dump()?, traffic);
+    let mut obstacles = bypass::bypassed(ruleset, traffic);
     for family in [Family::V4, Family::V6] {
         let rules = rule::unfollowed(netlink, family, traffic)?;
         obstacles.extend(rules.into_iter().map(|what| Obstacle {
             what,
             kind: ObstacleKind::PolicyRule,
+            cure: Vec::new(),
         }));
     }
     obstacles.extend(in_a_vrf(links, &traffic.devices));
@@ -33,6 +35,7 @@ pub fn dump(
     obstacles.extend(policies.into_iter().map(|what| Obstacle {
         what,
         kind: ObstacleKind::Ipsec,
+        cure: Vec::new(),
     }));
     Ok(obstacles)
 }
@@ -49,6 +52,7 @@ fn in_a_vrf(links: &[Properties], devices: &[String]) -> Vec<Obstacle> {
                     port.name, master.name
                 ),
                 kind: ObstacleKind::PolicyRule,
+                cure: Vec::new(),
             })
         })
         .collect()

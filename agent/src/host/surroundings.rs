@@ -10,16 +10,20 @@ use rtnetlink::packet_route::link::LinkLayerType;
 
 use super::address::{self, Address};
 use super::error::Result;
-use super::firewall::{self, Traffic, cure};
+use super::firewall::{self, Traffic, nat};
 use super::link::{self, Properties};
 use super::mark::{Mark, Owner};
 use super::netlink::Netlink;
 use super::{device, obstacle, reach, sysctl};
-use crate::plan::object::{DeviceFacts, NextHop, Obstacle};
+use crate::plan::object::{DeviceFacts, NextHop, Obstacle, SourceNat};
 use crate::plan::reserved::RESERVED_PORTS;
 
 /// Holds the first and the last port of the kernel's own choice.
 pub const PORT_RANGE: &str = "net/ipv4/ip_local_port_range";
+
+/// Says how strictly senders are checked on all links of IPv4; the stricter one of this and a link's
+/// own setting counts.
+const SENDER_CHECK: &str = "net/ipv4/conf/all/rp_filter";
 
 /// Says what of its surroundings matters to a node.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -42,6 +46,9 @@ pub struct Surroundings {
     pub devices: BTreeMap<String, DeviceFacts>,
     pub peer_hops: BTreeMap<IpAddr, NextHop>,
     pub obstacles: Vec<Obstacle>,
+    pub source_nats: Vec<SourceNat>,
+    /// Whether [`SENDER_CHECK`] is strict.
+    pub strict_senders: bool,
     /// Present value of [`RESERVED_PORTS`]; empty if there is none.
     pub reserved_ports: String,
     pub local_port_range: Option<(u16, u16)>,
@@ -56,26 +63,16 @@ pub fn read(node: &str, interest: &Interest) -> Result<Surroundings> {
     let links = link::dump(&mut netlink)?;
     let addresses = address::dump(&mut netlink)?;
     let traffic = traffic(node, interest, &links, &addresses);
+    let ruleset = firewall::dump()?;
     Ok(Surroundings {
         devices: device::facts(&interest.devices, &links, &addresses),
         peer_hops: reach::hops(&mut netlink, &links, interest.peers.iter().copied())?,
-        obstacles: obstacle::dump(&mut netlink, &links, &traffic)?,
+        obstacles: obstacle::dump(&mut netlink, &links, &ruleset, &traffic)?,
+        source_nats: nat::on_devices(&ruleset, &interest.devices),
+        strict_senders: sysctl::read(SENDER_CHECK)?.as_deref() == Some("1"),
         reserved_ports: sysctl::read(RESERVED_PORTS)?.unwrap_or_default(),
         local_port_range: sysctl::read(PORT_RANGE)?.as_deref().and_then(port_range),
     })
-}
-
-/// Lists the chains of the forward hook that drop everything from or to the node's endpoints,
-/// with the commands that let it pass.
-///
-/// # Errors
-/// When the kernel refuses.
-pub fn cures(node: &str, interest: &Interest) -> Result<Vec<cure::Cure>> {
-    let mut netlink = Netlink::open()?;
-    let links = link::dump(&mut netlink)?;
-    let addresses = address::dump(&mut netlink)?;
-    let traffic = traffic(node, interest, &links, &addresses);
-    Ok(cure::cures(&firewall::dump()?, &traffic))
 }
 
 fn traffic(

@@ -155,7 +155,8 @@ pub fn create_endpoint_pair(
     )
     .setns_by_fd(netns.as_fd().as_raw_fd())
     .build();
-    let lxc = LinkVeth::new(pair.link, ENDPOINT_LINK);
+    // Routes may lead here; the programs know the endpoint's address.
+    let lxc = LinkVeth::new(pair.link, ENDPOINT_LINK).arp(false);
     let lxc = dressed(lxc, mark, pair.lxc_mac, pair.mtu)
         .set_info_data(InfoData::Veth(InfoVeth::Peer(peer)));
     let EndpointPair { endpoint, link, .. } = pair;

@@ -30,6 +30,11 @@ pub struct Ambient {
     pub peer_hops: BTreeMap<IpAddr, NextHop>,
     /// What BPF host routing would bypass or break.
     pub obstacles: Vec<Obstacle>,
+    /// Rules of others that translate sources on the devices.
+    pub source_nats: Vec<SourceNat>,
+    /// Whether every link refuses senders that its own routes do not lead to
+    /// (`net/ipv4/conf/all/rp_filter` is 1).
+    pub strict_senders: bool,
     /// `net/ipv4/ip_local_reserved_ports` as it is without us.
     pub reserved_ports: String,
     /// `net/ipv4/ip_local_port_range`, if it can be read: the first and the last port that the
@@ -77,6 +82,22 @@ pub struct Obstacle {
     /// What it is, as a person would find it again.
     pub what: String,
     pub kind: ObstacleKind,
+    /// The commands, in order, that let endpoints' packets pass where it drops them.
+    pub cure: Vec<String>,
+}
+
+/// Is a rule of somebody else by which the host translates what leaves by a device.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SourceNat {
+    /// What it is, as a person would find it again.
+    pub what: String,
+    pub device: String,
+    /// The version of IP that it is for; `None` for both.
+    pub version6: Option<bool>,
+    /// First and last address that packets get; `None` for the device's own, or unknown ones.
+    pub to: Option<(IpAddr, IpAddr)>,
+    /// First and last port; `None` if any may be chosen.
+    pub ports: Option<(u16, u16)>,
 }
 
 /// Tells what an obstacle does to packets that are forwarded.
@@ -85,8 +106,10 @@ pub struct Obstacle {
 pub enum ObstacleKind {
     /// A firewall's rules look at them; what matches none passes.
     ForwardRules,
-    /// A firewall's chain drops them, unless a rule accepts them.
+    /// A firewall's chain drops some of them, unless a rule accepts them.
     ForwardDrop,
+    /// A firewall's chain lets no connection of some endpoints come about.
+    ForwardClosed,
     /// A rule of policy routing that the lookup of BPF does not follow.
     PolicyRule,
     /// A policy of `IPsec` transforms them.

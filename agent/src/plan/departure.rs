@@ -5,7 +5,7 @@
 //! addresses for themselves: an entry leaves before its link is made anew, before another entry
 //! takes what it claims, and before the tables of pending flows lose its slice.
 //!
-//! What an object owns ([`Key::owner`]) vanishes with it and needs no step. `diff` asks here
+//! What an object owns ([`Key::owners`]) vanishes with it and needs no step. `diff` asks here
 //! which departures must come before an addition.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -47,8 +47,8 @@ impl Departures {
             }
         }
         let vanishes = |key: &&Key| {
-            key.owner()
-                .is_some_and(|owner| leaving.contains_key(&owner))
+            let owners = key.owners();
+            owners.iter().any(|owner| leaving.contains_key(owner))
         };
         let vanishing: BTreeSet<Key> = observed.keys().filter(vanishes).cloned().collect();
         leaving.retain(|key, _| !vanishing.contains(key));
@@ -138,7 +138,7 @@ fn protects(key: &Key, desired: &State) -> bool {
 /// Tells whether two routes of the node lead to the same prefix by different links, which its
 /// table holds one of.
 fn is_same_route(leaving: &Key, key: &Key) -> bool {
-    let of_node = |link: &Link| matches!(link, Link::Host | Link::Net | Link::Device(_));
+    let of_node = |link: &Link| !matches!(link, Link::Eth0(_));
     match (leaving, key) {
         (Key::Route(old, prefix), Key::Route(new, wanted)) => {
             prefix == wanted && of_node(old) && of_node(new)

@@ -8,7 +8,8 @@
 //!
 //! Traffic: an endpoint's `eth0` carries its address alone in its prefix, a route to the router
 //! address through the link, and a default route via that router. The host reaches endpoints
-//! by one route for each pool through `cilium_host`. No host-side `lxc` link carries an address.
+//! by one route for each pool through `cilium_host`, and where the file asks for it by one for each
+//! endpoint through its link, too. No host-side `lxc` link carries an address.
 //!
 //! Not here: whether namespaces exist and whether a link is someone else's. `host` sees that.
 
@@ -52,18 +53,11 @@ pub struct Desired {
 /// # Errors
 /// Everything on this host that stands against it.
 pub fn desired(topology: &Topology, ambient: &Ambient, bpffs: &Path) -> Result<Desired, Refusals> {
-    let mut outside = Outside::of(topology, ambient);
-    let choice = match host_routing::choose(topology.host_routing, &ambient.obstacles) {
-        Ok(choice) if outside.refusals.is_empty() => choice,
-        other => {
-            outside.refusals.extend(other.err());
-            return Err(Refusals(outside.refusals));
-        }
+    let (notes, outside) = examine(topology, ambient);
+    let choice = notes.host_routing.as_ref();
+    let Some(choice) = choice.filter(|_| outside.refusals.is_empty()) else {
+        return Err(Refusals(outside.refusals));
     };
-    let mut warnings = outside.warnings;
-    if choice.mode == HostRoutingMode::Legacy {
-        warnings.extend(dropping_firewalls(topology, ambient));
-    }
     let mut state = outside.state;
     add_datapath(&mut state, topology, ambient, bpffs);
     add_host_link(&mut state, topology, choice.mode);
@@ -74,11 +68,39 @@ pub fn desired(topology: &Topology, ambient: &Ambient, bpffs: &Path) -> Result<D
     }
     let fingerprint = fingerprint(&state, &ambient.digest);
     state.insert(Key::Generation, Value::Generation { fingerprint });
+    Ok(Desired { state, notes })
+}
+
+/// Returns what a person should know about the node; what [`desired`](fn@desired) refuses comes
+/// first among the warnings.
+pub fn notes(topology: &Topology, ambient: &Ambient) -> Notes {
+    let (mut notes, outside) = examine(topology, ambient);
+    let refused = outside.refusals.into_iter().map(Warning::from);
+    notes.warnings = refused.chain(notes.warnings).collect();
+    notes
+}
+
+/// Looks at what surrounds the node.
+fn examine<'a>(topology: &'a Topology, ambient: &'a Ambient) -> (Notes, Outside<'a>) {
+    let mut outside = Outside::of(topology, ambient);
+    let mut warnings = std::mem::take(&mut outside.warnings);
+    let choice = host_routing::choose(topology.host_routing, &ambient.obstacles);
+    if let Ok(choice) = &choice
+        && choice.mode == HostRoutingMode::Legacy
+    {
+        warnings.extend(dropping_firewalls(topology, ambient));
+    }
+    if topology.endpoint_routes && topology.ipv4.is_some() && ambient.strict_senders {
+        warnings.push(warning::strict_senders());
+    }
+    let host_routing = choice
+        .map_err(|refusal| outside.refusals.push(refusal))
+        .ok();
     let notes = Notes {
-        host_routing: Some(choice),
+        host_routing,
         warnings,
     };
-    Ok(Desired { state, notes })
+    (notes, outside)
 }
 
 /// Returns the path of the sysctl that makes a device accept router advertisements.
@@ -88,10 +110,15 @@ pub fn accept_ra(device: &str) -> String {
 
 fn dropping_firewalls(topology: &Topology, ambient: &Ambient) -> Vec<Warning> {
     let pools: Vec<IpNet> = pools(topology).into_iter().flatten().collect();
-    let drops = |obstacle: &&Obstacle| obstacle.kind == ObstacleKind::ForwardDrop;
+    let drops = |obstacle: &&Obstacle| {
+        matches!(
+            obstacle.kind,
+            ObstacleKind::ForwardDrop | ObstacleKind::ForwardClosed
+        )
+    };
     let obstacles = ambient.obstacles.iter().filter(drops);
     obstacles
-        .map(|obstacle| warning::dropping_firewall(&obstacle.what, &pools))
+        .map(|obstacle| warning::dropping_firewall(obstacle, &pools))
         .collect()
 }
 
@@ -251,6 +278,14 @@ fn add_endpoint(state: &mut State, topology: &Topology, endpoint: &Endpoint, dig
     for (address, router) in both(endpoint.ipv4, endpoint.ipv6).into_iter().zip(routers) {
         if let (Some(address), Some(router)) = (address, router) {
             add_family(state, &endpoint.name, address, router, topology.mtu);
+            if topology.endpoint_routes {
+                let route = Value::Route {
+                    via: None,
+                    src: Some(router),
+                    mtu: None,
+                };
+                state.insert(Key::Route(Link::Lxc(name()), IpNet::from(address)), route);
+            }
         }
     }
     for link in [Link::Lxc(name()), Link::Eth0(name())] {

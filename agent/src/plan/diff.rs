@@ -162,9 +162,8 @@ impl<'a> Diff<'a> {
             (Key::Bpffs, _) => ambient.bpffs,
             (Key::Sysctl(path), Value::Sysctl { value }) => {
                 // A link that is made anew has other values than the one that was looked at.
-                let owner_stays = key
-                    .owner()
-                    .is_none_or(|owner| self.present(&owner).is_some());
+                let owners = key.owners();
+                let owner_stays = owners.iter().all(|owner| self.present(owner).is_some());
                 owner_stays && ambient.sysctls.get(path) == Some(value)
             }
             _ => false,

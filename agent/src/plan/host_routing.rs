@@ -43,7 +43,9 @@ pub(super) fn choose(wanted: HostRouting, obstacles: &[Obstacle]) -> Result<Choi
 
 fn bypass(first: &Obstacle, others: usize) -> String {
     let how = match first.kind {
-        ObstacleKind::ForwardRules | ObstacleKind::ForwardDrop => "the firewall would be bypassed",
+        ObstacleKind::ForwardRules | ObstacleKind::ForwardDrop | ObstacleKind::ForwardClosed => {
+            "the firewall would be bypassed"
+        }
         ObstacleKind::PolicyRule => "a rule of policy routing would not be followed",
         ObstacleKind::Ipsec => "an IPsec policy would be bypassed",
     };
@@ -62,6 +64,7 @@ mod tests {
         Obstacle {
             what: what.to_owned(),
             kind,
+            cure: Vec::new(),
         }
     }
 

@@ -39,7 +39,7 @@ mod risk;
 pub mod step;
 pub mod warning;
 
-pub use desired::{Desired, desired};
+pub use desired::{Desired, desired, notes};
 pub use diff::{plan, restore, resume};
 pub use difference::UNFINISHED_MTU;
 pub use notes::Notes;

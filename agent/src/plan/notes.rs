@@ -14,6 +14,14 @@ pub struct Notes {
 }
 
 impl Notes {
+    /// Returns what `apply` refuses to begin with, unless it is forced.
+    pub fn stops(&self) -> Vec<&Warning> {
+        self.warnings
+            .iter()
+            .filter(|warning| warning.stops)
+            .collect()
+    }
+
     /// Logs what is noted.
     pub fn log(&self) {
         if let Some(choice) = &self.host_routing {
@@ -33,6 +41,9 @@ impl fmt::Display for Notes {
         for warning in &self.warnings {
             writeln!(f, "Warning {}: {}", warning.code, warning.text)?;
             writeln!(f, "    = help: {}", warning.remedy)?;
+            for command in &warning.commands {
+                writeln!(f, "        {command}")?;
+            }
         }
         Ok(())
     }

@@ -16,7 +16,9 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-pub use super::ambient::{Ambient, DeviceFacts, DeviceKind, NextHop, Obstacle, ObstacleKind};
+pub use super::ambient::{
+    Ambient, DeviceFacts, DeviceKind, NextHop, Obstacle, ObstacleKind, SourceNat,
+};
 pub use super::link::{AttachKind, Hook, Link, LinkRef, Program};
 pub use super::masquerade::{Filtering, Mapping, Masquerade, PortSelection, Timeouts};
 use crate::config::family::Family;
@@ -163,33 +165,37 @@ impl Key {
         }
     }
 
-    /// Returns the object whose removal or replacement takes this one with it, if there is one.
-    pub fn owner(&self) -> Option<Self> {
+    /// Returns the objects whose removal or replacement takes this one with it.
+    pub fn owners(&self) -> Vec<Self> {
         match self {
+            // The kernel drops routes whose source address goes, and that is the router's.
+            Self::Route(Link::Lxc(name), _) => {
+                vec![Self::EndpointLink(name.clone()), Self::HostLink]
+            }
             Self::Attachment(link, _)
             | Self::Address(link, _)
             | Self::Route(link, _)
             | Self::LinkUp(link) => match link {
-                Link::Host | Link::Net => Some(Self::HostLink),
-                Link::Lxc(name) | Link::Eth0(name) => Some(Self::EndpointLink(name.clone())),
-                Link::Device(_) => None,
+                Link::Host | Link::Net => vec![Self::HostLink],
+                Link::Lxc(name) | Link::Eth0(name) => vec![Self::EndpointLink(name.clone())],
+                Link::Device(_) => Vec::new(),
             },
             Self::Sysctl(path)
                 if path.contains("/cilium_host/") || path.contains("/cilium_net/") =>
             {
-                Some(Self::HostLink)
+                vec![Self::HostLink]
             }
             Self::NodeEntry
             | Self::EndpointEntry(_)
             | Self::DeviceEntry(_)
             | Self::PrefixEntry(_)
-            | Self::Generation => Some(Self::Datapath),
+            | Self::Generation => vec![Self::Datapath],
             Self::Bpffs
             | Self::Datapath
             | Self::HostLink
             | Self::Sysctl(_)
             | Self::Rule(_)
-            | Self::EndpointLink(_) => None,
+            | Self::EndpointLink(_) => Vec::new(),
         }
     }
 

@@ -11,7 +11,7 @@ use ipnet::IpNet;
 
 use super::object::{
     Ambient, AttachKind, DeviceFacts, DeviceKind, Hook, Key, Link, LinkRef, Mac, NextHop, Program,
-    State, Value,
+    SourceNat, State, Value,
 };
 use super::refusal::Refusal;
 use super::warning::{self, Warning};
@@ -93,6 +93,10 @@ impl<'a> Outside<'a> {
         let masquerade6 = masquerade(pool6.is_some())
             .then(|| self.masquerade6(device, facts))
             .flatten();
+        self.check_nats(
+            &device.name,
+            [masquerade4.map(IpAddr::V4), masquerade6.map(IpAddr::V6)],
+        );
         self.state.insert(
             Key::DeviceEntry(device.name.clone()),
             Value::DeviceEntry {
@@ -104,6 +108,23 @@ impl<'a> Outside<'a> {
             },
         );
         self.attach(&device.name);
+    }
+
+    /// Warns of others who translate to the ports of ours.
+    fn check_nats(&mut self, device: &str, sources: [Option<IpAddr>; 2]) {
+        let Some(masquerade) = self.topology.masquerade else {
+            return;
+        };
+        let collides = |nat: &&SourceNat| {
+            let (first, last) = nat.ports.unwrap_or((1, u16::MAX));
+            nat.device == device
+                && first <= masquerade.ports.1
+                && masquerade.ports.0 <= last
+                && sources.iter().flatten().any(|source| may_be(nat, *source))
+        };
+        let colliding = self.ambient.source_nats.iter().filter(collides);
+        let warnings = colliding.map(|nat| warning::colliding_nat(nat, masquerade.ports));
+        self.warnings.extend(warnings);
     }
 
     fn attach(&mut self, device: &str) {
@@ -226,6 +247,15 @@ impl<'a> Outside<'a> {
         }
         Ok((device.clone(), gateway.unwrap_or(*address)))
     }
+}
+
+/// Tells whether somebody may translate to this address.
+fn may_be(nat: &SourceNat, source: IpAddr) -> bool {
+    let sees = nat.version6.is_none_or(|six| six == source.is_ipv6());
+    let reaches = nat.to.is_none_or(|(first, last)| {
+        first.is_ipv6() == source.is_ipv6() && (first..=last).contains(&source)
+    });
+    sees && reaches
 }
 
 /// Returns what is known of a device, if it can carry our programs.

@@ -29,10 +29,11 @@ pub(super) fn of_addition(key: &Key, why: Option<&Why>) -> String {
         Key::Route(link, prefix) => match link {
             Link::Host | Link::Net => "the host reaches its endpoints through cilium_host".into(),
             Link::Device(_) => "endpoints of a peer are there".into(),
-            Link::Lxc(name) | Link::Eth0(name) if prefix.prefix_len() == 0 => {
+            Link::Lxc(name) => format!("the host has no route of its own to {name}"),
+            Link::Eth0(name) if prefix.prefix_len() == 0 => {
                 format!("{name} has no default route")
             }
-            Link::Lxc(name) | Link::Eth0(name) => format!("{name} has no route to its router"),
+            Link::Eth0(name) => format!("{name} has no route to its router"),
         },
         Key::LinkUp(link) => format!("{} is down", subject(link)),
         Key::EndpointLink(name) if why.is_some() => format!("{name} is connected anew"),

@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde::Serialize;
 
+use super::object::{Obstacle, ObstacleKind, SourceNat};
 use crate::config::family::Family;
 
 /// Is something that works less well than the file makes believe.
@@ -18,62 +19,126 @@ pub struct Warning {
     pub text: String,
     /// What to do about it.
     pub remedy: String,
+    /// The commands, in order, that do it, where there are any that one can run as they stand.
+    pub commands: Vec<String>,
+    /// Whether `apply` refuses to begin, unless it is forced.
+    pub stops: bool,
+}
+
+impl Warning {
+    /// Describes what has no commands and stops nothing.
+    pub fn new(code: &'static str, text: String, remedy: String) -> Self {
+        Self {
+            code,
+            text,
+            remedy,
+            commands: Vec::new(),
+            stops: false,
+        }
+    }
 }
 
 impl fmt::Display for Warning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}; {}", self.code, self.text, self.remedy)
+        write!(f, "{} {}; {}", self.code, self.text, self.remedy)?;
+        for (index, command) in self.commands.iter().enumerate() {
+            let before = if index == 0 { ": " } else { ", then " };
+            write!(f, "{before}`{command}`")?;
+        }
+        Ok(())
     }
 }
 
 /// A device that masquerades has no address of a family that endpoints have.
 pub(super) fn no_masquerade_address(device: &str, family: Family) -> Warning {
-    Warning {
-        code: "CIL0201",
-        text: format!(
+    Warning::new(
+        "CIL0201",
+        format!(
             "device {device} has no {family} address: what endpoints send through it by {family} \
              is dropped"
         ),
-        remedy: format!("give {device} one, or name one with `masquerade_address`"),
-    }
+        format!("give {device} one, or name one with `masquerade_address`"),
+    )
 }
 
 /// The file names an address that the device does not have.
 pub(super) fn foreign_masquerade_address(device: &str, address: IpAddr) -> Warning {
     Warning {
-        code: "CIL0202",
-        text: format!("masquerade address {address} is none of device {device}"),
-        remedy: format!(
-            "replies come back only if the network routes it here; else \
-             `ip address add {address} dev {device}`"
-        ),
+        commands: vec![format!("ip address add {address} dev {device}")],
+        ..Warning::new(
+            "CIL0202",
+            format!("masquerade address {address} is none of device {device}"),
+            "replies come back only if the network routes it here; else give it to the device"
+                .into(),
+        )
     }
 }
 
 /// A firewall drops what legacy host routing forwards.
-pub(super) fn dropping_firewall(what: &str, pools: &[IpNet]) -> Warning {
+pub(super) fn dropping_firewall(obstacle: &Obstacle, pools: &[IpNet]) -> Warning {
     let pools: Vec<String> = pools.iter().map(IpNet::to_string).collect();
+    let stops = obstacle.kind == ObstacleKind::ForwardClosed;
+    let how = if stops {
+        "all that the host forwards for endpoints"
+    } else {
+        "some of what the host forwards for endpoints"
+    };
     Warning {
-        code: "CIL0203",
-        text: format!("the firewall drops what the host forwards for endpoints: {what}"),
-        remedy: format!("let it accept {} in both directions", pools.join(" and ")),
+        commands: obstacle.cure.clone(),
+        stops,
+        ..Warning::new(
+            "CIL0203",
+            format!("the firewall drops {how}: {}", obstacle.what),
+            format!("let it accept {} in both directions", pools.join(" and ")),
+        )
     }
 }
 
 /// A pool of a peer cannot be reached.
 pub(super) fn unreachable_pool(peer: &str, pool: IpNet, why: &str, remedy: String) -> Warning {
-    Warning {
-        code: "CIL0204",
-        text: format!("endpoints of {peer} in {pool} are not reached: {why}"),
-        remedy,
-    }
+    let text = format!("endpoints of {peer} in {pool} are not reached: {why}");
+    Warning::new("CIL0204", text, remedy)
 }
 
 /// A device is down.
 pub(super) fn device_down(device: &str) -> Warning {
     Warning {
-        code: "CIL0205",
-        text: format!("device {device} is down: nothing comes or goes through it"),
-        remedy: format!("`ip link set {device} up`"),
+        commands: vec![format!("ip link set {device} up")],
+        ..Warning::new(
+            "CIL0205",
+            format!("device {device} is down: nothing comes or goes through it"),
+            "switch it on".into(),
+        )
+    }
+}
+
+/// Somebody else translates to ports that are kept for endpoints.
+pub(super) fn colliding_nat(nat: &SourceNat, (first, last): (u16, u16)) -> Warning {
+    let SourceNat { what, device, .. } = nat;
+    Warning::new(
+        "CIL0206",
+        format!(
+            "others are translated to ports of {first}-{last} on {device}, too, and replies to \
+             those are dropped: {what}"
+        ),
+        format!(
+            "give that rule other ports (`masquerade to :1024-{below}`, `--to-ports \
+             1024-{below}`), or endpoints an address of their own with `masquerade_address`",
+            below = first.saturating_sub(1).max(1024)
+        ),
+    )
+}
+
+/// The kernel expects from an endpoint's own link what comes by `cilium_host`.
+pub(super) fn strict_senders() -> Warning {
+    Warning {
+        commands: vec!["sysctl -w net.ipv4.conf.all.rp_filter=2".into()],
+        ..Warning::new(
+            "CIL0207",
+            "net.ipv4.conf.all.rp_filter is 1: with `endpoint_routes` the host's stack drops the \
+             IPv4 packets of endpoints that it gets"
+                .into(),
+            "make it 0 or 2, and keep that in /etc/sysctl.d; or leave `endpoint_routes` out".into(),
+        )
     }
 }

@@ -11,7 +11,6 @@ use ipnet::IpNet;
 use super::{Cause, Kernel, StateFile};
 use crate::datapath::pin::Pins;
 use crate::datapath::{self, object::DIGEST, sys};
-use crate::host::firewall::cure::Cure;
 use crate::host::surroundings::{self, Interest};
 use crate::host::{self, Names, Netlink, bpffs, kernel, link, memory};
 use crate::plan::Step;
@@ -79,17 +78,11 @@ impl System {
             devices: around.devices,
             peer_hops: around.peer_hops,
             obstacles: around.obstacles,
+            source_nats: around.source_nats,
+            strict_senders: around.strict_senders,
             reserved_ports: reserved_ports.unwrap_or(around.reserved_ports),
             local_port_range: around.local_port_range,
         })
-    }
-
-    /// Lists what the host's firewall drops of a node's packets, and the commands against that.
-    ///
-    /// # Errors
-    /// When the kernel cannot be read.
-    pub fn cures(&self, topology: &Topology) -> Result<Vec<Cure>, Cause> {
-        Ok(surroundings::cures(&self.node, &interest(topology))?)
     }
 
     /// Reads the objects of the node, whatever is desired, and the present indices of its links.

@@ -53,7 +53,7 @@ pub(super) fn undo(kernel: &mut impl Kernel, desired: &State, before: &State, pl
 fn target(before: &State, now: &State, plan: &Plan) -> State {
     let keys: BTreeSet<&Key> = plan.steps.iter().map(|step| &step.key).collect();
     let concerned =
-        |key: &Key| keys.contains(key) || key.owner().is_some_and(|owner| keys.contains(&owner));
+        |key: &Key| keys.contains(key) || key.owners().iter().any(|owner| keys.contains(owner));
     let others = now.iter().filter(|(key, _)| !concerned(key));
     let ours = before.iter().filter(|(key, _)| concerned(key));
     let pairs = others.chain(ours);

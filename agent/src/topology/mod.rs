@@ -62,6 +62,8 @@ pub struct Topology {
     /// What is known of addresses: the longest prefix counts.
     pub prefixes: BTreeMap<IpNet, Prefix>,
     pub host_routing: HostRouting,
+    /// Whether the host gets a route to each endpoint, beside the one to their prefix.
+    pub endpoint_routes: bool,
     /// Sizes of tables that the file gives.
     pub capacity: Capacity,
 }

@@ -53,6 +53,7 @@ pub fn resolve(
         masquerade: outside::masquerade(config, node),
         prefixes: prefix::compile(outside::claims(config, node, &identities)),
         host_routing: config.host_routing,
+        endpoint_routes: config.endpoint_routes,
         capacity: config.capacity,
     };
     let names: Vec<_> = mine

@@ -14,7 +14,7 @@ impl FakeKernel {
                 !self.is_taken(key, value),
                 "{key:?} conflicts after {step:?}"
             );
-            if let Some(owner) = key.owner() {
+            for owner in key.owners() {
                 assert!(
                     self.value(&owner).is_some(),
                     "{key:?} has no owner after {step:?}"

@@ -102,7 +102,7 @@ impl FakeKernel {
                 Key::Route(link, _),
                 Value::Route { src: Some(src), .. },
                 Key::Address(on, address),
-            ) => link != on || *src != address.addr(),
+            ) => rules::holder_of_source(link) != *on || *src != address.addr(),
             _ => true,
         });
     }
@@ -239,7 +239,7 @@ impl FakeKernel {
         }
         self.indexes.remove(key);
         self.objects
-            .retain(|other, _| other != key && other.owner().as_ref() != Some(key));
+            .retain(|other, _| other != key && !other.owners().contains(key));
     }
 
     fn value(&self, key: &Key) -> Option<&Value> {

@@ -11,7 +11,7 @@ use super::FakeKernel;
 impl FakeKernel {
     /// Fails unless everything is there that this object needs.
     pub(super) fn check_need(&self, key: &Key, value: &Value) -> Result<(), Cause> {
-        if let Some(owner) = key.owner() {
+        for owner in key.owners() {
             self.need(key, &owner)?;
         }
         ensure(
@@ -46,7 +46,9 @@ impl FakeKernel {
             (Key::Route(link, _), Value::Route { via, src, .. }) => {
                 self.need(key, &Key::LinkUp(link.clone()))?;
                 self.need_each(key, *via, |address| Key::Route(link.clone(), address))?;
-                self.need_each(key, *src, |address| Key::Address(link.clone(), address))
+                self.need_each(key, *src, |address| {
+                    Key::Address(holder_of_source(link), address)
+                })
             }
             (
                 Key::EndpointEntry(name),
@@ -73,7 +75,7 @@ impl FakeKernel {
             }
             Key::Address(link, address) => !others.any(|(other, value)| {
                 matches!((other, value), (Key::Route(on, _), Value::Route { src: Some(src), .. })
-                    if on == link && *src == address.addr())
+                    if holder_of_source(on) == *link && *src == address.addr())
             }),
             Key::Route(link, prefix) => !others.any(|(other, value)| {
                 matches!((other, value), (Key::Route(on, _), Value::Route { via: Some(via), .. })
@@ -110,9 +112,9 @@ impl FakeKernel {
 
     /// Tells whether another object has what only one can have.
     pub(super) fn is_taken(&self, key: &Key, value: &Value) -> bool {
-        if let Key::Route(Link::Host | Link::Device(_), prefix) = key {
+        if let Key::Route(Link::Host | Link::Device(_) | Link::Lxc(_), prefix) = key {
             return self.objects.keys().any(|other| {
-                matches!(other, Key::Route(Link::Host | Link::Device(_), taken)
+                matches!(other, Key::Route(Link::Host | Link::Device(_) | Link::Lxc(_), taken)
                     if taken == prefix && other != key)
             });
         }
@@ -177,5 +179,13 @@ fn conflict(one: &Value, other: &Value) -> bool {
                 || (ipv6.is_some() && ipv6 == other_v6)
         }
         _ => false,
+    }
+}
+
+/// Returns the link with the source address that a route through this one names.
+pub(super) fn holder_of_source(link: &Link) -> Link {
+    match link {
+        Link::Lxc(_) => Link::Host,
+        other => other.clone(),
     }
 }

@@ -1,6 +1,7 @@
 //! What of nftables matters to endpoints' packets, and what does not.
 
-use ciliate::host::firewall::{self, Traffic, bypass, cure};
+use ciliate::host::firewall::{self, Traffic, bypass, nat};
+use ciliate::plan::object::{Obstacle, ObstacleKind};
 
 use crate::isolated;
 use crate::run::{ip, nft, veth};
@@ -17,9 +18,12 @@ fn traffic() -> Traffic {
     }
 }
 
+fn found() -> Vec<Obstacle> {
+    bypass::bypassed(&firewall::dump().unwrap(), &traffic())
+}
+
 fn obstacles() -> Vec<String> {
-    let found = bypass::bypassed(&firewall::dump().unwrap(), &traffic());
-    found.into_iter().map(|obstacle| obstacle.what).collect()
+    found().into_iter().map(|obstacle| obstacle.what).collect()
 }
 
 /// Sets up a forward chain with these rules, and returns what is found.
@@ -132,8 +136,8 @@ fn policy_that_drops_is_an_obstacle_until_the_pools_are_accepted() {
         );
         let before = obstacles();
 
-        let cures = cure::cures(&firewall::dump().unwrap(), &traffic());
-        for command in &cures[0].commands {
+        let cure = found().remove(0).cure;
+        for command in &cure {
             nft(command.strip_prefix("nft ").unwrap());
         }
 
@@ -142,15 +146,62 @@ fn policy_that_drops_is_an_obstacle_until_the_pools_are_accepted() {
             ["nftables: table inet filter, chain forward (policy drop)"]
         );
         assert_eq!(
-            cures[0].commands[..2],
+            cure[..2],
             [
                 "nft insert rule inet filter forward ip saddr 10.0.1.0/24 accept",
                 "nft insert rule inet filter forward ip daddr 10.0.1.0/24 accept",
             ]
         );
         assert_eq!(obstacles(), [""; 0], "all of it is accepted");
-        assert_eq!(cure::cures(&firewall::dump().unwrap(), &traffic()), []);
     });
+}
+
+#[test]
+fn firewall_closes_a_pool_unless_connections_can_come_about() {
+    let open = ["ip saddr 10.0.1.0/24 accept", "ip daddr 10.0.1.0/24 accept"];
+    let open6 = "ip6 saddr fd00:1::/64 accept; ip6 daddr fd00:1::/64 accept";
+    let established = "ct state established,related accept";
+    let kind = |rules: &[&str]| {
+        let mut kind = None;
+        isolated(|| {
+            nft(&format!(
+                "table inet filter {{ chain forward {{
+                     type filter hook forward priority 0; policy drop; {} }} }}",
+                rules.join("; ")
+            ));
+            kind = found().first().map(|obstacle| obstacle.kind);
+        });
+        kind
+    };
+
+    for closed in [
+        &[][..],
+        &[established],
+        &["tcp dport 22 accept"],
+        &[open6],
+        &[open6, established],
+        // Nothing comes back, or nothing goes there.
+        &[open6, open[0]],
+        &[open6, open[1]],
+        &["ip saddr 10.0.1.0/24 drop", "accept"],
+    ] {
+        assert_eq!(
+            kind(closed),
+            Some(ObstacleKind::ForwardClosed),
+            "{closed:?}"
+        );
+    }
+    for drops in [
+        &[open6, open[0], established][..],
+        &[open6, open[1], established],
+    ] {
+        assert_eq!(kind(drops), Some(ObstacleKind::ForwardDrop), "{drops:?}");
+    }
+    assert_eq!(
+        kind(&["tcp dport 25 drop", "accept"]),
+        Some(ObstacleKind::ForwardRules)
+    );
+    assert_eq!(kind(&[open6, open[0], open[1]]), None);
 }
 
 #[test]
@@ -185,15 +236,16 @@ fn cure_goes_where_others_put_their_rules() {
         let mut found = Vec::new();
         isolated(|| {
             nft(rules);
-            let cures = cure::cures(&firewall::dump().unwrap(), &traffic());
-            found = cures.into_iter().flat_map(|cure| cure.commands).collect();
+            let obstacles = self::found().into_iter();
+            found = obstacles.flat_map(|obstacle| obstacle.cure).collect();
         });
         found
     };
     let forward = "chain FORWARD { type filter hook forward priority 0; policy drop; }";
 
     let docker: Vec<String> = commands(&format!(
-        "table ip filter {{ chain DOCKER-USER {{ }}\n{forward} }}"
+        "table ip filter {{ chain DOCKER-USER {{ }}\n{} }}",
+        forward.replace("drop;", "drop; jump DOCKER-USER")
     ));
     let ufw = commands(&format!(
         "table ip6 filter {{ chain ufw6-user-forward {{ }}\n{forward} }}"
@@ -298,4 +350,73 @@ fn hook_of_a_device_matters_if_the_device_is_ours() {
         assert_eq!(found.len(), 1, "{found:?}");
         assert!(found[0].starts_with("nftables: table netdev guard, chain ours, handle "));
     });
+}
+
+#[test]
+fn rules_that_translate_sources_on_a_device_are_found_with_their_ports() {
+    isolated(|| {
+        nft("table ip nat {
+                 chain more { tcp dport 80 snat to 203.0.113.1-203.0.113.9:1024-2047; }
+                 chain out {
+                     type nat hook postrouting priority 100;
+                     oifname \"docker0\" masquerade
+                     ip saddr 172.17.0.0/16 oifname != \"docker0\" masquerade
+                     oifname \"eth0\" meta l4proto tcp masquerade to :1024-49151
+                     jump more
+                 }
+             }");
+
+        let found = nat::on_devices(&firewall::dump().unwrap(), &["eth0".to_owned()]);
+
+        let kinds: Vec<_> = found.iter().map(|nat| (nat.to, nat.ports)).collect();
+        let span = (
+            "203.0.113.1".parse().unwrap(),
+            "203.0.113.9".parse().unwrap(),
+        );
+        assert_eq!(
+            kinds,
+            [
+                (None, None),
+                (None, Some((1024, 49_151))),
+                (Some(span), Some((1024, 2047)))
+            ]
+        );
+        assert!(found.iter().all(|nat| nat.version6 == Some(false)));
+        assert!(found[0].what.contains("chain out, handle"), "{found:#?}");
+    });
+}
+
+#[test]
+fn targets_of_iptables_that_translate_sources_are_understood() {
+    for flavour in ["", "-legacy"] {
+        for (command, version6, address) in [
+            ("iptables", false, "203.0.113.1"),
+            ("ip6tables", true, "2001:db8::1"),
+        ] {
+            isolated(|| {
+                let run = |rule: &str| {
+                    let line = format!("{command}{flavour} -w -t nat -A POSTROUTING {rule}");
+                    crate::run::run(&line);
+                };
+                run("! -o docker0 -j MASQUERADE");
+                run("-o eth0 -p udp -j MASQUERADE --to-ports 1024-2047");
+                run(&format!("-o eth0 -j SNAT --to-source {address}"));
+
+                let found = nat::on_devices(&firewall::dump().unwrap(), &["eth0".to_owned()]);
+
+                let kinds: Vec<_> = found.iter().map(|nat| (nat.to, nat.ports)).collect();
+                let own = address.parse().unwrap();
+                assert_eq!(
+                    kinds,
+                    [
+                        (None, None),
+                        (None, Some((1024, 2047))),
+                        (Some((own, own)), None)
+                    ],
+                    "{command}{flavour}"
+                );
+                assert!(found.iter().all(|nat| nat.version6 == Some(version6)));
+            });
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! The tables of legacy iptables, made here entry by entry: the kernel checks the layout.
 
-use ciliate::host::firewall::{self, Traffic, bypass, cure};
+use ciliate::host::firewall::{self, Traffic, bypass};
 use nix::libc;
 
 use crate::isolated;
@@ -233,18 +233,32 @@ fn policy_that_drops_is_named_with_what_cures_it() {
     isolated(|| {
         V4.fill(&[], DROP);
 
-        let cures = cure::cures(&firewall::dump().unwrap(), &traffic());
+        let found = bypass::bypassed(&firewall::dump().unwrap(), &traffic());
 
         assert_eq!(
-            obstacles(),
-            ["iptables-legacy: filter FORWARD (policy DROP)"]
+            found[0].what,
+            "iptables-legacy: filter FORWARD (policy DROP)"
         );
         assert_eq!(
-            cures[0].commands,
+            found[0].cure,
             [
-                "iptables-legacy -I DOCKER-USER -s 10.0.1.0/24 -j ACCEPT",
-                "iptables-legacy -I DOCKER-USER -d 10.0.1.0/24 -j ACCEPT",
+                "iptables-legacy -I FORWARD -s 10.0.1.0/24 -j ACCEPT",
+                "iptables-legacy -I FORWARD -d 10.0.1.0/24 -j ACCEPT",
             ]
+        );
+    });
+}
+
+#[test]
+fn cure_goes_to_dockers_chain_where_packets_come_to_it() {
+    isolated(|| {
+        V4.fill(&[Rule::default()], DROP);
+
+        let found = bypass::bypassed(&firewall::dump().unwrap(), &traffic());
+
+        assert_eq!(
+            found[0].cure[0],
+            "iptables-legacy -I DOCKER-USER -s 10.0.1.0/24 -j ACCEPT"
         );
     });
 }

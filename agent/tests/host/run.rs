@@ -27,3 +27,10 @@ pub(crate) fn nft(rules: &str) {
 pub(crate) fn veth(name: &str, peer: &str) {
     ip(&format!("link add {name} type veth peer name {peer}"));
 }
+
+/// Runs a program with the words of a line.
+pub(crate) fn run(line: &str) {
+    let mut words = line.split_whitespace();
+    let status = Command::new(words.next().unwrap()).args(words).status();
+    assert!(status.unwrap().success(), "{line}");
+}

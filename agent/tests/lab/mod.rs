@@ -84,6 +84,7 @@ pub(crate) fn with_endpoints(names: &[&str]) -> Topology {
         masquerade: None,
         prefixes: BTreeMap::new(),
         host_routing: HostRouting::Auto,
+        endpoint_routes: false,
         capacity: Capacity::default(),
     }
 }
@@ -135,6 +136,14 @@ pub(crate) fn legacy() -> Topology {
         masquerade: None,
         host_routing: HostRouting::Legacy,
         ..outside()
+    }
+}
+
+/// Returns the lab with a route to each endpoint.
+pub(crate) fn routed() -> Topology {
+    Topology {
+        endpoint_routes: true,
+        ..lab()
     }
 }
 

@@ -287,7 +287,7 @@ fn lost_link_is_made_again_and_its_entry_corrected() {
     let link = Key::EndpointLink("web".to_owned());
     observed
         .objects
-        .retain(|key, _| *key != link && key.owner().as_ref() != Some(&link));
+        .retain(|key, _| *key != link && !key.owners().contains(&link));
     let entry = Key::EndpointEntry("web".to_owned());
     if let Some(Value::EndpointEntry { link, .. }) = observed.objects.get_mut(&entry) {
         *link = LinkRef::Stale(7);

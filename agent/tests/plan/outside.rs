@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use ciliate::plan::object::{
-    Ambient, DeviceFacts, DeviceKind, Key, Link, Observed, Obstacle, ObstacleKind, State,
+    Ambient, DeviceFacts, DeviceKind, Key, Link, Observed, Obstacle, ObstacleKind, SourceNat, State,
 };
 use ciliate::plan::{Desired, Plan, desired, plan};
 use ciliate::topology::{HostRouting, Topology};
@@ -43,6 +43,7 @@ fn obstacle(kind: ObstacleKind) -> Obstacle {
     Obstacle {
         what: CHAIN.to_owned(),
         kind,
+        cure: vec!["iptables -I FORWARD -s 10.0.1.0/24 -j ACCEPT".into()],
     }
 }
 
@@ -246,4 +247,75 @@ fn everything_that_is_in_the_way_is_told_at_once() {
     );
     assert!(lines[1].starts_with("device eth0: "), "{text}");
     assert!(lines[2].contains(CHAIN), "{text}");
+}
+
+#[test]
+fn each_endpoint_gets_a_route_when_asked() {
+    golden(
+        "endpoint_routes",
+        &plan_to(&lab::routed(), &settled(&lab())),
+    );
+}
+
+#[test]
+fn routes_of_endpoints_and_strict_filters_exclude_each_other() {
+    let strict = Ambient {
+        strict_senders: true,
+        ..ambient()
+    };
+
+    assert_eq!(codes(&lab::routed(), &strict), ["CIL0207"]);
+    assert!(codes(&lab(), &strict).is_empty());
+    assert!(codes(&lab::routed(), &ambient()).is_empty());
+}
+
+fn nat(device: &str) -> SourceNat {
+    SourceNat {
+        what: "iptables: nat POSTROUTING rule 1: -s 172.17.0.0/16 ! -o docker0 -j MASQUERADE"
+            .into(),
+        device: device.to_owned(),
+        version6: Some(false),
+        to: None,
+        ports: None,
+    }
+}
+
+#[test]
+fn nat_of_others_on_our_ports_is_warned_of() {
+    let mut observed = settled(&lab::outside());
+    observed.ambient.source_nats = vec![nat("eth0")];
+
+    golden("colliding_nat", &plan_to(&lab::outside(), &observed));
+}
+
+#[test]
+fn nat_of_others_matters_only_where_it_collides() {
+    let warned = |nat: SourceNat, topology: &Topology| {
+        let ambient = Ambient {
+            source_nats: vec![nat],
+            ..ambient()
+        };
+        codes(topology, &ambient).contains(&"CIL0206")
+    };
+    let to = |address: [u8; 4]| {
+        let address = std::net::IpAddr::from(address);
+        SourceNat {
+            to: Some((address, address)),
+            ..nat("eth0")
+        }
+    };
+    let ports = |first, last| SourceNat {
+        ports: Some((first, last)),
+        ..nat("eth0")
+    };
+
+    assert!(warned(nat("eth0"), &lab::outside()));
+    assert!(!warned(nat("eth9"), &lab::outside()));
+    assert!(
+        !warned(nat("eth0"), &lab::legacy()),
+        "nothing is masqueraded"
+    );
+    assert!(!warned(to([203, 0, 113, 99]), &lab::outside()));
+    assert!(!warned(ports(1024, 49_151), &lab::outside()));
+    assert!(warned(ports(1024, 49_152), &lab::outside()));
 }

@@ -13,10 +13,14 @@ use std::net::IpAddr;
 
 use serde_json::Value;
 
+use super::conversation::{bound, exchange_with, pattern, transfer_seen};
 use super::namespace::{Namespace, Outcome};
-use super::node::{FILE, OneNode, answers};
+use super::node::{FILE, OneNode, answers, ping};
 use super::wait_until;
 use crate::party::Family;
+
+/// What a transfer consists of, in bytes.
+const TRANSFER_LEN: usize = 4 << 20;
 
 const NODE_LINKS: [&str; 6] = [
     "ip link add up0 type veth peer name eth0 netns world",
@@ -84,6 +88,41 @@ impl Outside {
         let word = |value: &Value| value.as_str().expect("a text").to_owned();
         let found = &status["host_routing"];
         (word(&found["mode"]), word(&found["reason"]))
+    }
+
+    /// Checks that everything passes between endpoints and to the world, which sees the node.
+    ///
+    /// # Panics
+    /// If something does not.
+    pub fn expect_traffic(&self) {
+        for family in Family::BOTH {
+            let (far, near) = (Self::far(family), Self::near(family));
+            let inside = &self.net;
+            ping(&inside.web, far);
+            ping(&inside.web, inside.address("db", family));
+            ping(&inside.host, inside.address("web", family));
+            ping(&inside.host, far);
+            for round in 0..6 {
+                let client = bound(&inside.web, inside.address("web", family));
+                let seen = exchange_with(&client, &bound(&self.world, far));
+                assert_eq!(seen.ip(), near, "round {round} of {family:?}");
+            }
+            for (server, address, source) in [
+                (&self.world, far, near),
+                (
+                    &inside.db,
+                    inside.address("db", family),
+                    inside.address("web", family),
+                ),
+            ] {
+                let (data, seen) = transfer_seen(&inside.web, server, address, TRANSFER_LEN);
+                assert!(
+                    data == pattern(TRANSFER_LEN),
+                    "{address} should get what was sent"
+                );
+                assert_eq!(seen.ip(), source, "of {address}");
+            }
+        }
     }
 
     /// Returns the world's address.

@@ -96,7 +96,8 @@ fn by_the_stack(family: Family) -> Vec<Row> {
             &A,
             about_far.bytes(),
         )
-        .given(|state| connect(state, &far, &A, &HOST)),
+        .given(|state| connect(state, &far, &A, &HOST))
+        .addressed_to(&A),
         Row::from_host(
             name("stack reports about a packet that it was handed to refuse it"),
             about_far.bytes(),
@@ -106,7 +107,8 @@ fn by_the_stack(family: Family) -> Vec<Row> {
             name("what the stack refuses reaches the endpoint"),
             &A,
             about_far.bytes(),
-        ),
+        )
+        .addressed_to(&A),
     ]
 }
 

@@ -2,7 +2,7 @@
 
 use datapath::hook::Hook;
 use datapath::verdict::DropReason;
-use tests::frame::{ACK, Frame, Transport};
+use tests::frame::{ACK, Frame, Transport, sent};
 use tests::party::{A, B, EMPTY_LINK, Family, HOST};
 use tests::row::Row;
 
@@ -80,7 +80,7 @@ fn with_the_stack(family: Family) -> Vec<Row> {
         Row::to_container(
             name("known flow arrives at an endpoint and is not counted twice"),
             &A,
-            back.bytes(),
+            sent(back.bytes(), A.mac, A.gateway_mac),
         )
         .given(|state| {
             state.flow(back.tuple(), HOST.flow_to(&A));

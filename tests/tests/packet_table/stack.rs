@@ -2,9 +2,10 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use datapath::abi::OUTSIDE;
 use datapath::verdict::DropReason;
-use tests::frame::{ACK, Frame, SYN, Transport};
-use tests::party::{A, B, EMPTY_LINK, Family, HOST};
+use tests::frame::{ACK, Frame, SYN, Transport, sent};
+use tests::party::{A, B, DEVICE_LINK, EMPTY_LINK, FAR, Family, HOST};
 use tests::row::Row;
 use tests::snapshot::Waiting;
 
@@ -18,6 +19,7 @@ pub(crate) fn rows() -> Vec<Row> {
         rows.extend(handed_over(family));
         rows.extend(to_stack(family));
         rows.extend(to_endpoint(family));
+        rows.extend(routed_to_the_link(family));
     }
     rows
 }
@@ -141,7 +143,8 @@ fn handed_over(family: Family) -> Vec<Row> {
         .given(|state| {
             connect(state, &frame, &A, &B);
             state.known(frame.tuple()).generation = 6;
-        }),
+        })
+        .addressed_to(&B),
         Row::to_host(
             name("exception reaches the stack and its flow stays"),
             bytes.clone(),
@@ -195,17 +198,18 @@ fn to_stack(family: Family) -> Vec<Row> {
 
 fn to_endpoint(family: Family) -> Vec<Row> {
     let frame = segment(&HOST, &A, family);
+    let handed = || sent(frame.bytes(), A.mac, A.gateway_mac);
     let name = |text: &str| format!("{family:?}: {text}");
     vec![
         Row::to_container(
             name("packet without a flow reaches an endpoint"),
             &A,
-            frame.bytes(),
+            handed(),
         ),
         Row::to_container(
             name("pending flow reaches an endpoint and is not counted twice"),
             &A,
-            frame.bytes(),
+            handed(),
         )
         .given(|state| {
             state.pending(frame.tuple(), Waiting::of(&HOST, 3, 300));
@@ -227,5 +231,46 @@ fn to_endpoint(family: Family) -> Vec<Row> {
             .bytes(),
         )
         .dropped(DropReason::StaleOrUnroutable),
+    ]
+}
+
+/// What the stack sends along the route of a single endpoint.
+fn routed_to_the_link(family: Family) -> Vec<Row> {
+    let frame = segment(&HOST, &A, family);
+    // The link asks for no neighbours: it takes its own address for everybody's.
+    let bytes = || sent(frame.bytes(), A.gateway_mac, A.gateway_mac);
+    let stranger = segment(&HOST, &A, family).source(family.world());
+    let neighbour = segment(&B, &A, family);
+    let row = |text: &str, bytes: Vec<u8>| {
+        Row::to_container(format!("{family:?}: directly: {text}"), &A, bytes)
+    };
+    vec![
+        row("first packet waits and is addressed", bytes())
+            .addressed_to(&A)
+            .then(|state| {
+                state.pending(frame.tuple(), Waiting::of(&HOST, 1, frame.bytes().len()));
+            }),
+        row("packet of a known flow is counted", bytes())
+            .given(|state| connect(state, &frame, &HOST, &A))
+            .addressed_to(&A)
+            .then(|state| count(state, &frame)),
+        row(
+            "others may not use a flow",
+            sent(neighbour.bytes(), A.gateway_mac, A.gateway_mac),
+        )
+        .came_by(DEVICE_LINK)
+        .given(|state| connect(state, &neighbour, &B, &A))
+        .dropped(DropReason::InvalidSourceIp),
+        row(
+            "packet of another link of the node",
+            sent(stranger.bytes(), A.gateway_mac, A.gateway_mac),
+        )
+        .came_by(EMPTY_LINK)
+        .addressed_to(&A)
+        .then(|state| {
+            let mut waiting = Waiting::of(&FAR, 1, stranger.bytes().len());
+            waiting.zone = OUTSIDE;
+            state.pending(stranger.tuple(), waiting);
+        }),
     ]
 }

@@ -30,8 +30,12 @@ const FOR_DEMO: [Need; 4] = [
     need("tcpdump", "tcpdump"),
 ];
 
-const FOR_TEST: [Need; 3] = [
+const FOR_TEST: [Need; 7] = [
     need("nft", "nftables"),
+    need("iptables", "iptables"),
+    need("ufw", "ufw"),
+    need("firewalld", "firewalld"),
+    need("dbus-daemon", "dbus"),
     need("strace", "strace"),
     need("qemu-system-x86_64", "qemu-system-x86"),
 ];

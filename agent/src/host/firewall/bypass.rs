@@ -1,11 +1,16 @@
 //! What the firewall would do to packets that BPF host routing keeps from it.
+//!
+//! What drops them is worse with legacy host routing, which does not keep them from it. A chain
+//! closes a pool if no connection of its endpoints can come about: one direction is dropped
+//! whatever rules come before, or neither is accepted as a whole, so that the rules before can at
+//! best let through what belongs to a connection already, or some protocol.
 
 use std::collections::BTreeSet;
 
-use super::flow::Traffic;
-use super::ruleset::{Chain, Rule, Ruleset, Tool};
-use super::text;
-use super::walk;
+use super::flow::{Flow, Traffic};
+use super::ruleset::{Chain, Rule, Ruleset};
+use super::walk::{self, Finding};
+use super::{cure, text};
 use crate::plan::object::{Obstacle, ObstacleKind};
 
 /// Lists the chains that matter to a node's packets, one line for each: what in it comes first,
@@ -21,38 +26,71 @@ pub fn bypassed(ruleset: &Ruleset, traffic: &Traffic) -> Vec<Obstacle> {
 }
 
 fn obstacle(ruleset: &Ruleset, chain: &Chain, traffic: &Traffic) -> Option<Obstacle> {
-    let (mut by_policy, mut drops, mut numbers) = (false, false, BTreeSet::new());
     let base = chain.base.as_ref()?;
-    for flow in traffic.flows().chain(traffic.translated(base)) {
-        for finding in walk::findings(ruleset, chain, flow) {
-            drops |= finding.drops;
-            match finding.rule {
-                Some(rule) => drop(numbers.insert(rule.number)),
-                None => by_policy = true,
-            }
-        }
-    }
+    let own = traffic.flows().map(|flow| Met::by(ruleset, chain, flow));
+    let translated = traffic.translated(base);
+    let translated = translated.map(|flow| Met::by(ruleset, chain, flow));
+    let (own, translated): (Vec<_>, Vec<_>) = (own.collect(), translated.collect());
+    let findings = || own.iter().chain(&translated).flat_map(|met| &met.findings);
     let name = text::chain(chain);
-    let what = if by_policy {
+    let what = if findings().any(|finding| finding.rule.is_none()) {
         format!("{name} {}", text::policy(chain.tool))
     } else {
+        let rules = findings().filter_map(|finding| finding.rule);
+        let numbers: BTreeSet<u64> = rules.map(|rule| rule.number).collect();
         let first = first(&chain.rules, &numbers)?;
-        let comma = if chain.tool == Tool::Nftables {
-            ","
-        } else {
-            ""
-        };
+        let comma = text::comma(chain.tool);
         let rule = text::rule(chain.tool, first);
         format!("{name}{comma} {rule}{}", more(numbers.len() - 1))
     };
+    let dropped: Vec<Flow<'_>> = own
+        .iter()
+        .filter(|met| met.drops())
+        .map(|met| met.flow)
+        .collect();
+    let kind = if closes(&own) {
+        ObstacleKind::ForwardClosed
+    } else if findings().any(|finding| finding.drops) {
+        ObstacleKind::ForwardDrop
+    } else {
+        ObstacleKind::ForwardRules
+    };
     Some(Obstacle {
         what,
-        kind: if drops {
-            ObstacleKind::ForwardDrop
-        } else {
-            ObstacleKind::ForwardRules
-        },
+        kind,
+        cure: cure::commands(ruleset, chain, &dropped),
     })
+}
+
+/// Is what a flow meets in a chain.
+struct Met<'a> {
+    flow: Flow<'a>,
+    findings: Vec<Finding<'a>>,
+}
+
+impl<'a> Met<'a> {
+    fn by(ruleset: &'a Ruleset, chain: &'a Chain, flow: Flow<'a>) -> Self {
+        let findings = walk::findings(ruleset, chain, flow);
+        Self { flow, findings }
+    }
+
+    /// Tells whether what no rule accepts is dropped.
+    fn drops(&self) -> bool {
+        self.findings.iter().any(|finding| finding.drops)
+    }
+
+    /// Tells whether everything is dropped.
+    fn drops_all(&self) -> bool {
+        let mut findings = self.findings.iter();
+        findings.any(|finding| finding.drops && !finding.is_after_accept)
+    }
+}
+
+/// Tells whether some pool's endpoints are cut off. `met` has both directions of a pool side by
+/// side.
+fn closes(met: &[Met<'_>]) -> bool {
+    met.chunks(2)
+        .any(|both| both.iter().any(Met::drops_all) || both.iter().all(Met::drops))
 }
 
 /// Returns the first rule in the order of the chain, which numbers need not have.

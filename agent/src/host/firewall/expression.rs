@@ -134,7 +134,7 @@ impl Reader<'_> {
             }
             "nat" => self.translate(data),
             "reject" => self.effects.push(Effect::Drop("reject".into())),
-            "masq" => self.other_effect("masquerade"),
+            "masq" => self.translate_source("masquerade", None, [data.be32(2), data.be32(3)]),
             "redir" => self.other_effect("redirect"),
             "flow_offload" => self.other_effect("flow add"),
             "log" | "queue" | "dup" | "fwd" | "notrack" | "synproxy" | "tproxy" | "dynset"
@@ -307,19 +307,40 @@ impl Reader<'_> {
 
     fn translate(&mut self, data: Attributes<'_>) {
         const DESTINATION: u32 = 1;
-        if data.be32(1) != Some(DESTINATION) {
-            return self.other_effect("snat");
-        }
-        let value = |kind| match self.registers.get(&data.be32(kind)?) {
-            Some(Loaded::Value(bytes)) => address(bytes),
-            _ => None,
-        };
+        let value = |kind| address(self.value(data.be32(kind))?);
         let first = value(3);
         let span = first.map(|first| Span {
             first,
             last: value(4).unwrap_or(first),
         });
-        self.effects.push(Effect::Translate(span));
+        if data.be32(1) == Some(DESTINATION) {
+            self.effects.push(Effect::Translate(span));
+        } else {
+            self.translate_source("snat", span, [data.be32(5), data.be32(6)]);
+        }
+    }
+
+    /// Takes a translation of the source, with the registers of the first and the last port.
+    fn translate_source(&mut self, word: &str, to: Option<Span>, ports: [Option<u32>; 2]) {
+        let port = |register| {
+            let bytes = self.value(register)?.first_chunk()?;
+            Some(u16::from_be_bytes(*bytes))
+        };
+        let [first, last] = ports.map(port);
+        let ports = first.map(|first| (first, last.unwrap_or(first)));
+        self.effects.push(Effect::TranslateSource {
+            word: word.into(),
+            to,
+            ports,
+        });
+    }
+
+    /// Returns the value of the rule that a register holds.
+    fn value(&self, register: Option<u32>) -> Option<&[u8]> {
+        match self.registers.get(&register?) {
+            Some(Loaded::Value(bytes)) => Some(bytes),
+            _ => None,
+        }
     }
 
     /// Takes an expression that is not followed: with a destination it loads, else it changes.
@@ -396,7 +417,12 @@ mod tests {
                 Condition::Other("-m conntrack".into())
             ]
         );
-        assert_eq!(rule.effects, [Effect::Other("MASQUERADE".into())]);
+        let masquerade = Effect::TranslateSource {
+            word: "MASQUERADE".into(),
+            to: None,
+            ports: None,
+        };
+        assert_eq!(rule.effects, [masquerade]);
     }
 
     #[test]

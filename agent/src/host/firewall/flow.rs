@@ -102,6 +102,29 @@ impl Flow<'_> {
         })
     }
 
+    /// Tells whether conditions leave room for the flow's packets from and to the devices, and do
+    /// not only fit what endpoints send each other.
+    pub fn may_be_outside(self, conditions: &[Condition]) -> bool {
+        let Traffic { devices, pools, .. } = self.traffic;
+        let by_device = |names: &Names| devices.iter().any(|device| names.contains(device));
+        let pools: Vec<Span> = pools.iter().copied().map(Span::from).collect();
+        let comes = self.direction != Direction::FromEndpoints;
+        devices.is_empty()
+            || conditions.iter().all(|condition| match condition {
+                Condition::Incoming(names) if comes => by_device(names),
+                Condition::Outgoing(names) if !comes => by_device(names),
+                Condition::Source(spans) if comes => !spans.is_within(&pools),
+                Condition::Destination(spans) if !comes => !spans.is_within(&pools),
+                Condition::Incoming(_)
+                | Condition::Outgoing(_)
+                | Condition::Source(_)
+                | Condition::Destination(_)
+                | Condition::Version6(_)
+                | Condition::LocalDestination
+                | Condition::Other(_) => true,
+            })
+    }
+
     /// Tells whether every packet of the flow fulfils all conditions.
     pub fn surely_matches(self, conditions: &[Condition]) -> bool {
         let all = |names: &Names, links: &mut dyn Iterator<Item = &str>| {
@@ -123,14 +146,15 @@ impl Flow<'_> {
         self.direction == Direction::TranslatedToEndpoints
     }
 
-    /// Lists the links by which packets of the flow come in.
+    /// Lists the links by which packets of the flow come in: what endpoints send also from where
+    /// the stack gets it.
     fn incoming(&self) -> impl Iterator<Item = &str> {
         let devices = match self.direction {
             Direction::FromEndpoints => &[][..],
             Direction::ToEndpoints | Direction::TranslatedToEndpoints => &self.traffic.devices,
         };
         let links = self.traffic.endpoints.iter().chain(devices);
-        links.map(String::as_str)
+        links.map(String::as_str).chain([HOST_LINK])
     }
 
     /// Lists the links by which they go out: to endpoints also by the route of their pool.
@@ -263,7 +287,8 @@ mod tests {
         assert!(from.surely_matches(&[Condition::Source(spans("10.0.0.0/8"))]));
         assert!(!from.surely_matches(&[Condition::Source(spans("10.0.1.0/25"))]));
         assert!(!from.surely_matches(&[Condition::Destination(spans("10.0.0.0/8"))]));
-        assert!(from.surely_matches(&[Condition::Incoming(names("lxc*"))]));
+        assert!(!from.surely_matches(&[Condition::Incoming(names("lxc*"))]));
+        assert!(from.surely_matches(&[Condition::Incoming(names("*"))]));
         assert!(!from.surely_matches(&[Condition::Other("ct".into())]));
     }
 }

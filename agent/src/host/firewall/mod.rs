@@ -23,6 +23,7 @@
 //! - [`iptables`]: the chains of legacy iptables, through `sockopt`
 //! - `xtables`: the matches and targets that both know
 //! - [`bypass`]: what BPF host routing keeps from the firewall
+//! - [`nat`]: who else translates sources on our devices
 //! - [`cure`]: the commands that let endpoints' packets through
 
 pub mod bypass;
@@ -30,6 +31,7 @@ pub mod cure;
 mod expression;
 pub mod flow;
 pub mod iptables;
+pub mod nat;
 pub mod nftables;
 mod register;
 pub mod ruleset;

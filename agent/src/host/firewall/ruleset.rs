@@ -126,8 +126,28 @@ pub enum Effect {
     Goto(String),
     /// Gives the packet another destination, of which nothing may be known.
     Translate(Option<Span>),
+    /// Gives the packet another source, in the word of the tool.
+    TranslateSource {
+        word: String,
+        /// The addresses; `None` for those of the link that it leaves by, or unknown ones.
+        to: Option<Span>,
+        /// First and last port; `None` if any may be chosen.
+        ports: Option<(u16, u16)>,
+    },
     /// Anything else that would be missed: it is counted, marked, translated, logged.
     Other(String),
+}
+
+impl Ruleset {
+    /// Finds a chain by the name with which `caller` calls it.
+    pub fn called(&self, caller: &Chain, name: &str) -> Option<&Chain> {
+        self.chains.iter().find(|chain| {
+            chain.name == name
+                && chain.table == caller.table
+                && chain.family == caller.family
+                && chain.tool == caller.tool
+        })
+    }
 }
 
 impl Family {

@@ -16,6 +16,14 @@ pub(super) fn chain(chain: &Chain) -> String {
     }
 }
 
+/// Returns what stands between a chain and one of its rules.
+pub(super) fn comma(tool: Tool) -> &'static str {
+    match tool {
+        Tool::Nftables => ",",
+        Tool::Iptables | Tool::LegacyIptables => "",
+    }
+}
+
 /// Names a policy that drops.
 pub(super) fn policy(tool: Tool) -> &'static str {
     match tool {
@@ -75,7 +83,7 @@ fn effect(tool: Tool, effect: &Effect) -> String {
     let text = match effect {
         Effect::Accept => "accept",
         Effect::Return => "return",
-        Effect::Drop(word) | Effect::Other(word) => word,
+        Effect::Drop(word) | Effect::Other(word) | Effect::TranslateSource { word, .. } => word,
         Effect::Translate(to) => {
             let to = to.map(|to| to.to_string()).unwrap_or_default();
             return match tool {

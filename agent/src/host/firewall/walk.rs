@@ -11,7 +11,7 @@ use super::flow::Flow;
 use super::ruleset::{Chain, Effect, Rule, Ruleset, Span};
 
 /// How deep calls go in the kernel (`NFT_JUMP_STACK_SIZE`).
-const DEEPEST_CALL: u32 = 16;
+pub(super) const DEEPEST_CALL: u32 = 16;
 
 /// Is something in a base chain that does not simply let a flow pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,6 +20,8 @@ pub struct Finding<'a> {
     pub rule: Option<&'a Rule>,
     /// Whether every packet that gets this far is dropped.
     pub drops: bool,
+    /// Whether a rule before may have accepted some of them that come from a device or go to one.
+    pub is_after_accept: bool,
 }
 
 /// Tells where a flow is after a rule or a chain.
@@ -36,6 +38,8 @@ struct Passage {
     /// Whether something does more than let packets pass.
     matters: bool,
     drops: bool,
+    /// Whether some packets from or to a device may be accepted.
+    accepts: bool,
     fate: Fate,
 }
 
@@ -43,6 +47,7 @@ impl Passage {
     const NOTHING: Self = Self {
         matters: false,
         drops: false,
+        accepts: false,
         fate: Fate::Continues,
     };
 }
@@ -58,14 +63,17 @@ pub fn findings<'a>(ruleset: &'a Ruleset, base: &'a Chain, flow: Flow<'_>) -> Ve
         table: base,
         flow,
     };
+    let mut is_after_accept = false;
     for rule in &base.rules {
         let passage = walk.through_rule(rule, DEEPEST_CALL);
         if passage.matters {
             findings.push(Finding {
                 rule: Some(rule),
                 drops: passage.drops,
+                is_after_accept: is_after_accept || passage.accepts,
             });
         }
+        is_after_accept |= passage.accepts;
         match passage.fate {
             Fate::Continues => {}
             Fate::Returned => break,
@@ -77,6 +85,7 @@ pub fn findings<'a>(ruleset: &'a Ruleset, base: &'a Chain, flow: Flow<'_>) -> Ve
         findings.push(Finding {
             rule: None,
             drops: true,
+            is_after_accept,
         });
     }
     findings
@@ -96,10 +105,12 @@ impl<'a> Walk<'a, '_> {
             return passage;
         }
         let surely = self.flow.surely_matches(&rule.conditions);
+        let outside = self.flow.may_be_outside(&rule.conditions);
         for effect in &rule.effects {
             let next = self.through_effect(effect, depth);
             passage.matters |= next.matters;
             passage.drops |= next.drops && surely;
+            passage.accepts |= next.accepts && outside;
             if surely && next.fate != Fate::Continues {
                 passage.fate = next.fate;
                 break;
@@ -115,8 +126,13 @@ impl<'a> Walk<'a, '_> {
                 ..Passage::NOTHING
             },
             // It is not ours before it is translated.
-            Effect::Drop(_) | Effect::Other(_) if self.flow.is_translated() => Passage::NOTHING,
+            Effect::Drop(_) | Effect::Other(_) | Effect::TranslateSource { .. }
+                if self.flow.is_translated() =>
+            {
+                Passage::NOTHING
+            }
             Effect::Accept => Passage {
+                accepts: true,
                 fate: Fate::Ended,
                 ..Passage::NOTHING
             },
@@ -128,8 +144,9 @@ impl<'a> Walk<'a, '_> {
                 matters: true,
                 drops: true,
                 fate: Fate::Ended,
+                ..Passage::NOTHING
             },
-            Effect::Other(_) => Passage {
+            Effect::Other(_) | Effect::TranslateSource { .. } => Passage {
                 matters: true,
                 ..Passage::NOTHING
             },
@@ -153,13 +170,18 @@ impl<'a> Walk<'a, '_> {
 
     fn through_chain(&self, name: &str, depth: u32) -> Passage {
         let mut passage = Passage::NOTHING;
-        let Some((chain, depth)) = self.called(name).zip(depth.checked_sub(1)) else {
+        let Some((chain, depth)) = self
+            .ruleset
+            .called(self.table, name)
+            .zip(depth.checked_sub(1))
+        else {
             return passage;
         };
         for rule in &chain.rules {
             let next = self.through_rule(rule, depth);
             passage.matters |= next.matters;
             passage.drops |= next.drops;
+            passage.accepts |= next.accepts;
             match next.fate {
                 Fate::Continues => {}
                 Fate::Returned => break,
@@ -170,15 +192,6 @@ impl<'a> Walk<'a, '_> {
             }
         }
         passage
-    }
-
-    fn called(&self, name: &str) -> Option<&'a Chain> {
-        self.ruleset.chains.iter().find(|chain| {
-            chain.name == name
-                && chain.table == self.table.table
-                && chain.family == self.table.family
-                && chain.tool == self.table.tool
-        })
     }
 }
 

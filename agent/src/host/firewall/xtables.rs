@@ -47,6 +47,8 @@ pub(super) fn effect(version6: bool, name: &str, revision: u32, info: &[u8]) -> 
     match name {
         "REJECT" => Effect::Drop(name.into()),
         "DNAT" => Effect::Translate(translation(version6, revision, info)),
+        "SNAT" => source(name, version6, revision == 0 && !version6, info),
+        "MASQUERADE" => source(name, version6, !version6, info),
         _ => Effect::Other(name.into()),
     }
 }
@@ -59,6 +61,36 @@ fn translation(version6: bool, revision: u32, info: &[u8]) -> Option<Span> {
     let at = |at: usize| address(info.get(at..at + len)?);
     let (first, last) = (at(first_at)?, at(last_at)?);
     Some(Span { first, last })
+}
+
+/// Reads a translation of the source. The old layout (`nf_nat_ipv4_multi_range_compat`) is that of
+/// IPv4 only: number of ranges, flags, two addresses, two ports; the other one (`nf_nat_range`) has
+/// room for addresses of 16 bytes, and no number.
+fn source(name: &str, version6: bool, is_old: bool, info: &[u8]) -> Effect {
+    const HAS_ADDRESSES: u32 = 1;
+    const HAS_PORTS: u32 = 2;
+    let (flags_at, first_at, last_at, ports_at) = if is_old {
+        (4, 8, 12, 16)
+    } else {
+        (0, 4, 20, 36)
+    };
+    let len = if version6 { 16 } else { 4 };
+    let flags = info.get(flags_at..).and_then(<[u8]>::first_chunk);
+    let flags = flags.copied().map_or(0, u32::from_ne_bytes);
+    let ip = |at: usize| address(info.get(at..at + len)?);
+    let port = |at: usize| {
+        let bytes = info.get(at..)?.first_chunk()?;
+        Some(u16::from_be_bytes(*bytes))
+    };
+    let to = ip(first_at).zip(ip(last_at));
+    let ports = port(ports_at).zip(port(ports_at + 2));
+    Effect::TranslateSource {
+        word: name.into(),
+        to: to
+            .filter(|_| flags & HAS_ADDRESSES != 0)
+            .map(|(first, last)| Span { first, last }),
+        ports: ports.filter(|_| flags & HAS_PORTS != 0),
+    }
 }
 
 /// Tells whether `addrtype` asks for a local destination only.

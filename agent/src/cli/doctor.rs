@@ -1,0 +1,100 @@
+//! `ciliate doctor`: what on this machine will hurt the node of a file, and what cures it.
+//!
+//! It asks the same questions as `plan`, and tells everything that stands in the way or works only
+//! in part, also where `plan` would end at the first reason. It only reads.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use super::args::{Common, DEFAULT_FILE, File};
+use super::exit;
+use super::failure::Failure;
+use super::instance::{self, Instance};
+use crate::daemon::warning::NO_NAMESPACE;
+use crate::host::netns;
+use crate::plan::Notes;
+use crate::plan::object::Netns;
+use crate::plan::warning::Warning;
+use crate::plan::{self};
+use crate::topology::{Endpoint, Topology};
+
+/// Tells what was found. Returns the exit code.
+///
+/// # Errors
+/// If the file is wrong or the kernel cannot be read.
+pub fn doctor(common: &Common, file: &File, out: &mut dyn Write) -> Result<u8, Failure> {
+    let topology = instance::topology(&examined(common, file)?, common.node.as_deref())?;
+    let instance = Instance::new(common, &topology.node);
+    let notes = instance.enter(|| {
+        let ambient = instance.system()?.ambient(&topology)?;
+        let mut notes = plan::notes(&topology, &ambient);
+        notes.warnings.extend(missing_namespaces(&topology));
+        Ok(notes)
+    })?;
+    if common.json {
+        let json = serde_json::json!({
+            "schema": 1,
+            "node": topology.node,
+            "host_routing": notes.host_routing,
+            "findings": notes.warnings,
+        });
+        writeln!(out, "{json:#}")?;
+    } else {
+        print(&notes, out)?;
+    }
+    Ok(if notes.warnings.is_empty() {
+        exit::OK
+    } else {
+        exit::FOUND
+    })
+}
+
+/// Returns the file to look at: the given one, else that of the machine, else the one that the
+/// node was set up with.
+fn examined(common: &Common, file: &File) -> Result<PathBuf, Failure> {
+    let is_given = common.config.is_some() || file.file.is_some();
+    if is_given || Path::new(DEFAULT_FILE).exists() {
+        return instance::file(common, file);
+    }
+    let Ok(instance) = Instance::find(common) else {
+        return instance::file(common, file);
+    };
+    let mut system = instance.system_to_look()?;
+    let config = system.state().config().map(ToOwned::to_owned);
+    config.map_or_else(|| instance::file(common, file), Ok)
+}
+
+fn missing_namespaces(topology: &Topology) -> impl Iterator<Item = Warning> {
+    topology.endpoints.iter().filter_map(|endpoint| {
+        let error = netns::open(&endpoint.netns).err()?;
+        Some(missing_namespace(endpoint, &error.to_string()))
+    })
+}
+
+fn missing_namespace(endpoint: &Endpoint, error: &str) -> Warning {
+    let (remedy, commands) = match &endpoint.netns {
+        Netns::Name(name) => ("make it".to_owned(), vec![format!("ip netns add {name}")]),
+        Netns::Path(_) | Netns::Pid(_) => {
+            let remedy = "start what it belongs to, or correct `netns` in the file";
+            (remedy.to_owned(), Vec::new())
+        }
+    };
+    Warning {
+        commands,
+        ..Warning::new(
+            NO_NAMESPACE,
+            format!("endpoint {} is not connected: {error}", endpoint.name),
+            remedy,
+        )
+    }
+}
+
+fn print(notes: &Notes, out: &mut dyn Write) -> Result<(), Failure> {
+    write!(out, "{notes}")?;
+    match notes.warnings.len() {
+        0 => writeln!(out, "Nothing found.")?,
+        1 => writeln!(out, "1 finding; `ciliate explain CODE` says more.")?,
+        count => writeln!(out, "{count} findings; `ciliate explain CODE` says more.")?,
+    }
+    Ok(())
+}

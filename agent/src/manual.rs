@@ -1,0 +1,209 @@
+//! The manual of warnings, refusals and drop reasons: what each means, and what helps.
+//!
+//! `ciliate explain CODE` prints an entry. A code never changes its meaning; the README lists the
+//! same codes in the same words, which a test watches.
+
+use datapath::verdict::DropReason;
+
+/// Is what the manual says about one code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// `CIL` and four digits.
+    pub code: &'static str,
+    /// One line, without a full stop.
+    pub means: &'static str,
+    /// What follows from it, and what to do.
+    pub more: &'static str,
+}
+
+const fn entry(code: &'static str, means: &'static str, more: &'static str) -> Entry {
+    Entry { code, means, more }
+}
+
+/// Lists all codes but those of drop reasons, in the order of their numbers.
+pub const ENTRIES: &[Entry] = &[
+    entry(
+        "CIL0101",
+        "something keeps undoing a repair",
+        "Another program changes what the agent keeps: a network manager, a script, a second \
+         agent. The object is left alone for a second, then two, up to a minute; traffic may be \
+         interrupted meanwhile. Find the other program, and tell it to leave the object alone.",
+    ),
+    entry(
+        "CIL0102",
+        "the network namespace of an endpoint is missing",
+        "The endpoint is not connected. A running agent connects it when the namespace is there; \
+         `ip netns add NAME` makes one. Without an agent, apply again afterwards.",
+    ),
+    entry(
+        "CIL0103",
+        "the node could not be looked at or repaired; tried again, at the latest after a minute",
+        "The log has the kernel's own words. What packets do is as it was before.",
+    ),
+    entry(
+        "CIL0104",
+        "a new file was refused; the old one holds",
+        "The log has what is wrong with it; `ciliate check` says the same. Correct the file and \
+         send HUP again.",
+    ),
+    entry(
+        "CIL0105",
+        "something that is done every few seconds failed",
+        "Translations that have ended keep their ports until somebody needs them. The log has the \
+         kernel's own words.",
+    ),
+    entry(
+        "CIL0201",
+        "a device that masquerades has no address of a family: what endpoints send by it is dropped",
+        "Drop reason 167 or 228 counts what is lost. Give the device an address of the family, or \
+         name one with `masquerade_address`; a running agent follows within a second.",
+    ),
+    entry(
+        "CIL0202",
+        "a masquerade address is none of the device's: replies come only if the network routes it here",
+        "Right if a router outside sends the address to this node. Else nobody answers for it: \
+         `ip address add ADDRESS dev DEVICE`.",
+    ),
+    entry(
+        "CIL0203",
+        "a firewall drops what `legacy` host routing forwards",
+        "With `legacy` host routing packets of endpoints go through the forward path of the \
+         host's firewall. A chain there drops what no rule accepts, as those of Docker, ufw and \
+         firewalld do. `plan` and `doctor` print the commands that accept endpoints' packets in \
+         the place that the firewall has for that; keep them where it keeps its rules. While no \
+         connection of some endpoints can come about, `apply` refuses to begin, unless it is \
+         called with `--force`.",
+    ),
+    entry(
+        "CIL0204",
+        "endpoints of a peer are not reached",
+        "There is no route for their prefix. The warning says whether the peer's address is \
+         missing in the file, the host has no way to it, or the way leads through a link that is \
+         no device of the file.",
+    ),
+    entry(
+        "CIL0205",
+        "a device is down",
+        "Nothing comes or goes through it: `ip link set DEVICE up`.",
+    ),
+    entry(
+        "CIL0206",
+        "another NAT uses ports of the masquerade range on a device that masquerades",
+        "The kernel's NAT keeps the source port of a connection where it can, and knows nothing of \
+         our range: connections of others (Docker's containers, virtual machines) whose port lies \
+         in it get no answer, for a port of the range that belongs to no endpoint is closed (drop \
+         reason 225). Give the other rule ports outside the range, `masquerade to :1024-49151` or \
+         `-j MASQUERADE --to-ports 1024-49151` with a protocol, or endpoints an address of their \
+         own with `masquerade_address`.",
+    ),
+    entry(
+        "CIL0207",
+        "`endpoint_routes` and strict reverse path filtering of all links exclude each other",
+        "The host's stack gets packets of endpoints by cilium_host, and the kernel's way back leads \
+         through another link with `endpoint_routes`. `sysctl -w net.ipv4.conf.all.rp_filter=2` \
+         checks senders loosely; links with a value of their own keep it.",
+    ),
+    entry(
+        "CIL0301",
+        "the file names a device that is not there",
+        "`ip link` lists the links of this machine. A device that comes later has to be there \
+         before `apply`.",
+    ),
+    entry(
+        "CIL0302",
+        "a device has no Ethernet header, which the programs need",
+        "WireGuard, tunnels, PPP: name the Ethernet device below it.",
+    ),
+    entry(
+        "CIL0303",
+        "a device is the loopback link",
+        "It leads nowhere: name another one.",
+    ),
+    entry(
+        "CIL0304",
+        "a device is a port of another link, which takes its packets",
+        "Name the bond, bridge, team or VRF that it is a port of.",
+    ),
+    entry(
+        "CIL0305",
+        "the address of a device is in the prefix of endpoints, so that nothing can be translated to it",
+        "Give `masquerade_address`, or another prefix to the node.",
+    ),
+    entry(
+        "CIL0306",
+        "`ports` of [masquerade] leave the host too few ports for its own connections",
+        "Give other `ports`, or widen net.ipv4.ip_local_port_range.",
+    ),
+    entry(
+        "CIL0307",
+        "host routing `bpf` would bypass a firewall, a routing rule or an IPsec policy",
+        "Packets would not meet it any more. Take it away, or set `host_routing` to \"legacy\" or \
+         \"auto\".",
+    ),
+];
+
+/// Finds what the manual says: about a warning (`CIL0203`, in any case), or about a drop reason by
+/// its number (`225`) or by the words of `status`.
+pub fn find(code: &str) -> Option<String> {
+    let of_reason = |reason: &DropReason| {
+        let number = *reason as u8;
+        code == number.to_string() || reason.text().eq_ignore_ascii_case(code)
+    };
+    if let Some(entry) = ENTRIES
+        .iter()
+        .find(|entry| entry.code.eq_ignore_ascii_case(code))
+    {
+        return Some(format!("{}: {}\n\n{}", entry.code, entry.means, entry.more));
+    }
+    let reason = DropReason::ALL.iter().copied().find(of_reason)?;
+    let number = reason as u8;
+    Some(format!(
+        "{number} {}\n\n{}\n\n`ciliate status` counts the packets that were dropped for it.",
+        reason.text(),
+        reason.meaning()
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn readme() -> String {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md");
+        std::fs::read_to_string(path).expect("the README is there")
+    }
+
+    #[test]
+    fn readme_lists_the_same_codes_in_the_same_words() {
+        let readme = readme();
+        let rows: Vec<&str> = readme
+            .lines()
+            .filter(|line| line.starts_with("| CIL"))
+            .collect();
+
+        let expected = ENTRIES
+            .iter()
+            .map(|entry| format!("| {} | {} |", entry.code, entry.means));
+        assert_eq!(rows, expected.collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn readme_lists_the_same_drop_reasons_in_the_same_words() {
+        let readme = readme();
+
+        for reason in DropReason::ALL {
+            let (number, text) = (*reason as u8, reason.text());
+            let row = format!("| {number} {text} | {} |", reason.meaning());
+            assert!(readme.contains(&row), "{row}");
+        }
+    }
+
+    #[test]
+    fn codes_ascend_and_are_found_in_any_case() {
+        assert!(ENTRIES.is_sorted_by(|one, next| one.code < next.code));
+        assert_eq!(find("cil0203"), find("CIL0203"));
+        assert!(find("225").is_some_and(|text| text.contains("belongs to nobody")));
+        assert!(find("Invalid packet").is_some_and(|text| text.starts_with("134 ")));
+        assert_eq!(find("CIL9999"), None);
+    }
+}
