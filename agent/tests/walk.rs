@@ -43,6 +43,7 @@ fn states() -> Vec<State> {
     };
     let without_tcx = Ambient {
         tcx: false,
+        reassembly: false,
         ..ambient.clone()
     };
     let topologies = [

@@ -61,6 +61,8 @@ fn needs(key: &Key) -> Vec<Key> {
         needs.push(Key::Datapath);
     } else if let Key::Route(link, _) = key {
         needs.push(Key::LinkUp(link.clone()));
+    } else if let Key::Reassembly(_) = key {
+        needs.push(Key::Datapath);
     } else if let Key::Datapath = key {
         needs.push(Key::Bpffs);
     }

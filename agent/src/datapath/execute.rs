@@ -9,7 +9,7 @@ use datapath::packet::MacPair;
 use super::entry::{gone, insert};
 use super::load::{self, Sizes};
 use super::pin::Pins;
-use super::{Error, attach, device, entry, observe, prefix, table};
+use super::{Error, attach, device, entry, observe, prefix, reassembly, table};
 use crate::host::link;
 use crate::host::netlink::Netlink;
 use crate::host::observe::NO_MAC;
@@ -74,6 +74,7 @@ impl Executor {
                     node.pending_mask = endpoint_slots * PENDING_PER_SLOT - 1;
                 })
             }
+            (Key::Reassembly(family), Value::Reassembly) => reassembly::set(&self.pins, *family),
             (Key::NodeEntry, Value::NodeEntry { .. }) => self.set_node(value, ifindex),
             (Key::EndpointEntry(_), Value::EndpointEntry { .. }) => {
                 entry::set(&self.pins, before, value, ifindex)
@@ -101,6 +102,7 @@ impl Executor {
     pub fn remove(&mut self, key: &Key, before: &Value, ifindex: u32) -> Result<(), Error> {
         match (key, before) {
             (Key::Datapath, _) => load::unload(&self.pins),
+            (Key::Reassembly(family), _) => reassembly::unset(&self.pins, *family),
             (Key::NodeEntry, _) => self.write_node(&mut |node| node.host_ifindex = 0),
             (Key::Generation, _) => self.write_node(&mut |node| node.generation = 0),
             (Key::EndpointEntry(_), before) => entry::remove(&self.pins, before),
@@ -145,6 +147,7 @@ impl Executor {
             ipv4,
             ipv6,
             host_routing,
+            reassembles,
             masquerade,
             ..
         } = value
@@ -172,6 +175,7 @@ impl Executor {
             fresh.to_stack = MacPair::new(mac, gateway_mac);
             fresh.net_ifindex = net.index;
             fresh.legacy_routing = u8::from(*host_routing == HostRoutingMode::Legacy);
+            fresh.reassembles = u32::from(*reassembles);
             fresh.timeouts = timeouts;
             fresh.masquerade = masquerade.map(settings).unwrap_or_default();
             if let (Some(prefix), Some(router)) = (ipv4, router4) {

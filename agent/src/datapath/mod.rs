@@ -5,6 +5,7 @@
 //! - [`load`], [`btf`], [`sys`]: maps created, programs verified and pinned
 //! - [`table`]: typed access to the maps
 //! - [`attach`]: programs on hooks
+//! - [`reassembly`]: fragments put together by the node's stack
 //! - `binding`, [`sweep`], `audit`: the tables of bindings, rid of what has ended, and recounted
 //! - `entry`, `device`, `prefix`: the entries of endpoints, devices and prefixes
 //! - [`observe`], [`execute`]: the BPF part of a node's state, read and changed
@@ -21,6 +22,7 @@ pub mod object;
 pub mod observe;
 pub mod pin;
 mod prefix;
+pub mod reassembly;
 pub mod sweep;
 pub mod sys;
 pub mod table;

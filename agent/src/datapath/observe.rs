@@ -15,7 +15,8 @@ use ipnet::{Ipv4Net, Ipv6Net};
 use super::attach::{self, Attached};
 use super::pin::Pins;
 use super::table::{self, MAPS};
-use super::{Error, device, load, prefix};
+use super::{Error, device, load, prefix, reassembly};
+use crate::config::family::Family;
 use crate::host::HOST_LINK;
 use crate::host::netlink::Netlink;
 use crate::plan::object::{
@@ -44,6 +45,11 @@ pub fn observe(
         take_entries(pins, links, &mut state)?;
     }
     take_attachments(pins, links, netlink, &ids, &mut state)?;
+    for family in Family::BOTH {
+        if reassembly::find(pins, family)? {
+            state.insert(Key::Reassembly(family), Value::Reassembly);
+        }
+    }
     Ok(state)
 }
 
@@ -207,6 +213,7 @@ fn take_entries(pins: &Pins, links: &BTreeMap<Link, u32>, state: &mut State) -> 
             } else {
                 HostRoutingMode::Legacy
             },
+            reassembles: node.reassembles != 0,
             masquerade: masquerade(&node),
         };
         state.insert(Key::NodeEntry, value);

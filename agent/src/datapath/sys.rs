@@ -11,7 +11,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use aya_obj::generated::{
-    bpf_attach_type, bpf_attr, bpf_cmd, bpf_insn, bpf_link_info, bpf_prog_type,
+    BPF_ALU64, BPF_EXIT, BPF_F_NETFILTER_IP_DEFRAG, BPF_JMP, BPF_K, BPF_MOV, bpf_attach_type,
+    bpf_attr, bpf_cmd, bpf_insn, bpf_link_info, bpf_prog_type,
 };
 use nix::libc;
 
@@ -19,6 +20,13 @@ use super::btf::{self, Record};
 
 /// Number of programs that a tcx hook takes (`BPF_MPROG_MAX`).
 const MOST_ON_A_HOOK: usize = 64;
+
+/// Place among the programs of a netfilter hook. It must be behind that of the kernel's own joining
+/// of fragments (-400).
+const NETFILTER_PRIORITY: i32 = -100;
+
+/// What a netfilter program returns to let a packet pass.
+const NF_ACCEPT: u32 = 1;
 
 /// Size of the buffer for the verifier's log, in bytes.
 const LOG_LEN: usize = 1 << 20;
@@ -176,6 +184,67 @@ pub fn update_link(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::Result<
     update.link_fd = link.as_raw_fd().cast_unsigned();
     update.__bindgen_anon_1.new_prog_fd = program.as_raw_fd().cast_unsigned();
     bpf(bpf_cmd::BPF_LINK_UPDATE, &mut attr).map(drop)
+}
+
+/// Loads a netfilter program that accepts every packet.
+///
+/// # Errors
+/// The kernel's error; `EINVAL` before 6.4.
+pub fn load_netfilter() -> io::Result<OwnedFd> {
+    let instructions = [
+        instruction(BPF_ALU64 | BPF_MOV | BPF_K, NF_ACCEPT),
+        instruction(BPF_JMP | BPF_EXIT, 0),
+    ];
+    let mut attr = zeroed();
+    // SAFETY: this member is the one that BPF_PROG_LOAD reads; any bytes are valid for it.
+    #[expect(unsafe_code, reason = "the kernel's interface is a union")]
+    let load = unsafe { &mut attr.__bindgen_anon_3 };
+    load.prog_type = bpf_prog_type::BPF_PROG_TYPE_NETFILTER as u32;
+    load.expected_attach_type = bpf_attach_type::BPF_NETFILTER as u32;
+    load.insns = instructions.as_ptr() as u64;
+    load.insn_cnt = u32::try_from(instructions.len()).map_err(io::Error::other)?;
+    load.license = c"Dual MIT/GPL".as_ptr() as u64;
+    for (to, from) in load.prog_name[..15].iter_mut().zip(b"reassemble") {
+        *to = from.cast_signed();
+    }
+    new_fd(bpf_cmd::BPF_PROG_LOAD, &mut attr)
+}
+
+/// Attaches a netfilter program to the hook of forwarded packets of a family, in the namespace of
+/// the calling thread, and has it see whole datagrams.
+///
+/// # Errors
+/// The kernel's error; `ENOENT` if it cannot put fragments together.
+pub fn create_netfilter_link(program: BorrowedFd<'_>, is_ipv6: bool) -> io::Result<OwnedFd> {
+    let mut attr = zeroed();
+    // SAFETY: this member is the one that BPF_LINK_CREATE reads; any bytes are valid for it.
+    #[expect(unsafe_code, reason = "the kernel's interface is a union")]
+    let create = unsafe { &mut attr.link_create };
+    create.__bindgen_anon_1.prog_fd = program.as_raw_fd().cast_unsigned();
+    create.attach_type = bpf_attach_type::BPF_NETFILTER as u32;
+    // SAFETY: as above: the member of the attach type.
+    #[expect(unsafe_code, reason = "the kernel's interface is a union")]
+    let netfilter = unsafe { &mut create.__bindgen_anon_3.netfilter };
+    let family = if is_ipv6 {
+        libc::NFPROTO_IPV6
+    } else {
+        libc::NFPROTO_IPV4
+    };
+    netfilter.pf = family.cast_unsigned();
+    netfilter.hooknum = libc::NF_INET_FORWARD.cast_unsigned();
+    netfilter.priority = NETFILTER_PRIORITY;
+    netfilter.flags = BPF_F_NETFILTER_IP_DEFRAG;
+    new_fd(bpf_cmd::BPF_LINK_CREATE, &mut attr)
+}
+
+fn instruction(code: u32, imm: u32) -> bpf_insn {
+    bpf_insn {
+        code: u8::try_from(code).expect("a code is a byte"),
+        _bitfield_align_1: [],
+        _bitfield_1: bpf_insn::new_bitfield_1(0, 0),
+        off: 0,
+        imm: imm.cast_signed(),
+    }
 }
 
 /// Describes a tcx link.

@@ -16,6 +16,8 @@ use super::object::Mac;
 pub struct Ambient {
     /// Whether the kernel has tcx links.
     pub tcx: bool,
+    /// Whether the kernel can be asked to put fragments together that it forwards.
+    pub reassembly: bool,
     /// Whether a BPF file system, mounted by us or not, is where the pins go.
     pub bpffs: bool,
     /// Present values of the sysctls that a desired state names and that are not ours.

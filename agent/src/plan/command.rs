@@ -201,6 +201,7 @@ fn of_own_object(action: Action, key: &Key, value: &Value) -> String {
         (Value::Generation { .. }, Action::Remove) => "bpftool map delete NODE generation".into(),
         (Value::Generation { .. }, _) => "bpftool map update NODE generation +1".into(),
         (Value::Rule { priority }, _) => of_rule(action, key, *priority),
+        (Value::Reassembly, _) => of_reassembly(action, key),
         _ => entry::command(action, key, value),
     }
 }
@@ -223,6 +224,19 @@ fn of_rule(action: Action, key: &Key, priority: u32) -> String {
     };
     let verb = verb(action);
     format!("ip{family} rule {verb} pref {priority} iif cilium_net prohibit")
+}
+
+fn of_reassembly(action: Action, key: &Key) -> String {
+    let family = if *key == Key::Reassembly(Family::V6) {
+        "ipv6"
+    } else {
+        "ipv4"
+    };
+    let verb = match action {
+        Action::Add | Action::Change => "attach",
+        Action::Remove => "detach",
+    };
+    format!("bpftool net {verb} netfilter name reassemble family {family} hook forward defrag")
 }
 
 fn append<T: std::fmt::Display>(text: &mut String, word: &str, value: Option<&T>) {

@@ -60,7 +60,7 @@ pub fn desired(topology: &Topology, ambient: &Ambient, bpffs: &Path) -> Result<D
     };
     let mut state = outside.state;
     add_datapath(&mut state, topology, ambient, bpffs);
-    add_host_link(&mut state, topology, choice.mode);
+    add_host_link(&mut state, topology, choice.mode, ambient.reassembly);
     add_host_attachments(&mut state, ambient);
     add_sysctls(&mut state, topology, ambient);
     for endpoint in &topology.endpoints {
@@ -136,7 +136,12 @@ fn add_datapath(state: &mut State, topology: &Topology, ambient: &Ambient, bpffs
     );
 }
 
-fn add_host_link(state: &mut State, topology: &Topology, host_routing: HostRoutingMode) {
+fn add_host_link(
+    state: &mut State,
+    topology: &Topology,
+    host_routing: HostRoutingMode,
+    reassembles: bool,
+) {
     let Topology {
         host_mac,
         net_mac,
@@ -161,6 +166,7 @@ fn add_host_link(state: &mut State, topology: &Topology, host_routing: HostRouti
             host_mac,
             host_link: LinkRef::Current,
             host_routing,
+            reassembles,
             masquerade: topology.masquerade,
         },
     );
@@ -168,6 +174,9 @@ fn add_host_link(state: &mut State, topology: &Topology, host_routing: HostRouti
     for (router, pool) in routers.into_iter().zip(pools(topology)) {
         if let (Some(router), Some(pool)) = (router, pool) {
             add_router(state, router, pool);
+            if reassembles {
+                state.insert(Key::Reassembly(Family::of(router)), Value::Reassembly);
+            }
         }
     }
     for link in [Link::Host, Link::Net] {

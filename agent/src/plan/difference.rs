@@ -95,6 +95,7 @@ impl Differences {
             host_mac,
             host_link,
             host_routing,
+            reassembles,
             masquerade,
         } = before
             && let Value::NodeEntry {
@@ -105,6 +106,7 @@ impl Differences {
                 host_mac: host_mac_after,
                 host_link: host_link_after,
                 host_routing: host_routing_after,
+                reassembles: reassembles_after,
                 masquerade: masquerade_after,
             } = after
         {
@@ -127,6 +129,12 @@ impl Differences {
             );
             self.note_link(*host_link, *host_link_after);
             self.note("host routing is", host_routing, host_routing_after);
+            let words = |is_so: &bool| if *is_so { "by the stack" } else { "by nobody" };
+            self.note(
+                "overtaken fragments are put in order",
+                &words(reassembles),
+                &words(reassembles_after),
+            );
             self.of_masquerade(masquerade.as_ref(), masquerade_after.as_ref());
         }
     }

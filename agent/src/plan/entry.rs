@@ -43,6 +43,7 @@ fn words(value: &Value) -> String {
         ipv6,
         host_mac,
         host_routing,
+        reassembles,
         masquerade,
         ..
     } = value
@@ -53,6 +54,9 @@ fn words(value: &Value) -> String {
         append(&mut text, "prefix", ipv6.as_ref());
         append(&mut text, "mac", Some(host_mac));
         append(&mut text, "host-routing", Some(host_routing));
+        if *reassembles {
+            text += " reassembles";
+        }
         text += &masquerade.as_ref().map(of_masquerade).unwrap_or_default();
     } else if let Value::EndpointEntry {
         id,

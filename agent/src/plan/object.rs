@@ -99,6 +99,8 @@ pub enum Key {
     Datapath,
     /// The pair `cilium_host` / `cilium_net`.
     HostLink,
+    /// The program that makes the node's stack put fragments of a family together.
+    Reassembly(Family),
     /// The entry of the `NODE` map.
     NodeEntry,
     /// A sysctl of the node's namespace: the path below `/proc/sys`, such as
@@ -135,6 +137,7 @@ impl Key {
             Self::Bpffs => (0, "", 0),
             Self::Datapath => (1, "", 0),
             Self::HostLink => (2, "", 0),
+            Self::Reassembly(_) => (2, "", 1),
             Self::NodeEntry => (3, "", 0),
             // What the programs on devices ask for is there before they are.
             Self::PrefixEntry(_) => (3, "", 1),
@@ -185,7 +188,8 @@ impl Key {
             {
                 vec![Self::HostLink]
             }
-            Self::NodeEntry
+            Self::Reassembly(_)
+            | Self::NodeEntry
             | Self::EndpointEntry(_)
             | Self::DeviceEntry(_)
             | Self::PrefixEntry(_)
@@ -249,6 +253,8 @@ pub enum Value {
         net_mac: Mac,
         mtu: u32,
     },
+    /// Goes with [`Key::Reassembly`].
+    Reassembly,
     /// Goes with [`Key::NodeEntry`].
     NodeEntry {
         router4: Option<Ipv4Addr>,
@@ -258,6 +264,8 @@ pub enum Value {
         host_mac: Mac,
         host_link: LinkRef,
         host_routing: HostRoutingMode,
+        /// Whether the stack puts fragments in order.
+        reassembles: bool,
         /// `None` if no device of the node translates.
         masquerade: Option<Masquerade>,
     },

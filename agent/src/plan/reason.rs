@@ -15,6 +15,7 @@ pub(super) fn of_addition(key: &Key, why: Option<&Why>) -> String {
         Key::Datapath => "no maps and programs of this node are pinned".into(),
         Key::HostLink if why.is_some() => "cilium_host is made anew".into(),
         Key::HostLink => "the node has no cilium_host yet".into(),
+        Key::Reassembly(_) => "fragments that overtake the first one are put in order".into(),
         Key::NodeEntry => "the maps do not know the node yet".into(),
         Key::Sysctl(path) => of_sysctl(path),
         Key::Rule(_) => "whoever sends what is refused is told so".into(),
@@ -144,6 +145,7 @@ fn of_farewell(key: &Key) -> String {
         Key::EndpointLink(name) => return format!("the node goes down: {name} leaves the network"),
         Key::Sysctl(_) => "its original value comes back",
         Key::NodeEntry
+        | Key::Reassembly(_)
         | Key::Rule(_)
         | Key::Attachment(..)
         | Key::Address(..)
@@ -172,6 +174,7 @@ fn of_undesired(key: &Key) -> String {
         | Key::Datapath
         | Key::HostLink
         | Key::NodeEntry
+        | Key::Reassembly(_)
         | Key::Rule(_)
         | Key::Generation => "the node does not need it any more".into(),
     }

@@ -72,7 +72,7 @@ impl Phase {
             | Key::DeviceEntry(_)
             | Key::PrefixEntry(_)
             | Key::Generation => Self::Entries,
-            Key::Attachment(..) => Self::Attach,
+            Key::Attachment(..) | Key::Reassembly(_) => Self::Attach,
             Key::Sysctl(_) => Self::Sysctls,
         }
     }

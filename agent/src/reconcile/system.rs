@@ -10,7 +10,7 @@ use ipnet::IpNet;
 
 use super::{Cause, Kernel, StateFile};
 use crate::datapath::pin::Pins;
-use crate::datapath::{self, object::DIGEST, sys};
+use crate::datapath::{self, object::DIGEST, reassembly, sys};
 use crate::host::surroundings::{self, Interest};
 use crate::host::{self, Names, Netlink, bpffs, kernel, link, memory};
 use crate::plan::Step;
@@ -69,8 +69,10 @@ impl System {
             Some(device.to_owned())
         });
         let devices: BTreeSet<String> = found.ra_devices.into_iter().chain(ours).collect();
+        let tcx = sys::has_tcx(LOOPBACK);
         Ok(Ambient {
-            tcx: sys::has_tcx(LOOPBACK),
+            tcx,
+            reassembly: reassembly::is_possible(tcx),
             bpffs: bpffs::is_bpffs(&self.bpffs)?,
             sysctls: found.sysctls,
             ra_devices: devices.into_iter().collect(),
@@ -150,6 +152,7 @@ impl System {
         if matches!(
             step.key,
             Key::Datapath
+                | Key::Reassembly(_)
                 | Key::NodeEntry
                 | Key::EndpointEntry(_)
                 | Key::DeviceEntry(_)

@@ -27,6 +27,7 @@ pub(crate) fn ambient() -> Ambient {
     let devices = [("eth0", 10), ("eth1", 20)];
     Ambient {
         tcx: true,
+        reassembly: true,
         bpffs: true,
         digest: DIGEST.to_owned(),
         devices: devices

@@ -217,9 +217,10 @@ fn ipv6_is_given_up() {
 }
 
 #[test]
-fn kernel_without_tcx_gets_filters() {
+fn kernel_before_6_6_gets_filters_and_joins_no_fragments() {
     let ambient = Ambient {
         tcx: false,
+        reassembly: false,
         ..ambient()
     };
     let observed = Observed {

@@ -10,10 +10,15 @@ use tests::packet::{Packet, Part};
 /// Bytes of each fragment, a multiple of eight.
 pub(crate) const PIECE_LEN: usize = 400;
 
-/// The orders of three fragments in which the first one comes first.
-pub(crate) const FIRST_IN_FRONT: [[usize; 3]; 2] = [[0, 1, 2], [0, 2, 1]];
-/// All other orders.
-pub(crate) const FIRST_BEHIND: [[usize; 3]; 4] = [[1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]];
+/// The orders in which three fragments may come.
+pub(crate) const ORDERS: [[usize; 3]; 6] = [
+    [0, 1, 2],
+    [0, 2, 1],
+    [1, 0, 2],
+    [1, 2, 0],
+    [2, 0, 1],
+    [2, 1, 0],
+];
 
 /// Cuts a packet into fragments.
 pub(crate) fn cut(frame: &Frame) -> Vec<Frame> {

@@ -211,6 +211,7 @@ fn node_entry(host: &Place, pair: &HostPair) -> Result<Value> {
         host_mac: pair.host_mac,
         host_link: LinkRef::Current,
         host_routing: HostRoutingMode::Bpf,
+        reassembles: false,
         masquerade: Some(Masquerade {
             ports: (PORTS[0], PORTS[1]),
             mapping: Mapping::default(),
