@@ -45,6 +45,10 @@ pub fn plan(common: &Common, file: &Path, out: &mut dyn Write) -> Result<u8, Fai
         let desired = desired(&system, &topology, instance.bpffs(), Missing::Refused)?;
         let mut plan = reconcile::preview(&mut system, &desired.state, &instance.journal())?;
         plan.notes = desired.notes;
+        let makes_maps = plan.steps.iter().any(|step| step.key == Key::Datapath);
+        if makes_maps || common.json {
+            plan.notes.maps = system.map_memory(&desired.state)?;
+        }
         Ok(plan)
     })?;
     print_plan(&plan, common.json, out)?;

@@ -99,6 +99,7 @@ fn examine<'a>(topology: &'a Topology, ambient: &'a Ambient) -> (Notes, Outside<
     let notes = Notes {
         host_routing,
         warnings,
+        maps: Vec::new(),
     };
     (notes, outside)
 }

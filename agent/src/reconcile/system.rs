@@ -9,11 +9,13 @@ use std::path::{Path, PathBuf};
 use ipnet::IpNet;
 
 use super::{Cause, Kernel, StateFile};
+use crate::datapath::load::Sizes;
 use crate::datapath::pin::Pins;
-use crate::datapath::{self, object::DIGEST, sys};
+use crate::datapath::{self, demand, object::DIGEST, sys};
 use crate::host::surroundings::{self, Interest};
 use crate::host::{self, Names, Netlink, bpffs, kernel, link, memory, sysctl};
 use crate::plan::Step;
+use crate::plan::notes::MapMemory;
 use crate::plan::object::{Ambient, Key, Link, Netns, Observed, State, Value};
 use crate::plan::reserved::{self, RESERVED_PORTS};
 use crate::topology::{Peer, Topology};
@@ -127,6 +129,24 @@ impl System {
             )?);
         }
         Ok((objects, found.links))
+    }
+
+    /// Returns the memory that the maps of a desired state take.
+    ///
+    /// # Errors
+    /// If the BPF object cannot be read.
+    pub fn map_memory(&self, desired: &State) -> Result<Vec<MapMemory>, Cause> {
+        let Some(Value::Datapath {
+            endpoint_slots,
+            flows,
+            bindings,
+            ..
+        }) = desired.get(&Key::Datapath)
+        else {
+            return Ok(Vec::new());
+        };
+        let sizes = Sizes::new(memory::map_budget(), *endpoint_slots, *flows, *bindings);
+        Ok(demand::demand(&self.pins, &sizes)?)
     }
 
     /// Returns where the node's pins are.
