@@ -200,23 +200,31 @@ fn create_maps(
 }
 
 fn create(name: &str, definition: &aya_obj::Map) -> Result<MapData, Error> {
-    MapData::create(definition.clone(), name, None).map_err(|error| match error {
-        MapError::CreateError { io_error, .. } if is_shortage(&io_error) => Error::Memory {
+    MapData::create(definition.clone(), name, None).map_err(|error| {
+        let Some(errno) = shortage(&error) else {
+            return Error::map("create map", name, &error);
+        };
+        let entries = definition.max_entries();
+        Error::Memory {
             name: name.to_owned(),
-            entries: definition.max_entries(),
-            bytes: demand::bytes(definition, definition.max_entries()),
-            error: io_error,
+            entries,
+            bytes: demand::bytes(definition, entries),
+            error: errno.into(),
             help: how_to_shrink(name),
-        },
-        other => Error::map("create map", name, &other),
+        }
     })
 }
 
 /// Tells whether the kernel refuses a map for want of memory: `EPERM` is what it says where locked
 /// memory is limited, `E2BIG` where a map is larger than it counts.
-fn is_shortage(error: &io::Error) -> bool {
-    let errno = error.raw_os_error().map(Errno::from_raw);
-    matches!(errno, Some(Errno::ENOMEM | Errno::EPERM | Errno::E2BIG))
+fn shortage(error: &MapError) -> Option<Errno> {
+    let MapError::CreateError { io_error, .. } = error else {
+        return None;
+    };
+    let errno = io_error.raw_os_error().map(Errno::from_raw)?;
+    [Errno::ENOMEM, Errno::EPERM, Errno::E2BIG]
+        .contains(&errno)
+        .then_some(errno)
 }
 
 /// Says what makes a map smaller.

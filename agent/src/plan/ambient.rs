@@ -13,6 +13,10 @@ use super::object::Mac;
 
 /// Tells what the running kernel and the present configuration of the host offer.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a fact of its own, and all combinations are possible"
+)]
 pub struct Ambient {
     /// Whether the kernel has tcx links.
     pub tcx: bool,

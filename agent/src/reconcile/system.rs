@@ -90,13 +90,11 @@ impl System {
     /// Returns the reserved ports that would be there without us. What others reserved since is
     /// theirs, as what was there before.
     fn reserved_by_others(&self, present: &str) -> String {
-        match self.state.reserved() {
-            Some(ours) => reserved::without(present, ours),
-            None => {
-                let before = self.state.sysctls().get(RESERVED_PORTS);
-                before.map_or(present, String::as_str).to_owned()
-            }
+        if let Some(ours) = self.state.reserved() {
+            return reserved::without(present, ours);
         }
+        let before = self.state.sysctls().get(RESERVED_PORTS);
+        before.map_or(present, String::as_str).to_owned()
     }
 
     /// Notes which ports become ours with a new value of the sysctl, and what it becomes when they
