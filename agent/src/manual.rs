@@ -104,6 +104,13 @@ pub const ENTRIES: &[Entry] = &[
          checks senders loosely; links with a value of their own keep it.",
     ),
     entry(
+        "CIL0208",
+        "a device went while the agent keeps its node, which is kept without it",
+        "What endpoints send through it finds no way, and its translations have ended. The agent joins \
+         it again when it is back; at the start of an agent, and for `apply`, a missing device is an \
+         error (CIL0301).",
+    ),
+    entry(
         "CIL0301",
         "the file names a device that is not there",
         "`ip link` lists the links of this machine. A device that comes later has to be there \

@@ -24,6 +24,15 @@ pub struct Options {
     pub force: bool,
 }
 
+/// Says what becomes of a node of which a device is missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Missing {
+    /// Nothing: who asks for it should know.
+    Refused,
+    /// The rest of it, until the device is back.
+    Spared,
+}
+
 /// Prints what `apply` would do. Returns the exit code.
 ///
 /// # Errors
@@ -33,9 +42,13 @@ pub fn plan(common: &Common, file: &Path, out: &mut dyn Write) -> Result<u8, Fai
     let instance = Instance::new(common, &topology.node);
     let plan = instance.enter(|| {
         let mut system = instance.system()?;
-        let desired = desired(&system, &topology, instance.bpffs())?;
+        let desired = desired(&system, &topology, instance.bpffs(), Missing::Refused)?;
         let mut plan = reconcile::preview(&mut system, &desired.state, &instance.journal())?;
         plan.notes = desired.notes;
+        let makes_maps = plan.steps.iter().any(|step| step.key == Key::Datapath);
+        if makes_maps || common.json {
+            plan.notes.maps = system.map_memory(&desired.state)?;
+        }
         Ok(plan)
     })?;
     print_plan(&plan, common.json, out)?;
@@ -122,9 +135,16 @@ pub fn bring_up(
     let file = instance::absolute(file)?;
     let is_new = !instance.exists();
     let lock = instance.lock()?;
-    match converge(&instance, topology, &file, &BTreeSet::new(), |desired| {
-        accept(&desired.notes)
-    }) {
+    let nothing = BTreeSet::new();
+    let accept = |desired: &mut Desired| accept(&desired.notes);
+    match converge(
+        &instance,
+        topology,
+        &file,
+        &nothing,
+        Missing::Refused,
+        accept,
+    ) {
         Ok(report) => Ok(report),
         Err(failure) => {
             // A run that was undone leaves no journal, one whose outcome is not known does.
@@ -150,12 +170,13 @@ pub fn converge(
     topology: &Topology,
     file: &Path,
     spared: &BTreeSet<Key>,
+    missing: Missing,
     adapt: impl FnOnce(&mut Desired) -> Result<(), Failure>,
 ) -> Result<Report, Failure> {
     // Else the state would forget where the links of the node are.
     instance.expect_not_elsewhere()?;
     let mut system = instance.system_to_change()?;
-    let mut desired = desired(&system, topology, instance.bpffs())?;
+    let mut desired = desired(&system, topology, instance.bpffs(), missing)?;
     adapt(&mut desired)?;
     system
         .state()
@@ -203,8 +224,14 @@ pub fn take_down(instance: &Instance) -> Result<Report, Failure> {
 ///
 /// # Errors
 /// If the kernel cannot be read, or is too old, or the node cannot be what it shall be.
-pub fn desired(system: &System, topology: &Topology, bpffs: &Path) -> Result<Desired, Failure> {
-    let ambient = system.ambient(topology)?;
+pub fn desired(
+    system: &System,
+    topology: &Topology,
+    bpffs: &Path,
+    missing: Missing,
+) -> Result<Desired, Failure> {
+    let mut ambient = system.ambient(topology)?;
+    ambient.spares_missing = missing == Missing::Spared;
     Ok(plan::desired(topology, &ambient, bpffs)?)
 }
 

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::apply::{bring_up, converge};
+use super::apply::{Missing, bring_up, converge};
 use super::args::Common;
 use super::exit;
 use super::failure::Failure;
@@ -128,7 +128,7 @@ impl Node for Kept<'_> {
             // It was applied between our look and our lock.
             return Ok(Round::Busy);
         }
-        let converged = self.converge(&self.file, spared, &lock);
+        let converged = self.converge(&self.file, spared, Missing::Spared, &lock);
         converged.map(Round::Repaired).map_err(trouble)
     }
 
@@ -162,7 +162,12 @@ impl Kept<'_> {
     fn preview(&self, spared: &BTreeSet<Key>) -> Result<Plan, Failure> {
         let spared = self.all_spared(spared);
         let mut system = self.instance.system_to_look()?;
-        let desired = super::apply::desired(&system, &self.topology, self.instance.bpffs())?;
+        let desired = super::apply::desired(
+            &system,
+            &self.topology,
+            self.instance.bpffs(),
+            Missing::Spared,
+        )?;
         let desired = consequence::without(desired.state, &self.absent_links());
         let mut system = Sparing::new(&mut system, &spared);
         let journal = self.instance.journal();
@@ -184,7 +189,7 @@ impl Kept<'_> {
         let lock = self.instance.lock()?;
         let old = std::mem::replace(&mut self.topology, topology);
         self.note_absent();
-        match self.converge(&file, &BTreeSet::new(), &lock) {
+        match self.converge(&file, &BTreeSet::new(), Missing::Refused, &lock) {
             Ok(plan) => {
                 self.file = file;
                 Ok(plan)
@@ -198,14 +203,20 @@ impl Kept<'_> {
     }
 
     /// Makes the node what its topology says, less what is spared. Returns what was done.
-    fn converge(&self, file: &Path, spared: &BTreeSet<Key>, _: &Lock) -> Result<Plan, Failure> {
+    fn converge(
+        &self,
+        file: &Path,
+        spared: &BTreeSet<Key>,
+        missing: Missing,
+        _: &Lock,
+    ) -> Result<Plan, Failure> {
         let spared = self.all_spared(spared);
         let adapt = |desired: &mut Desired| {
             let state = std::mem::take(&mut desired.state);
             desired.state = consequence::without(state, &self.absent_links());
             Ok(())
         };
-        let report = converge(self.instance, &self.topology, file, &spared, adapt)?;
+        let report = converge(self.instance, &self.topology, file, &spared, missing, adapt)?;
         Ok(report.plan)
     }
 

@@ -51,6 +51,14 @@ fn print(status: &Status, out: &mut dyn Write) -> Result<(), Failure> {
         masquerade.mode, masquerade.reason
     )?;
     writeln!(out, "policy        {}", status.policy.enforcement)?;
+    writeln!(out, "devices       {}", status.devices.len())?;
+    for device in &status.devices {
+        writeln!(
+            out,
+            "  {:<16} {:<16} xdp {} ({})",
+            device.name, device.tc.kind, device.xdp.mode, device.xdp.reason
+        )?;
+    }
     writeln!(out, "endpoints     {}", status.endpoints.len())?;
     for endpoint in &status.endpoints {
         let addresses: Vec<String> = endpoint.addresses.iter().map(ToString::to_string).collect();

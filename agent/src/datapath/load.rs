@@ -13,15 +13,16 @@ use std::panic::resume_unwind;
 use std::path::Path;
 use std::thread::{self, ScopedJoinHandle};
 
-use aya::maps::{Map, MapData, ProgramArray};
+use aya::maps::{Map, MapData, MapError, ProgramArray};
 use aya::programs::SchedClassifier;
 use aya_obj::Object;
 use aya_obj::generated::bpf_insn;
 use datapath::abi::{CALL_ARP, CALL_SLOW4, CALL_SLOW6, PENDING_PER_SLOT};
+use nix::errno::Errno;
 
 use super::object::OBJECT;
 use super::pin::Pins;
-use super::{Error, sys};
+use super::{Error, demand, sys};
 use crate::host::bpffs;
 use crate::plan::object::Program;
 
@@ -70,7 +71,7 @@ impl Sizes {
         }
     }
 
-    fn of(&self, map: &str) -> Option<u32> {
+    pub(super) fn of(&self, map: &str) -> Option<u32> {
         match map {
             "FLOWS6" if !self.flows_given => Some(self.flows / 2),
             "FLOWS4" | "FLOWS6" => Some(self.flows),
@@ -85,7 +86,7 @@ impl Sizes {
 
     /// Tells whether a pinned map of another capacity may stay: flows are not thrown away for a
     /// better size, but a slice that is missing would let endpoints share one.
-    fn accepts(&self, map: &str, found: u32) -> bool {
+    pub(super) fn accepts(&self, map: &str, found: u32) -> bool {
         match map {
             "FLOWS4" | "FLOWS6" if !self.flows_given => true,
             _ => self.of(map).is_none_or(|wanted| wanted == found),
@@ -96,9 +97,21 @@ impl Sizes {
 /// Loads the object inside this binary and pins what it consists of, the programs under
 /// `version`.
 ///
+/// Where nothing was pinned before, a failure leaves nothing.
+///
 /// # Errors
 /// Names the map or program and the kernel's error, with the verifier's last words.
 pub fn load(pins: &Pins, sizes: &Sizes, version: &str) -> Result<(), Error> {
+    let is_first = !pins.maps().exists();
+    try_load(pins, sizes, version).inspect_err(|_| {
+        // The error that is told is the first one.
+        if is_first && let Err(error) = unload(pins) {
+            log::warn!("{error}");
+        }
+    })
+}
+
+fn try_load(pins: &Pins, sizes: &Sizes, version: &str) -> Result<(), Error> {
     for folder in [pins.maps(), pins.programs(), pins.links()] {
         fs::create_dir_all(&folder).map_err(Error::at("create folder", &folder))?;
     }
@@ -187,8 +200,43 @@ fn create_maps(
 }
 
 fn create(name: &str, definition: &aya_obj::Map) -> Result<MapData, Error> {
-    MapData::create(definition.clone(), name, None)
-        .map_err(|error| Error::map("create map", name, &error))
+    MapData::create(definition.clone(), name, None).map_err(|error| {
+        let Some(errno) = shortage(&error) else {
+            return Error::map("create map", name, &error);
+        };
+        let entries = definition.max_entries();
+        Error::Memory {
+            name: name.to_owned(),
+            entries,
+            bytes: demand::bytes(definition, entries),
+            error: errno.into(),
+            help: how_to_shrink(name),
+        }
+    })
+}
+
+/// Tells whether the kernel refuses a map for want of memory: `EPERM` is what it says where locked
+/// memory is limited, `E2BIG` where a map is larger than it counts.
+fn shortage(error: &MapError) -> Option<Errno> {
+    let MapError::CreateError { io_error, .. } = error else {
+        return None;
+    };
+    let errno = io_error.raw_os_error().map(Errno::from_raw)?;
+    [Errno::ENOMEM, Errno::EPERM, Errno::E2BIG]
+        .contains(&errno)
+        .then_some(errno)
+}
+
+/// Says what makes a map smaller.
+fn how_to_shrink(name: &str) -> &'static str {
+    match name {
+        "FLOWS4" | "FLOWS6" => "give a smaller `flows` in [maps]",
+        "BINDINGS4" | "BINDINGS6" => {
+            "give a smaller `bindings` in [maps], or fewer `ports` in [masquerade]"
+        }
+        "PENDING4" | "PENDING6" | "BOUND" => "it has room for each [[endpoint]] of the node",
+        _ => "its size is fixed; give smaller `flows` and `bindings` in [maps]",
+    }
 }
 
 fn create_pinned(pins: &Pins, name: &str, definition: &aya_obj::Map) -> Result<MapData, Error> {

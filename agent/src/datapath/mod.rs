@@ -4,6 +4,7 @@
 //! - [`object`], [`pin`]: what is loaded, and where it lies
 //! - [`load`], [`btf`], [`sys`]: maps created, programs verified and pinned
 //! - [`table`]: typed access to the maps
+//! - [`demand`]: what the maps take, before they are made
 //! - [`attach`]: programs on hooks
 //! - [`reassembly`]: fragments put together by the node's stack
 //! - `binding`, [`sweep`], `audit`: the tables of bindings, rid of what has ended, and recounted
@@ -14,6 +15,7 @@ pub mod attach;
 mod audit;
 mod binding;
 pub mod btf;
+pub mod demand;
 mod device;
 mod entry;
 pub mod execute;
@@ -44,6 +46,19 @@ pub enum Error {
         operation: &'static str,
         name: String,
         text: String,
+    },
+    #[error(
+        "create map {name} of {entries} entries, {} KiB: {error}; {help}, or allow more memory \
+         (the control group's memory.max)",
+        bytes / 1024
+    )]
+    Memory {
+        name: String,
+        entries: u32,
+        bytes: u64,
+        error: io::Error,
+        /// What makes the map smaller.
+        help: &'static str,
     },
     #[error("load program {name}: {error} (verifier: {log})")]
     Program {

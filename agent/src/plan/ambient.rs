@@ -13,6 +13,10 @@ use super::object::Mac;
 
 /// Tells what the running kernel and the present configuration of the host offer.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a fact of its own, and all combinations are possible"
+)]
 pub struct Ambient {
     /// Whether the kernel has tcx links.
     pub tcx: bool,
@@ -26,6 +30,8 @@ pub struct Ambient {
     pub ra_devices: Vec<String>,
     /// Digest of the BPF object inside this binary.
     pub digest: String,
+    /// Whether the node is kept without devices that are missing, instead of refused.
+    pub spares_missing: bool,
     /// The devices that the file names, by name; one that is missing is no link of the node.
     pub devices: BTreeMap<String, DeviceFacts>,
     /// The kernel's way to the address of each peer; one that is missing is unreachable.

@@ -30,7 +30,7 @@ use super::refusal::Refusals;
 use super::reserved::{self, RESERVED_PORTS};
 use super::warning::{self, Warning};
 use crate::config::family::Family;
-use crate::topology::{Endpoint, Topology};
+use crate::topology::{Device, Endpoint, Topology};
 
 /// Is the switch that makes the node forward IPv6, for all of its devices at once.
 pub const IPV6_FORWARDING: &str = "net/ipv6/conf/all/forwarding";
@@ -99,6 +99,7 @@ fn examine<'a>(topology: &'a Topology, ambient: &'a Ambient) -> (Notes, Outside<
     let notes = Notes {
         host_routing,
         warnings,
+        maps: Vec::new(),
     };
     (notes, outside)
 }
@@ -244,7 +245,8 @@ fn add_sysctls(state: &mut State, topology: &Topology, ambient: &Ambient) {
         // The kernel answers for others only where it forwards.
         want("net/ipv4/conf/cilium_net/forwarding".to_owned(), "1");
         want("net/ipv4/conf/cilium_net/rp_filter".to_owned(), "0");
-        for device in &topology.devices {
+        let present = |device: &&Device| ambient.devices.contains_key(&device.name);
+        for device in topology.devices.iter().filter(present) {
             want(format!("net/ipv4/conf/{}/forwarding", device.name), "1");
         }
     }

@@ -1,5 +1,7 @@
 //! Links by the role that they play, their hooks, and the programs that belong there.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 /// Names a link by the role that it plays.
@@ -93,4 +95,13 @@ pub enum LinkRef {
     Current,
     /// The map holds another index.
     Stale(u32),
+}
+
+impl fmt::Display for AttachKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Tcx => "tcx",
+            Self::Clsact => "clsact",
+        })
+    }
 }

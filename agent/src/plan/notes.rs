@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use serde::Serialize;
+
 use super::host_routing::Choice;
 use super::warning::Warning;
 
@@ -11,6 +13,17 @@ pub struct Notes {
     /// How packets get from one device to the other; `None` if nothing is desired.
     pub host_routing: Option<Choice>,
     pub warnings: Vec<Warning>,
+    /// What the maps take; empty if they are not asked for.
+    pub maps: Vec<MapMemory>,
+}
+
+/// Is the memory of one map.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct MapMemory {
+    pub name: String,
+    /// How many entries it has room for.
+    pub entries: u32,
+    pub bytes: u64,
 }
 
 impl Notes {
@@ -45,6 +58,22 @@ impl fmt::Display for Notes {
                 writeln!(f, "        {command}")?;
             }
         }
+        if !self.maps.is_empty() {
+            let bytes: u64 = self.maps.iter().map(|map| map.bytes).sum();
+            writeln!(f, "Maps: {}, {} KiB together", self.maps.len(), kib(bytes))?;
+        }
+        for map in &self.maps {
+            let (name, entries) = (&map.name, map.entries);
+            writeln!(
+                f,
+                "    {name:<12} {entries:>9} entries {:>9} KiB",
+                kib(map.bytes)
+            )?;
+        }
         Ok(())
     }
+}
+
+fn kib(bytes: u64) -> u64 {
+    bytes.div_ceil(1024)
 }

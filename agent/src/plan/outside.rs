@@ -80,6 +80,9 @@ impl<'a> Outside<'a> {
     fn add_device(&mut self, device: &Device) {
         let (facts, mac) = match usable(device, self.ambient) {
             Ok(usable) => usable,
+            Err(Refusal::NoDevice(name)) if self.ambient.spares_missing => {
+                return self.warnings.push(warning::device_missing(&name));
+            }
             Err(refusal) => return self.refusals.push(refusal),
         };
         if !facts.up {

@@ -59,6 +59,7 @@ impl Plan {
             "steps": steps.collect::<Vec<_>>(),
             "host_routing": self.notes.host_routing,
             "warnings": self.notes.warnings,
+            "maps": self.notes.maps,
         })
     }
 }

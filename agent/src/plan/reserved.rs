@@ -17,7 +17,25 @@ pub(super) fn merge(list: &str, range: (u16, u16)) -> String {
             _ => merged.push((first, last)),
         }
     }
-    let texts = merged.into_iter().map(|(first, last)| {
+    print(&merged)
+}
+
+/// Returns a list of ports and ranges without those of another list, as the kernel prints it.
+pub fn without(list: &str, others: &str) -> String {
+    let mut left: Vec<(u16, u16)> = list.split(',').filter_map(parse).collect();
+    for (first, last) in others.split(',').filter_map(parse) {
+        let around = |(start, end): (u16, u16)| {
+            let below = (start < first).then(|| (start, end.min(first.saturating_sub(1))));
+            let above = (end > last).then(|| (start.max(last.saturating_add(1)), end));
+            below.into_iter().chain(above)
+        };
+        left = left.into_iter().flat_map(around).collect();
+    }
+    print(&left)
+}
+
+fn print(ranges: &[(u16, u16)]) -> String {
+    let texts = ranges.iter().map(|(first, last)| {
         if first == last {
             first.to_string()
         } else {
@@ -46,5 +64,22 @@ mod tests {
         assert_eq!(merge("49151,60000", range), "49151-65535");
         assert_eq!(merge("50000-50010", (1024, 2000)), "1024-2000,50000-50010");
         assert_eq!(merge("2001\n", (1024, 2000)), "1024-2001");
+    }
+
+    #[test]
+    fn what_is_taken_away_leaves_both_sides() {
+        for (list, others, left) in [
+            ("", "1-2", ""),
+            ("8080,49152-65535", "49152-65535", "8080"),
+            ("49152-65535", "", "49152-65535"),
+            ("1-10", "4-6", "1-3,7-10"),
+            ("1-10", "1-3,10", "4-9"),
+            ("5,7-9", "5,8", "7,9"),
+            ("1-65535", "1-65535", ""),
+            ("20-30", "1-20,30-40", "21-29"),
+            ("5-6", "8-9", "5-6"),
+        ] {
+            assert_eq!(without(list, others), left, "{list} without {others}");
+        }
     }
 }

@@ -142,3 +142,12 @@ pub(super) fn strict_senders() -> Warning {
         )
     }
 }
+
+/// A device went while the agent keeps its node.
+pub(super) fn device_missing(device: &str) -> Warning {
+    Warning::new(
+        "CIL0208",
+        format!("device {device} is missing: nothing comes or goes through it"),
+        "it is joined again when it is back".into(),
+    )
+}

@@ -46,6 +46,9 @@ struct Content {
     /// with it.
     #[serde(default)]
     bystanders: BTreeMap<String, BTreeMap<String, String>>,
+    /// Ports that we reserved, in the notation of the sysctl; others may add some of theirs.
+    #[serde(default)]
+    reserved: Option<String>,
     /// Where the links of endpoints were put, by name of the endpoint.
     #[serde(default)]
     netns: BTreeMap<String, Netns>,
@@ -65,6 +68,7 @@ impl Default for Content {
             applied: None,
             sysctls: BTreeMap::new(),
             bystanders: BTreeMap::new(),
+            reserved: None,
             netns: BTreeMap::new(),
             namespace: None,
             host_routing: None,
@@ -229,6 +233,19 @@ impl StateFile {
             content.sysctls.remove(path);
             content.bystanders.remove(path);
         })
+    }
+
+    /// Returns the ports that we reserved from the host.
+    pub fn reserved(&self) -> Option<&str> {
+        self.content.reserved.as_deref()
+    }
+
+    /// Records the ports that we reserve from the host; call it before the sysctl is written.
+    ///
+    /// # Errors
+    /// If the file cannot be written; the sysctl must then stay as it is.
+    pub fn set_reserved(&mut self, ports: Option<String>) -> Result<(), FileError> {
+        self.update(|content| content.reserved = ports)
     }
 
     /// Returns the namespace in which an endpoint's link was put.

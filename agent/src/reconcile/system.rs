@@ -9,13 +9,15 @@ use std::path::{Path, PathBuf};
 use ipnet::IpNet;
 
 use super::{Cause, Kernel, StateFile};
+use crate::datapath::load::Sizes;
 use crate::datapath::pin::Pins;
-use crate::datapath::{self, object::DIGEST, reassembly, sys};
+use crate::datapath::{self, demand, object::DIGEST, reassembly, sys};
 use crate::host::surroundings::{self, Interest};
-use crate::host::{self, Names, Netlink, bpffs, kernel, link, memory};
+use crate::host::{self, Names, Netlink, bpffs, kernel, link, memory, sysctl};
 use crate::plan::Step;
+use crate::plan::notes::MapMemory;
 use crate::plan::object::{Ambient, Key, Link, Netns, Observed, State, Value};
-use crate::plan::reserved::RESERVED_PORTS;
+use crate::plan::reserved::{self, RESERVED_PORTS};
 use crate::topology::{Peer, Topology};
 
 /// Index of `lo`, which every network namespace has.
@@ -59,8 +61,7 @@ impl System {
         kernel::require()?;
         let found = host::observe(&self.node, &State::new(), self.state.sysctls())?;
         let around = surroundings::read(&self.node, &interest(topology))?;
-        // Ports that are ours to reserve are what they were before.
-        let reserved_ports = self.state.sysctls().get(RESERVED_PORTS).cloned();
+        let reserved_ports = self.reserved_by_others(&around.reserved_ports);
         // A device whose `accept_ra` is ours keeps it, also while no router advertises.
         let ours = self.state.sysctls().keys().filter_map(|path| {
             let device = path
@@ -77,14 +78,39 @@ impl System {
             sysctls: found.sysctls,
             ra_devices: devices.into_iter().collect(),
             digest: format!("{DIGEST}-{}", topology.endpoint_slots()),
+            spares_missing: false,
             devices: around.devices,
             peer_hops: around.peer_hops,
             obstacles: around.obstacles,
             source_nats: around.source_nats,
             strict_senders: around.strict_senders,
-            reserved_ports: reserved_ports.unwrap_or(around.reserved_ports),
+            reserved_ports,
             local_port_range: around.local_port_range,
         })
+    }
+
+    /// Returns the reserved ports that would be there without us. What others reserved since is
+    /// theirs, as what was there before.
+    fn reserved_by_others(&self, present: &str) -> String {
+        if let Some(ours) = self.state.reserved() {
+            return reserved::without(present, ours);
+        }
+        let before = self.state.sysctls().get(RESERVED_PORTS);
+        before.map_or(present, String::as_str).to_owned()
+    }
+
+    /// Notes which ports become ours with a new value of the sysctl, and what it becomes when they
+    /// are ours no longer.
+    fn note_reserved(&mut self, run: &mut Run, after: Option<&Value>) -> Result<(), Cause> {
+        let present = sysctl::read(RESERVED_PORTS)?.unwrap_or_default();
+        let others = self.reserved_by_others(&present);
+        if let Some(Value::Sysctl { value }) = after {
+            let ours = reserved::without(value, &others);
+            self.state.set_reserved(Some(ours))?;
+        } else {
+            run.host.originals.insert(RESERVED_PORTS.to_owned(), others);
+        }
+        Ok(())
     }
 
     /// Reads the objects of the node, whatever is desired, and the present indices of its links.
@@ -103,6 +129,24 @@ impl System {
             )?);
         }
         Ok((objects, found.links))
+    }
+
+    /// Returns the memory that the maps of a desired state take.
+    ///
+    /// # Errors
+    /// If the BPF object cannot be read.
+    pub fn map_memory(&self, desired: &State) -> Result<Vec<MapMemory>, Cause> {
+        let Some(Value::Datapath {
+            endpoint_slots,
+            flows,
+            bindings,
+            ..
+        }) = desired.get(&Key::Datapath)
+        else {
+            return Ok(Vec::new());
+        };
+        let sizes = Sizes::new(memory::map_budget(), *endpoint_slots, *flows, *bindings);
+        Ok(demand::demand(&self.pins, &sizes)?)
     }
 
     /// Returns where the node's pins are.
@@ -175,6 +219,10 @@ impl System {
         {
             self.state.set_netns(name, netns.as_ref())?;
         }
+        let is_reserved = matches!(&step.key, Key::Sysctl(path) if path == RESERVED_PORTS);
+        if is_reserved {
+            self.note_reserved(run, step.after.as_ref())?;
+        }
         match (&step.before, &step.after) {
             (None, Some(after)) => run.host.add(&step.key, after)?,
             (Some(before), Some(after)) => run.host.change(&step.key, before, after)?,
@@ -182,6 +230,9 @@ impl System {
                 run.host.remove(&step.key, before)?;
                 if let Key::Sysctl(path) = &step.key {
                     self.state.forget_sysctl(path)?;
+                    if is_reserved {
+                        self.state.set_reserved(None)?;
+                    }
                 }
                 if let Key::EndpointLink(name) = &step.key {
                     self.state.set_netns(name, None)?;

@@ -55,7 +55,17 @@ impl Outside {
         for place in [&net.host, &world] {
             place.set_sysctl("net/ipv6/conf/default/accept_dad", "0");
         }
-        for (place, lines) in [(&net.host, &NODE_LINKS[..]), (&world, &WORLD_LINKS)] {
+        let outside = Self { net, world };
+        outside.join();
+        outside
+    }
+
+    /// Joins the node and the world by the device.
+    pub fn join(&self) {
+        for (place, lines) in [
+            (&self.net.host, &NODE_LINKS[..]),
+            (&self.world, &WORLD_LINKS),
+        ] {
             for line in lines {
                 place.run(line);
             }
@@ -63,10 +73,9 @@ impl Outside {
         for family in Family::BOTH {
             // The kernel may take a second to notice that a link has a carrier.
             wait_until("the link is there", || {
-                answers(&net.host, Self::far(family))
+                answers(&self.net.host, Self::far(family))
             });
         }
-        Self { net, world }
     }
 
     /// Writes the file of the node with this setting of `host_routing`.

@@ -9,7 +9,8 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 use tests::lab::agent;
 use tests::lab::namespace::Namespace;
-use tests::lab::node::{OneNode, ping, pins};
+use tests::lab::node::{OneNode, answers, ping, pins};
+use tests::lab::outside::Outside;
 use tests::lab::resident::Resident;
 use tests::lab::stream::Stream;
 use tests::lab::wait_until;
@@ -192,4 +193,28 @@ fn namespaces_that_come_and_go_do_not_end_the_agent() {
 fn is_joined(db: &Namespace) -> bool {
     let addresses = db.attempt("ip address show dev eth0").stdout;
     addresses.contains("10.0.1.11") && addresses.contains("fd00:1::11")
+}
+
+#[test]
+fn device_that_goes_hinders_no_other_repair_and_is_joined_again() {
+    let net = Outside::new();
+    net.write("bpf");
+    let file = net.net.file.display().to_string();
+    let agent = Resident::start(&net.net.machine, &net.net.host, &file);
+    let far = Outside::far(Family::V4);
+    let web = net.net.address("web", Family::V4);
+    wait_until("the node is set up", || answers(&net.net.web, far));
+
+    net.net.host.run("ip link delete up0");
+    agent.expect_log("CIL0208");
+    net.net.host.run("ip link delete lxcweb");
+
+    wait_until("the endpoint is connected again", || {
+        answers(&net.net.host, web)
+    });
+    net.join();
+    wait_until("the device is joined again", || answers(&net.net.web, far));
+    net.expect_traffic();
+    let log = agent.log();
+    assert!(!log.contains("CIL0103"), "nothing should fail: {log}");
 }

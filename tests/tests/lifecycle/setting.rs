@@ -3,6 +3,7 @@
 use tests::frame::{Frame, Transport};
 use tests::lab::namespace::Namespace;
 use tests::lab::node::OneNode;
+use tests::lab::outside::Outside;
 use tests::lab::wait_until;
 use tests::lab::wire::Wire;
 use tests::party::{A, Family};
@@ -143,4 +144,22 @@ fn advertise(router: &Namespace) {
             .to_mac([0x33, 0x33, 0, 0, 0, 1])
             .bytes(),
     );
+}
+
+#[test]
+fn ports_that_others_reserve_later_stay_reserved() {
+    const PORTS: &str = "net/ipv4/ip_local_reserved_ports";
+    let net = Outside::new();
+    net.net.host.set_sysctl(PORTS, "9000,60000-60010");
+    net.apply("bpf");
+    assert_eq!(net.net.host.sysctl(PORTS), "9000,49152-65535");
+
+    net.net.host.set_sysctl(PORTS, "8080,9000,49152-65535");
+
+    net.net.ciliate("plan", 0);
+    net.net.host.set_sysctl(PORTS, "8080,9000");
+    net.net.apply();
+    assert_eq!(net.net.host.sysctl(PORTS), "8080,9000,49152-65535");
+    net.net.down();
+    assert_eq!(net.net.host.sysctl(PORTS), "8080,9000");
 }

@@ -98,7 +98,7 @@ struct Walk<'a, 'b> {
     flow: Flow<'b>,
 }
 
-impl<'a> Walk<'a, '_> {
+impl Walk<'_, '_> {
     fn through_rule(&self, rule: &Rule, depth: u32) -> Passage {
         let mut passage = Passage::NOTHING;
         if !self.flow.may_match(&rule.conditions) {
