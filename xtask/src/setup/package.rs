@@ -30,8 +30,13 @@ const FOR_DEMO: [Need; 4] = [
     need("tcpdump", "tcpdump"),
 ];
 
-const FOR_TEST: [Need; 3] = [
+const FOR_TEST: [Need; 8] = [
+    need("curl", "curl"),
+    need("dig", "bind9-dnsutils"),
+    need("dnsmasq", "dnsmasq-base"),
     need("nft", "nftables"),
+    need("tracepath", "iputils-tracepath"),
+    need("traceroute", "traceroute"),
     need("strace", "strace"),
     need("qemu-system-x86_64", "qemu-system-x86"),
 ];
