@@ -16,7 +16,7 @@ use tests::packet::Packet;
 
 /// What is said after the other side has closed: a word now and then, for longer than a flow is
 /// used without being decided again.
-const WORDS: usize = 12;
+const WORDS: usize = 9;
 const PAUSE: Duration = Duration::from_millis(250);
 const WORD: &[u8] = b"still here ";
 

@@ -12,24 +12,25 @@ use tests::lab::service::{Page, Service};
 use tests::lab::wide::{Target, Wide, everywhere};
 
 /// What curl transfers, in bytes.
-const BODY_LEN: usize = 8 << 20;
+const BODY_LEN: usize = 4 << 20;
 /// What TCP carries at least within a second: little for a busy machine, and far more than gets
 /// through where each packet has to be sent twice.
 const BYTES: u64 = 4 << 20;
 
 #[test]
 fn curl_gets_and_puts_whole_bodies() {
+    let whole = pattern(BODY_LEN);
     everywhere(|wide, what| {
         let folder = &wide.net.machine.folder;
         let (given, taken) = (folder.join("given"), folder.join("taken"));
-        fs::write(&given, pattern(BODY_LEN)).expect("write a body");
+        fs::write(&given, &whole).expect("write a body");
         for target in wide.targets() {
             for option in [
                 format!("--output {}", taken.display()),
                 format!("--upload-file {}", given.display()),
             ] {
                 let is_put = option.starts_with("--upload");
-                let page = Page::serve(&target.place, target.address, pattern(BODY_LEN));
+                let page = Page::serve(&target.place, target.address, whole.clone());
                 let line = format!(
                     "curl --silent --show-error --max-time 20 {option} http://{}/",
                     page.address
@@ -42,8 +43,7 @@ fn curl_gets_and_puts_whole_bodies() {
                 } else {
                     fs::read(&taken).expect("read the body")
                 };
-                let whole = body == pattern(BODY_LEN);
-                assert!(whole, "{} bytes by {line}, {what}", body.len());
+                assert!(body == whole, "{} bytes by {line}, {what}", body.len());
                 assert_eq!(from.ip(), target.seen, "{line}, {what}");
             }
         }
@@ -51,17 +51,14 @@ fn curl_gets_and_puts_whole_bodies() {
 }
 
 #[test]
-fn iperf3_measures_tcp_in_both_directions() {
+fn iperf3_measures_both_directions_and_loses_no_datagram() {
     let seen = everywhere(|wide, what| {
         let targets = served(wide);
         for direction in ["", "--reverse"] {
-            for (target, end) in measure(wide, &targets, direction) {
-                let bytes = end["sum_received"]["bytes"].as_u64();
-                assert!(
-                    bytes.expect("a number") >= BYTES,
-                    "{target:?} {direction}, {what}: {end}"
-                );
-            }
+            expect_bytes(wide, &targets, direction, what);
+        }
+        for len in [1_400, 4_000] {
+            expect_datagrams(wide, &targets, len, what);
         }
     });
 
@@ -71,26 +68,28 @@ fn iperf3_measures_tcp_in_both_directions() {
     }
 }
 
-#[test]
-fn iperf3_loses_no_datagram_of_one_packet_or_in_fragments() {
-    everywhere(|wide, what| {
-        let targets = served(wide);
-        for len in [1_400, 4_000] {
-            let before: Vec<u64> = targets.iter().map(overflows).collect();
-            let options = format!("--udp --bandwidth 20M --length {len}");
-            let ends = measure(wide, &targets, &options);
-            for ((target, end), before) in ends.into_iter().zip(before) {
-                let number = |key: &str| end["sum"][key].as_u64().expect("a number");
-                assert!(number("packets") > 100, "{target:?}, {what}: {end}");
-                // A receiver that gets no processor for a while has no room for what arrives.
-                let overflown = overflows(target) - before;
-                assert!(
-                    number("lost_packets") <= overflown,
-                    "{target:?} {len}, {what}: {end}, of them {overflown} at the receiver"
-                );
-            }
-        }
-    });
+fn expect_bytes(wide: &Wide, targets: &[Served], direction: &str, what: &str) {
+    for (target, end) in measure(wide, targets, direction) {
+        let bytes = end["sum_received"]["bytes"].as_u64().expect("a number");
+        assert!(bytes >= BYTES, "{target:?} {direction}, {what}: {end}");
+    }
+}
+
+/// Sends datagrams of this length, of which only a receiver may lose some: one that gets no
+/// processor for a while has no room for what arrives.
+fn expect_datagrams(wide: &Wide, targets: &[Served], len: usize, what: &str) {
+    let before: Vec<u64> = targets.iter().map(overflows).collect();
+    let options = format!("--udp --bandwidth 20M --length {len}");
+    let ends = measure(wide, targets, &options);
+    for ((target, end), before) in ends.into_iter().zip(before) {
+        let number = |key: &str| end["sum"][key].as_u64().expect("a number");
+        assert!(number("packets") > 100, "{target:?}, {what}: {end}");
+        let overflown = overflows(target) - before;
+        assert!(
+            number("lost_packets") <= overflown,
+            "{target:?} {len}, {what}: {end}, of them {overflown} at the receiver"
+        );
+    }
 }
 
 /// Is a target with an iperf3 of its own.
