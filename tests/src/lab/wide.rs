@@ -126,11 +126,15 @@ impl Wide {
         }
     }
 
-    /// Captures at the far sides from now on.
+    /// Captures at the far sides from now on, and at the client what comes back.
     pub fn watch(&self) -> Watches {
-        let places = [&self.world, &self.net.endpoints[1]];
-        let [world, peer] = places.map(|place| Watch::start(place, "eth0", self.offload));
-        Watches { world, peer }
+        let places = [&self.world, &self.net.endpoints[1], self.client()];
+        let [world, peer, client] = places.map(|place| Watch::start(place, "eth0", self.offload));
+        Watches {
+            world,
+            peer,
+            client,
+        }
     }
 
     /// Makes the link between the router and the world carry less.
@@ -151,19 +155,20 @@ impl Wide {
     }
 }
 
-/// Is what is captured at the far sides.
+/// Is what is captured at the far sides, and what comes back from there.
 pub struct Watches {
     world: Watch,
     peer: Watch,
+    client: Watch,
 }
 
 impl Watches {
     /// Ends the captures: no packet may have had a bad checksum, none that came to the world the
     /// address of an endpoint, and each side must have seen something. Returns how many packets
-    /// were longer than the MTU.
+    /// were longer than the MTU at the far sides.
     pub fn expect_sound(self, what: &str) -> u64 {
-        let [world, peer] = [self.world, self.peer].map(Watch::end);
-        for (name, report) in [("world", &world), ("peer", &peer)] {
+        let [world, peer, client] = [self.world, self.peer, self.client].map(Watch::end);
+        for (name, report) in [("world", &world), ("peer", &peer), ("client", &client)] {
             expect_none(&format!("wrong at {name}, {what}"), &report.faults);
             assert!(report.packets > 0, "{name} should see packets, {what}");
         }
