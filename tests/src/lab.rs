@@ -7,6 +7,9 @@
 //! - [`node`]: one node with three endpoints
 //! - [`outside`]: the same, and a world behind its device
 //! - [`peers`]: three nodes behind a plain router
+//! - [`wide`]: the same, and a world behind that router
+//! - [`watch`]: captures that are judged while they come
+//! - [`service`]: programs that serve in the background
 //! - [`conversation`]: real sockets that talk to each other
 //! - [`resident`]: the resident agent, in the background
 //! - [`wire`]: whole frames sent and captured on a link
@@ -39,11 +42,14 @@ pub mod outside;
 pub mod peers;
 pub mod program;
 pub mod resident;
+pub mod service;
 pub mod site;
 pub mod station;
 pub mod stream;
 mod topology;
 pub mod trace;
+pub mod watch;
+pub mod wide;
 pub mod wire;
 pub mod world;
 

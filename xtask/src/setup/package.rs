@@ -30,12 +30,17 @@ const FOR_DEMO: [Need; 4] = [
     need("tcpdump", "tcpdump"),
 ];
 
-const FOR_TEST: [Need; 7] = [
-    need("nft", "nftables"),
-    need("iptables", "iptables"),
-    need("ufw", "ufw"),
-    need("firewalld", "firewalld"),
+const FOR_TEST: [Need; 12] = [
+    need("curl", "curl"),
     need("dbus-daemon", "dbus"),
+    need("dig", "bind9-dnsutils"),
+    need("dnsmasq", "dnsmasq-base"),
+    need("firewalld", "firewalld"),
+    need("iptables", "iptables"),
+    need("nft", "nftables"),
+    need("tracepath", "iputils-tracepath"),
+    need("traceroute", "traceroute"),
+    need("ufw", "ufw"),
     need("strace", "strace"),
     need("qemu-system-x86_64", "qemu-system-x86"),
 ];
