@@ -111,6 +111,14 @@ pub const ENTRIES: &[Entry] = &[
          error (CIL0301).",
     ),
     entry(
+        "CIL0209",
+        "a rule of a firewall or of policy routing names an endpoint's link, and meets no packet",
+        "What the host's stack gets from endpoints comes by cilium_host, with either host routing, and \
+         what it sends them leaves by that link unless `endpoint_routes` is on. A rule such as \
+         `iifname \"lxcweb\" drop` or `ip rule add iif lxcweb` therefore does nothing. Match the \
+         endpoint's address instead (`ip saddr`, `ip daddr`, `ip rule add from`), or cilium_host.",
+    ),
+    entry(
         "CIL0301",
         "the file names a device that is not there",
         "`ip link` lists the links of this machine. A device that comes later has to be there \

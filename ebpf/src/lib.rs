@@ -339,10 +339,10 @@ fn judge<A: Address + KeyHash, P: Packet, T: Tables<A>>(
     if let Some(reason) = decision::decide_packet(tables, work) {
         return Some(reason);
     }
-    if !work.is_error() {
-        if let Some(reason) = admission::admit(tables, work) {
-            return Some(reason);
-        }
+    if !work.is_error()
+        && let Some(reason) = admission::admit(tables, work)
+    {
+        return Some(reason);
     }
     forward::choose(packet, work)
 }

@@ -81,6 +81,19 @@ pub fn unfollowed(netlink: &mut Netlink, family: Family, traffic: &Traffic) -> R
     Ok(hindering.map(|rule| describe(family, rule)).collect())
 }
 
+/// Lists the rules of a family that look for packets of endpoints by their own links: the stack, and
+/// the lookup of BPF, have them from `cilium_host`.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn blind(netlink: &mut Netlink, family: Family, traffic: &Traffic) -> Result<Vec<String>> {
+    let rules = dump(netlink, family)?;
+    let names_endpoint = |attribute: &RuleAttribute| matches!(attribute, RuleAttribute::Iifname(name) if traffic.endpoints.contains(name));
+    let is_blind = |rule: &&RuleMessage| rule.attributes.iter().any(names_endpoint);
+    let blind = rules.iter().filter(is_blind);
+    Ok(blind.map(|rule| describe(family, rule)).collect())
+}
+
 fn dump(netlink: &mut Netlink, family: Family) -> Result<Vec<RuleMessage>> {
     let mut request = RuleMessage::default();
     request.header.family = number(family);

@@ -10,12 +10,13 @@ use rtnetlink::packet_route::link::LinkLayerType;
 
 use super::address::{self, Address};
 use super::error::Result;
-use super::firewall::{self, Traffic, nat};
+use super::firewall::{self, Ruleset, Traffic, blind, nat};
 use super::link::{self, Properties};
 use super::mark::{Mark, Owner};
 use super::netlink::Netlink;
-use super::{device, obstacle, reach, sysctl};
-use crate::plan::object::{DeviceFacts, NextHop, Obstacle, SourceNat};
+use super::{device, obstacle, reach, rule, sysctl};
+use crate::config::family::Family;
+use crate::plan::object::{BlindRule, DeviceFacts, NextHop, Obstacle, SourceNat};
 use crate::plan::reserved::RESERVED_PORTS;
 
 /// Holds the first and the last port of the kernel's own choice.
@@ -46,6 +47,7 @@ pub struct Surroundings {
     pub devices: BTreeMap<String, DeviceFacts>,
     pub peer_hops: BTreeMap<IpAddr, NextHop>,
     pub obstacles: Vec<Obstacle>,
+    pub blind_rules: Vec<BlindRule>,
     pub source_nats: Vec<SourceNat>,
     /// Whether [`SENDER_CHECK`] is strict.
     pub strict_senders: bool,
@@ -68,11 +70,29 @@ pub fn read(node: &str, interest: &Interest) -> Result<Surroundings> {
         devices: device::facts(&interest.devices, &links, &addresses),
         peer_hops: reach::hops(&mut netlink, &links, interest.peers.iter().copied())?,
         obstacles: obstacle::dump(&mut netlink, &links, &ruleset, &traffic)?,
+        blind_rules: blind_rules(&mut netlink, &ruleset, &traffic)?,
         source_nats: nat::on_devices(&ruleset, &interest.devices),
         strict_senders: sysctl::read(SENDER_CHECK)?.as_deref() == Some("1"),
         reserved_ports: sysctl::read(RESERVED_PORTS)?.unwrap_or_default(),
         local_port_range: sysctl::read(PORT_RANGE)?.as_deref().and_then(port_range),
     })
+}
+
+/// Lists rules of others that look for packets of endpoints where the stack has none.
+fn blind_rules(
+    netlink: &mut Netlink,
+    ruleset: &Ruleset,
+    traffic: &Traffic,
+) -> Result<Vec<BlindRule>> {
+    let mut found = blind::rules(ruleset, traffic);
+    for family in Family::BOTH {
+        let rules = rule::blind(netlink, family, traffic)?;
+        found.extend(rules.into_iter().map(|what| BlindRule {
+            what,
+            by_incoming: true,
+        }));
+    }
+    Ok(found)
 }
 
 fn traffic(

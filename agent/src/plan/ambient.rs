@@ -40,6 +40,8 @@ pub struct Ambient {
     pub obstacles: Vec<Obstacle>,
     /// Rules of others that translate sources on the devices.
     pub source_nats: Vec<SourceNat>,
+    /// Rules of others that look for packets of endpoints where the host's stack has none.
+    pub blind_rules: Vec<BlindRule>,
     /// Whether every link refuses senders that its own routes do not lead to
     /// (`net/ipv4/conf/all/rp_filter` is 1).
     pub strict_senders: bool,
@@ -92,6 +94,15 @@ pub struct Obstacle {
     pub kind: ObstacleKind,
     /// The commands, in order, that let endpoints' packets pass where it drops them.
     pub cure: Vec<String>,
+}
+
+/// Is a rule of somebody else that names the links of endpoints, and never meets their packets.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BlindRule {
+    /// What it is, as a person would find it again.
+    pub what: String,
+    /// Whether it names the link that packets come by, not the one that they leave by.
+    pub by_incoming: bool,
 }
 
 /// Is a rule of somebody else by which the host translates what leaves by a device.

@@ -93,6 +93,10 @@ fn examine<'a>(topology: &'a Topology, ambient: &'a Ambient) -> (Notes, Outside<
     if topology.endpoint_routes && topology.ipv4.is_some() && ambient.strict_senders {
         warnings.push(warning::strict_senders());
     }
+    let blind = ambient.blind_rules.iter();
+    // Packets to endpoints leave by their own links where each has a route.
+    let blind = blind.filter(|rule| rule.by_incoming || !topology.endpoint_routes);
+    warnings.extend(blind.map(warning::blind_rule));
     let host_routing = choice
         .map_err(|refusal| outside.refusals.push(refusal))
         .ok();

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde::Serialize;
 
-use super::object::{Obstacle, ObstacleKind, SourceNat};
+use super::object::{BlindRule, Obstacle, ObstacleKind, SourceNat};
 use crate::config::family::Family;
 
 /// Is something that works less well than the file makes believe.
@@ -141,6 +141,24 @@ pub(super) fn strict_senders() -> Warning {
             "make it 0 or 2, and keep that in /etc/sysctl.d; or leave `endpoint_routes` out".into(),
         )
     }
+}
+
+/// A rule looks for packets of endpoints where there are none.
+pub(super) fn blind_rule(rule: &BlindRule) -> Warning {
+    let (side, match_side) = if rule.by_incoming {
+        ("from", "source")
+    } else {
+        ("to", "destination")
+    };
+    Warning::new(
+        "CIL0209",
+        format!(
+            "a rule names an endpoint's link and meets none of the packets {side} endpoints, which \
+             the host's stack has by cilium_host: {}",
+            rule.what
+        ),
+        format!("have it match the endpoint's {match_side} address, or the link cilium_host"),
+    )
 }
 
 /// A device went while the agent keeps its node.

@@ -82,6 +82,7 @@ impl System {
             devices: around.devices,
             peer_hops: around.peer_hops,
             obstacles: around.obstacles,
+            blind_rules: around.blind_rules,
             source_nats: around.source_nats,
             strict_senders: around.strict_senders,
             reserved_ports,

@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use ciliate::plan::object::{
-    Ambient, DeviceFacts, DeviceKind, Key, Link, Observed, Obstacle, ObstacleKind, SourceNat, State,
+    Ambient, BlindRule, DeviceFacts, DeviceKind, Key, Link, Observed, Obstacle, ObstacleKind,
+    SourceNat, State,
 };
 use ciliate::plan::{Desired, Plan, desired, plan};
 use ciliate::topology::{HostRouting, Topology};
@@ -267,6 +268,21 @@ fn routes_of_endpoints_and_strict_filters_exclude_each_other() {
     assert_eq!(codes(&lab::routed(), &strict), ["CIL0207"]);
     assert!(codes(&lab(), &strict).is_empty());
     assert!(codes(&lab::routed(), &ambient()).is_empty());
+}
+
+#[test]
+fn rules_that_name_links_of_endpoints_are_warned_of_unless_they_work() {
+    let rule = |by_incoming| BlindRule {
+        what: "nftables: table inet f, chain forward, handle 2: iifname \"lxcweb\" drop".into(),
+        by_incoming,
+    };
+    let blind = Ambient {
+        blind_rules: vec![rule(true), rule(false)],
+        ..ambient()
+    };
+
+    assert_eq!(codes(&lab(), &blind), ["CIL0209", "CIL0209"]);
+    assert_eq!(codes(&lab::routed(), &blind), ["CIL0209"]);
 }
 
 fn nat(device: &str) -> SourceNat {

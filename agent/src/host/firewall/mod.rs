@@ -23,9 +23,11 @@
 //! - [`iptables`]: the chains of legacy iptables, through `sockopt`
 //! - `xtables`: the matches and targets that both know
 //! - [`bypass`]: what BPF host routing keeps from the firewall
+//! - [`blind`]: rules that never meet the packets that they look for
 //! - [`nat`]: who else translates sources on our devices
 //! - [`cure`]: the commands that let endpoints' packets through
 
+pub mod blind;
 pub mod bypass;
 pub mod cure;
 mod expression;

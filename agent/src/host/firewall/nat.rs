@@ -45,7 +45,7 @@ impl Search<'_> {
             for effect in &rule.effects {
                 match effect {
                     Effect::TranslateSource { to, ports, .. } => self.found.push(SourceNat {
-                        what: named(chain, rule),
+                        what: text::place(chain, rule),
                         device: self.device.to_owned(),
                         version6: version6(chain, rule),
                         to: to.map(|span| (span.first, span.last)),
@@ -65,11 +65,6 @@ impl Search<'_> {
             }
         }
     }
-}
-
-fn named(chain: &Chain, rule: &Rule) -> String {
-    let rule = text::rule(chain.tool, rule);
-    format!("{}{} {rule}", text::chain(chain), text::comma(chain.tool))
 }
 
 /// Returns the version of IP that a rule is about, if it is about one.

@@ -16,6 +16,12 @@ pub(super) fn chain(chain: &Chain) -> String {
     }
 }
 
+/// Names a rule with its chain.
+pub(super) fn place(of: &Chain, asked: &Rule) -> String {
+    let (comma, rule) = (comma(of.tool), rule(of.tool, asked));
+    format!("{}{comma} {rule}", chain(of))
+}
+
 /// Returns what stands between a chain and one of its rules.
 pub(super) fn comma(tool: Tool) -> &'static str {
     match tool {
