@@ -16,8 +16,10 @@ use crate::flow::{
     FRESH_NS, KeyHash, PENDING_LIMIT, is_live, is_waiting, next_stage, opens_anew, pending_index,
 };
 use crate::hook::Hook;
+use crate::permit;
 use crate::rewrite;
 use crate::tables::Tables;
+use crate::ticket;
 use crate::transport::TCP_RST;
 use crate::verdict::DropReason;
 use crate::work::Work;
@@ -41,7 +43,8 @@ fn settle<A: Address + KeyHash, T: Tables<A>>(
     work: &mut Work<A>,
 ) -> Option<DropReason> {
     let is_new = work.standing == Standing::New as u8;
-    if is_new && work.through_stack() && work.sender != OUTSIDE {
+    let is_checked = !work.through_stack() || work.sender == OUTSIDE;
+    if is_new && !is_checked && !ticket::is_issued(tables, work) {
         return Some(DropReason::InvalidSourceIp);
     }
     let stage = Standing::from_number(work.standing).stage();
@@ -53,11 +56,14 @@ fn settle<A: Address + KeyHash, T: Tables<A>>(
     if work.is_bound() {
         binding::renew(tables, work);
         if work.sender != OUTSIDE {
-            binding::permit(tables, work);
+            permit::grant(tables, work);
         }
     }
     if is_new || work.standing == Standing::Pending as u8 {
         wait(tables, work);
+        if work.decided.is_for_stack() {
+            ticket::issue(tables, work);
+        }
     } else {
         enter(tables, work);
     }

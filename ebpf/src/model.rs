@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::hash::Hash;
 
 use crate::abi::{
-    Addr4, Addr6, Binding, Device, Flow, FlowKey, FragmentKey, FragmentPorts, Node, OUTSIDE,
+    Addr4, Addr6, Binding, Device, Flow, FlowKey, FragmentKey, FragmentPorts, Line, Node, OUTSIDE,
     PENDING_PER_SLOT, Party, Pending, Prefix,
 };
 use crate::checksum;
@@ -137,6 +137,8 @@ pub struct ModelTables<A: Ord> {
     pub local: BTreeMap<A, u32>,
     pub flows: BTreeMap<FlowKey<A>, Flow<A>>,
     pub pending: BTreeMap<u32, Pending<A>>,
+    pub permits: BTreeMap<u32, Line>,
+    pub tickets: BTreeMap<u32, Line>,
     pub fragments: BTreeMap<FragmentKey<A>, FragmentPorts>,
     pub devices: BTreeMap<u32, Device>,
     /// By address and length, each address cut off at its length.
@@ -198,6 +200,14 @@ impl<A: Address + Ord + Hash + Default> Tables<A> for ModelTables<A> {
                 ..*pending
             },
         );
+    }
+
+    fn permits(&mut self, index: u32) -> Option<&mut Line> {
+        Some(self.permits.entry(index).or_default())
+    }
+
+    fn tickets(&mut self, index: u32) -> Option<&mut Line> {
+        Some(self.tickets.entry(index).or_default())
     }
 
     fn fragment(&self, key: &FragmentKey<A>) -> Option<FragmentPorts> {

@@ -1,8 +1,8 @@
 //! Access to the maps, the clock, the node's entry and the kernel's routes.
 
 use crate::abi::{
-    Binding, Device, Flow, FlowKey, FragmentKey, FragmentPorts, NextHop, Node, Party, Pending,
-    Prefix,
+    Binding, Device, Flow, FlowKey, FragmentKey, FragmentPorts, Line, NextHop, Node, Party,
+    Pending, Prefix,
 };
 use crate::verdict::DropReason;
 use crate::work::Work;
@@ -35,6 +35,10 @@ pub trait Tables<A> {
     fn pending(&self, index: u32, copy: &mut Pending<A>) -> bool;
     /// Writes a pending flow, unless another processor is at it.
     fn set_pending(&mut self, index: u32, pending: &Pending<A>);
+    /// Returns a line of notes about whom endpoints let in.
+    fn permits(&mut self, index: u32) -> Option<&mut Line>;
+    /// Returns a line of notes about what is on its way through the node's stack.
+    fn tickets(&mut self, index: u32) -> Option<&mut Line>;
     /// Returns what the first fragment of a datagram said.
     fn fragment(&self, key: &FragmentKey<A>) -> Option<FragmentPorts>;
     /// Remembers what the first fragment of a datagram said.
