@@ -59,6 +59,9 @@ fn settle<A: Address + KeyHash, T: Tables<A>>(
             permit::grant(tables, work);
         }
     }
+    if work.is_hairpin() {
+        binding::renew_receiver(tables, work);
+    }
     if is_new || work.standing == Standing::Pending as u8 {
         wait(tables, work);
         if work.decided.is_for_stack() {

@@ -287,6 +287,38 @@ fn uncount<A, T: Tables<A>>(tables: &mut T, zone: u32) {
     tables.count_bindings(slot, -1);
 }
 
+/// Notes a segment at the binding of its receiver, which another endpoint sent, if it opens the
+/// connection or ends it.
+#[inline(never)]
+pub fn renew_receiver<A: Address, T: Tables<A>>(tables: &mut T, work: &mut Work<A>) {
+    let stage = work.decided.stage();
+    if work.key.proto() != proto::TCP || is_open(work.before()) == is_open(stage) {
+        return;
+    }
+    let out = work.out;
+    let [port, _] = out.ports();
+    work.out = work.key.with_source(out.src(), port).reversed();
+    let zone = find_outside(tables, work);
+    work.out = out;
+    let ends_ns = work.moment.now_ns + timeout_ns(&work.moment.timeouts, proto::TCP, stage);
+    let Some(binding) = tables.binding(&work.outside) else {
+        return;
+    };
+    if zone == 0 {
+        return;
+    }
+    if is_open(stage) {
+        binding.answered = 1;
+        binding.open = binding.open.saturating_add(1);
+        binding.expires_ns = binding.expires_ns.max(ends_ns);
+    } else {
+        binding.open = binding.open.saturating_sub(1);
+        if binding.open == 0 {
+            binding.expires_ns = ends_ns;
+        }
+    }
+}
+
 /// Notes a packet of a connection that went from the stage before it to that of `work.decided`.
 #[inline(never)]
 pub fn renew<A: Address, T: Tables<A>>(tables: &mut T, work: &Work<A>) {
