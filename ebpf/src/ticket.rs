@@ -8,7 +8,7 @@
 //! hundreds may be in the stack's queue at once. Tickets live for seconds and need little room, so
 //! that there is enough for all that the queues of a machine hold.
 
-use crate::abi::TICKET_LINES;
+use crate::abi::{OUTSIDE, TICKET_LINES};
 use crate::family::Address;
 use crate::flow::{KeyHash, SECOND_NS, key_hash};
 use crate::note;
@@ -18,9 +18,13 @@ use crate::work::Work;
 /// How long a packet may be on its way: the kernel looks for a neighbour for three seconds.
 const TICKET_NS: u64 = 8 * SECOND_NS;
 
-/// Notes that the packet in `work` was checked where it came from.
+/// Notes that the packet in `work` was checked where it came from. What comes from outside needs no
+/// ticket, and so has no share in their number.
 #[inline(never)]
 pub fn issue<A: Address + KeyHash, T: Tables<A>>(tables: &mut T, work: &mut Work<A>) {
+    if work.sender == OUTSIDE {
+        return;
+    }
     let Some(index) = look(tables, work) else {
         return;
     };
