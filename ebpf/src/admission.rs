@@ -17,8 +17,10 @@ use crate::flow::{
     pending_index,
 };
 use crate::hook::Hook;
+use crate::permit;
 use crate::rewrite;
 use crate::tables::Tables;
+use crate::ticket;
 use crate::transport::TCP_RST;
 use crate::verdict::DropReason;
 use crate::work::Work;
@@ -43,7 +45,8 @@ fn settle<A: Address + KeyHash, T: Tables<A>>(
 ) -> Option<DropReason> {
     let is_new = work.standing == Standing::New as u8;
     let begins_here = begins_behind_stack(tables, work);
-    if is_new && work.through_stack() && work.sender != OUTSIDE && !begins_here {
+    let is_checked = !work.through_stack() || work.sender == OUTSIDE || begins_here;
+    if is_new && !is_checked && !ticket::is_issued(tables, work) {
         return Some(DropReason::InvalidSourceIp);
     }
     let stage = Standing::from_number(work.standing).stage();
@@ -55,11 +58,17 @@ fn settle<A: Address + KeyHash, T: Tables<A>>(
     if work.is_bound() {
         binding::renew(tables, work);
         if work.sender != OUTSIDE {
-            binding::permit(tables, work);
+            permit::grant(tables, work);
         }
+    }
+    if work.is_hairpin() {
+        binding::renew_receiver(tables, work);
     }
     if is_new || work.standing == Standing::Pending as u8 {
         wait(tables, work);
+        if work.decided.is_for_stack() {
+            ticket::issue(tables, work);
+        }
     } else {
         enter(tables, work);
     }

@@ -16,9 +16,6 @@ use crate::transport::{TCP_RST, TCP_SYN};
 use crate::verdict::DropReason;
 use crate::work::Work;
 
-/// Tag of the entry that lets a remote address in.
-const PERMIT: u8 = 2;
-
 /// Ports that are tried for one packet; a smaller range is tried whole.
 const PROBES: u32 = 512;
 
@@ -85,57 +82,6 @@ pub fn find_outside<A: Address, T: Tables<A>>(tables: &mut T, work: &mut Work<A>
     } else {
         0
     }
-}
-
-/// Lets answers of a flow's remote address in, as long as the flow is spoken on.
-#[inline(never)]
-pub fn permit<A: Address, T: Tables<A>>(tables: &mut T, work: &mut Work<A>) {
-    let key = permit_key(&work.key);
-    let masquerade = &work.moment.masquerade;
-    if masquerade.endpoint_independent == 0 || masquerade.unfiltered != 0 || key == work.key {
-        return;
-    }
-    let expires_ns = work.moment.now_ns
-        + timeout_ns(
-            &work.moment.timeouts,
-            work.key.proto(),
-            work.decided.stage(),
-        );
-    if let Some(entry) = tables.binding(&key) {
-        entry.expires_ns = entry.expires_ns.max(expires_ns);
-        return;
-    }
-    work.binding.other = key;
-    work.binding.expires_ns = expires_ns;
-    work.binding.zone = work.sender;
-    (work.binding.answered, work.binding.open) = (1, 0);
-    // Without the entry, answers from other ports of the address are dropped and counted.
-    let _ = tables.insert_binding(&key, &work.binding);
-}
-
-/// Tells whether an endpoint has spoken to the remote address of a packet from outside;
-/// `translated` is the packet's key behind the translation.
-#[inline(never)]
-pub fn is_permitted<A: Address, T: Tables<A>>(
-    tables: &mut T,
-    work: &Work<A>,
-    translated: &FlowKey<A>,
-) -> bool {
-    let masquerade = &work.moment.masquerade;
-    if masquerade.endpoint_independent == 0 || masquerade.unfiltered != 0 {
-        return true;
-    }
-    let key = permit_key(&translated.reversed());
-    match tables.binding(&key) {
-        Some(entry) => entry.expires_ns > work.moment.now_ns,
-        None => false,
-    }
-}
-
-#[inline(always)]
-fn permit_key<A: Address>(flow: &FlowKey<A>) -> FlowKey<A> {
-    let [port, _] = flow.ports();
-    FlowKey::new(flow.src(), flow.dst(), flow.proto(), [port, 0], PERMIT)
 }
 
 /// Makes a binding for a flow from inside (`work.key`) with `work.address`, and leaves its keys in
@@ -237,9 +183,8 @@ fn try_port<A: Address, T: Tables<A>>(tables: &mut T, work: &mut Work<A>, port: 
     true
 }
 
-/// Removes every binding that has ended, and every entry that lets nobody in any more; `false` if
-/// none can have ended since that was done. The inside half of the flow in hand may stay, for its
-/// next binding.
+/// Removes every binding that has ended; `false` if none can have ended since that was done. The
+/// inside half of the flow in hand may stay, for its next binding.
 #[inline(never)]
 fn sweep<A: Address, T: Tables<A>>(tables: &mut T, work: &mut Work<A>) -> bool {
     // What is made or renewed from here on lives for the shortest timeout at least.
@@ -266,7 +211,7 @@ impl<A: Address> Visit<A> for Ended {
     }
 }
 
-/// Takes an expired outside half over, or an entry that lets a remote address in.
+/// Takes an expired outside half over.
 #[inline(never)]
 fn take_over<A: Address, T: Tables<A>>(tables: &mut T, work: &mut Work<A>) -> bool {
     let Some(old) = tables.binding(&work.outside) else {
@@ -280,9 +225,7 @@ fn take_over<A: Address, T: Tables<A>>(tables: &mut T, work: &mut Work<A>) -> bo
     if !tables.take_binding(&work.outside, expires_ns, &work.binding) {
         return false;
     }
-    if inside != work.outside {
-        uncount(tables, zone);
-    }
+    uncount(tables, zone);
     if inside != work.inside
         && let Some(half) = tables.binding(&inside)
         && half.other == work.outside
@@ -342,6 +285,38 @@ fn uncount<A, T: Tables<A>>(tables: &mut T, zone: u32) {
         return;
     };
     tables.count_bindings(slot, -1);
+}
+
+/// Notes a segment at the binding of its receiver, which another endpoint sent, if it opens the
+/// connection or ends it.
+#[inline(never)]
+pub fn renew_receiver<A: Address, T: Tables<A>>(tables: &mut T, work: &mut Work<A>) {
+    let stage = work.decided.stage();
+    if work.key.proto() != proto::TCP || is_open(work.before()) == is_open(stage) {
+        return;
+    }
+    let out = work.out;
+    let [port, _] = out.ports();
+    work.out = work.key.with_source(out.src(), port).reversed();
+    let zone = find_outside(tables, work);
+    work.out = out;
+    let ends_ns = work.moment.now_ns + timeout_ns(&work.moment.timeouts, proto::TCP, stage);
+    let Some(binding) = tables.binding(&work.outside) else {
+        return;
+    };
+    if zone == 0 {
+        return;
+    }
+    if is_open(stage) {
+        binding.answered = 1;
+        binding.open = binding.open.saturating_add(1);
+        binding.expires_ns = binding.expires_ns.max(ends_ns);
+    } else {
+        binding.open = binding.open.saturating_sub(1);
+        if binding.open == 0 {
+            binding.expires_ns = ends_ns;
+        }
+    }
 }
 
 /// Notes a packet of a connection that went from the stage before it to that of `work.decided`.

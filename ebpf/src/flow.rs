@@ -99,11 +99,23 @@ pub const fn opens_anew(stage: Stage, tcp_flags: u8, is_from_outside: bool) -> b
 /// `mask + 1` entries.
 #[inline(always)]
 pub fn pending_index<A: Copy + KeyHash>(slot: u16, key: &FlowKey<A>, mask: u32) -> u32 {
+    of_slot(slot, key_hash(key, 0) >> 32, mask)
+}
+
+/// Returns the entry of a slot's slice that belongs to a hash, for a table of `mask + 1` entries.
+#[inline(always)]
+pub const fn of_slot(slot: u16, hash: u64, mask: u32) -> u32 {
+    let within = hash as u32 % crate::abi::PENDING_PER_SLOT;
+    (slot as u32 * crate::abi::PENDING_PER_SLOT + within) & mask
+}
+
+/// Returns the hash of a key, seen from the link `zone`.
+#[inline(always)]
+pub fn key_hash<A: Copy + KeyHash>(key: &FlowKey<A>, zone: u32) -> u64 {
     let ports = u64::from(key.src_port()) << 16 | u64::from(key.dst_port());
     let rest = ports << 16 | u64::from(key.proto()) << 8 | u64::from(key.tag());
-    let hash = mix(mix(key.src().hash_word()) ^ mix(key.dst().hash_word().rotate_left(32)) ^ rest);
-    let within = (hash >> 32) as u32 % crate::abi::PENDING_PER_SLOT;
-    (u32::from(slot) * crate::abi::PENDING_PER_SLOT + within) & mask
+    let ends = mix(key.src().hash_word()) ^ mix(key.dst().hash_word().rotate_left(32));
+    mix(ends ^ rest ^ mix(u64::from(zone)))
 }
 
 /// Gives an address as one word, for hashing.

@@ -13,7 +13,8 @@
 //! - [`flow`], [`admission`]: freshness, timeouts, how a flow becomes known
 //! - [`identify`], [`work`]: sender, receiver and flow of a packet on the slow path
 //! - [`source`], [`neighbour`], [`error`], [`fragment`], [`reassembly`]: who may say what
-//! - [`translation`], [`binding`], [`rewrite`]: masquerade: what a packet leaves with
+//! - [`translation`], [`binding`], [`permit`], [`rewrite`]: masquerade: what a packet leaves with
+//! - [`ticket`], [`note`]: what the stack forwards is known again
 //! - [`decision`], [`forward`]: from whom to whom, and how the packet leaves
 //! - [`address`], [`checksum`]: arithmetic
 //! - [`model`]: packets and tables in ordinary memory, for tests and fuzzing
@@ -53,11 +54,14 @@ pub mod ipv6;
 #[cfg(not(target_arch = "bpf"))]
 pub mod model;
 pub mod neighbour;
+pub mod note;
 pub mod packet;
+pub mod permit;
 pub mod reassembly;
 pub mod rewrite;
 pub mod source;
 pub mod tables;
+pub mod ticket;
 pub mod translation;
 pub mod transport;
 pub mod verdict;

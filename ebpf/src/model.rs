@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::hash::Hash;
 
 use crate::abi::{
-    Addr4, Addr6, Binding, Datagram, Device, Flow, FlowKey, FragmentKey, Node, OUTSIDE, Overtaking,
-    PENDING_PER_SLOT, Party, Pending, Prefix,
+    Addr4, Addr6, Binding, Datagram, Device, Flow, FlowKey, FragmentKey, Line, Node, OUTSIDE,
+    Overtaking, PENDING_PER_SLOT, Party, Pending, Prefix,
 };
 use crate::checksum;
 
@@ -137,6 +137,8 @@ pub struct ModelTables<A: Ord> {
     pub local: BTreeMap<A, u32>,
     pub flows: BTreeMap<FlowKey<A>, Flow<A>>,
     pub pending: BTreeMap<u32, Pending<A>>,
+    pub permits: BTreeMap<u32, Line>,
+    pub tickets: BTreeMap<u32, Line>,
     pub fragments: BTreeMap<FragmentKey<A>, Datagram>,
     pub overtaking: BTreeMap<u32, Overtaking>,
     pub devices: BTreeMap<u32, Device>,
@@ -199,6 +201,14 @@ impl<A: Address + Ord + Hash + Default> Tables<A> for ModelTables<A> {
                 ..*pending
             },
         );
+    }
+
+    fn permits(&mut self, index: u32) -> Option<&mut Line> {
+        Some(self.permits.entry(index).or_default())
+    }
+
+    fn tickets(&mut self, index: u32) -> Option<&mut Line> {
+        Some(self.tickets.entry(index).or_default())
     }
 
     fn datagram(&self, key: &FragmentKey<A>) -> Option<Datagram> {

@@ -1,7 +1,7 @@
 //! Access to the maps, the clock, the node's entry and the kernel's routes.
 
 use crate::abi::{
-    Binding, Datagram, Device, Flow, FlowKey, FragmentKey, NextHop, Node, Overtaking, Party,
+    Binding, Datagram, Device, Flow, FlowKey, FragmentKey, Line, NextHop, Node, Overtaking, Party,
     Pending, Prefix,
 };
 use crate::verdict::DropReason;
@@ -35,6 +35,10 @@ pub trait Tables<A> {
     fn pending(&self, index: u32, copy: &mut Pending<A>) -> bool;
     /// Writes a pending flow, unless another processor is at it.
     fn set_pending(&mut self, index: u32, pending: &Pending<A>);
+    /// Returns a line of notes about whom endpoints let in.
+    fn permits(&mut self, index: u32) -> Option<&mut Line>;
+    /// Returns a line of notes about what is on its way through the node's stack.
+    fn tickets(&mut self, index: u32) -> Option<&mut Line>;
     /// Returns what is remembered of a datagram that comes in fragments.
     fn datagram(&self, key: &FragmentKey<A>) -> Option<Datagram>;
     /// Remembers a datagram that comes in fragments.

@@ -13,6 +13,7 @@ use crate::family::Address;
 use crate::flow::{KeyHash, is_live};
 use crate::hook::Hook;
 use crate::packet::proto;
+use crate::permit;
 use crate::rewrite::has_free_ports;
 use crate::tables::Tables;
 use crate::transport::TCP_RST;
@@ -74,7 +75,10 @@ pub fn give_back<A: Address, T: Tables<A>>(tables: &mut T, work: &mut Work<A>) {
 
 /// Translates what comes to a masquerade address from outside.
 #[inline(never)]
-fn inbound<A: Address, T: Tables<A>>(tables: &mut T, work: &mut Work<A>) -> Option<DropReason> {
+fn inbound<A: Address + KeyHash, T: Tables<A>>(
+    tables: &mut T,
+    work: &mut Work<A>,
+) -> Option<DropReason> {
     work.out = work.key.reversed();
     let zone = binding::find_outside(tables, work);
     if zone == 0 {
@@ -86,8 +90,7 @@ fn inbound<A: Address, T: Tables<A>>(tables: &mut T, work: &mut Work<A>) -> Opti
     let [port, _] = work.inside.ports();
     work.out = work.key.with_destination(work.inside.src(), port);
     work.receiver = zone;
-    let translated = work.out;
-    if known || binding::is_permitted(tables, work, &translated) {
+    if known || permit::is_granted(tables, work, zone) {
         None
     } else {
         Some(DropReason::NatFiltered)

@@ -9,6 +9,7 @@ use crate::abi::{Binding, Flow, FlowKey, Masquerade, Node, Pending, Stage, Timeo
 use crate::family::Header;
 use crate::forward::Exit;
 use crate::hook::Hook;
+use crate::note::Search;
 use crate::tables::Route;
 
 /// Holds the results of the slow path's stages, in the order of the stages.
@@ -71,6 +72,8 @@ pub struct Work<A> {
     pub twin: Flow<A>,
     /// A copy of a pending flow, while it is looked at or written.
     pub pending: Pending<A>,
+    /// The search for a note.
+    pub search: Search,
 }
 
 /// Says when, and under which configuration, a decision is made.

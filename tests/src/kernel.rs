@@ -22,8 +22,8 @@ use ciliate::datapath::table;
 use ciliate::host::Netlink;
 use ciliate::plan::object::Program;
 use datapath::abi::{
-    Addr4, Addr6, Binding, Datagram, Device, DropCount, Flow, FlowKey, FragmentKey, Node, Party,
-    Pending, Prefix,
+    Addr4, Addr6, Binding, Datagram, Device, DropCount, Flow, FlowKey, FragmentKey, Line, Node,
+    Party, Pending, Prefix,
 };
 use datapath::flow::KeyHash;
 use datapath::hook::Hook;
@@ -41,7 +41,7 @@ use crate::party::{
     DEVICE_LINK, DEVICE_MAC, EMPTY_LINK, FAR4, FAR6, FRIEND4, FRIEND6, HOST, NEXT_HOP_MAC,
     NEXT_HOP4, NEXT_HOP6, OUTER4, OUTER6, SLOTS,
 };
-use crate::snapshot::{Neutral, Snapshot, Tables, any};
+use crate::snapshot::{Neutral, Snapshot, Tables, any, names};
 
 /// Names the loaded object; any word will do.
 const VERSION: &str = "test";
@@ -125,6 +125,8 @@ where
     pending: Array<MapData, Pending<A>>,
     /// Entries of pending flows that may be other than empty; `None` if that is not known.
     waiting: Option<BTreeSet<u32>>,
+    pub permits: Lines,
+    pub tickets: Lines,
     fragments: HashMap<MapData, FragmentKey<A>, Datagram>,
     prefixes: LpmTrie<MapData, A, Prefix>,
     bindings: HashMap<MapData, FlowKey<A>, Binding<A>>,
@@ -145,6 +147,8 @@ impl Kernel {
                 flows: table::flows4(&pins).expect("open FLOWS4"),
                 pending: table::pending4(&pins).expect("open PENDING4"),
                 waiting: None,
+                permits: Lines::new(table::permits4(&pins).expect("open PERMITS4")),
+                tickets: Lines::new(table::tickets4(&pins).expect("open TICKETS4")),
                 fragments: table::fragments4(&pins).expect("open FRAGMENTS4"),
                 prefixes: table::prefixes4(&pins).expect("open PREFIXES4"),
                 bindings: table::bindings4(&pins).expect("open BINDINGS4"),
@@ -154,6 +158,8 @@ impl Kernel {
                 flows: table::flows6(&pins).expect("open FLOWS6"),
                 pending: table::pending6(&pins).expect("open PENDING6"),
                 waiting: None,
+                permits: Lines::new(table::permits6(&pins).expect("open PERMITS6")),
+                tickets: Lines::new(table::tickets6(&pins).expect("open TICKETS6")),
                 fragments: table::fragments6(&pins).expect("open FRAGMENTS6"),
                 prefixes: table::prefixes6(&pins).expect("open PREFIXES6"),
                 bindings: table::bindings6(&pins).expect("open BINDINGS6"),
@@ -256,11 +262,12 @@ impl Kernel {
         Fate::from_action(result.return_value)
     }
 
-    /// Reads flows, pending flows and fragments.
-    pub fn snapshot(&mut self) -> Snapshot {
+    /// Reads flows, pending flows and fragments, and of the notes those that a node in memory looked
+    /// at.
+    pub fn snapshot(&mut self, model: &ModelNode) -> Snapshot {
         Snapshot {
-            v4: self.tables4.snapshot(),
-            v6: self.tables6.snapshot(),
+            v4: self.tables4.snapshot(&model.tables4),
+            v6: self.tables6.snapshot(&model.tables6),
         }
     }
 
@@ -313,6 +320,8 @@ where
         replace(&mut self.flows, &model.flows);
         replace(&mut self.fragments, &model.fragments);
         replace(&mut self.bindings, &model.bindings);
+        self.permits.fill(&model.permits);
+        self.tickets.fill(&model.tickets);
         for (address, len, prefix) in &model.prefixes {
             let key = Key::new(*len, *address);
             self.prefixes.insert(&key, prefix, 0).expect("write prefix");
@@ -378,19 +387,67 @@ where
         found(self.fragments.get(key, 0))
     }
 
-    fn snapshot(&mut self) -> Tables<A> {
+    fn snapshot(&mut self, model: &ModelTables<A>) -> Tables<A> {
         let pending: Vec<_> = (0..self.pending.len())
             .map(|index| (index, self.pending(index)))
             .filter(|(_, entry)| entry.version != 0 || entry.packets != 0)
             .collect();
         self.waiting = Some(pending.iter().map(|(index, _)| *index).collect());
         let flows = dump(&self.flows).map(|(key, flow)| (key, any(&flow)));
-        Tables::new(
+        let mut tables = Tables::new(
             flows,
             pending.into_iter(),
             dump(&self.fragments),
             dump(&self.bindings),
-        )
+        );
+        tables.permits = names(self.permits.read(model.permits.keys()));
+        tables.tickets = names(self.tickets.read(model.tickets.keys()));
+        tables
+    }
+}
+
+/// Is an array of notes.
+pub struct Lines {
+    map: Array<MapData, Line>,
+    /// Lines that may be other than empty.
+    used: BTreeSet<u32>,
+}
+
+impl Lines {
+    fn new(map: Array<MapData, Line>) -> Self {
+        let used = BTreeSet::new();
+        Self { map, used }
+    }
+
+    fn fill(&mut self, wanted: &BTreeMap<u32, Line>) {
+        for index in std::mem::take(&mut self.used) {
+            self.set(index, Line::default());
+        }
+        for (index, line) in wanted {
+            self.set(*index, *line);
+        }
+        self.used = wanted.keys().copied().collect();
+    }
+
+    /// Reads a line.
+    pub fn get(&mut self, index: u32) -> Line {
+        self.used.insert(index);
+        self.map.get(&index, 0).expect("read notes")
+    }
+
+    /// Writes a line.
+    pub fn set(&mut self, index: u32, line: Line) {
+        self.used.insert(index);
+        self.map.set(index, line, 0).expect("write notes");
+    }
+
+    /// Reads these lines, and those that were used before.
+    fn read<'a>(&mut self, indices: impl Iterator<Item = &'a u32>) -> Vec<(u32, Line)> {
+        self.used.extend(indices);
+        let used = self.used.clone();
+        used.into_iter()
+            .map(|index| (index, self.get(index)))
+            .collect()
     }
 }
 

@@ -9,15 +9,16 @@ use std::fmt::Debug;
 use std::net::IpAddr;
 
 use datapath::abi::{
-    Addr4, Addr6, Binding, Datagram, Flow, FlowKey, FragmentKey, OUTSIDE, Order, PENDING_PER_SLOT,
-    Pending, SLOT_OUTSIDE, WITH_OTHER_NS,
+    Addr4, Addr6, Binding, Datagram, Flow, FlowKey, FragmentKey, Line, OUTSIDE, Order,
+    PENDING_PER_SLOT, Pending, SLOT_OUTSIDE, TICKET_LINES, WITH_OTHER_NS,
 };
-use datapath::flow::{KeyHash, pending_index};
+use datapath::family::Address;
+use datapath::flow::{KeyHash, key_hash, of_slot, pending_index};
 use datapath::model::{ModelNode, ModelTables};
-use datapath::rewrite;
+use datapath::{note, permit, rewrite};
 
 use crate::frame::Tuple;
-use crate::party::{AnyFlow, GENERATION, HOST, Who};
+use crate::party::{AnyFlow, GENERATION, HOST, SLOTS, Who};
 
 /// Holds both families.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -33,7 +34,12 @@ pub struct Tables<A: Ord> {
     pub pending: BTreeMap<FlowKey<A>, Waiting>,
     pub fragments: BTreeMap<FragmentKey<A>, Datagram>,
     pub bindings: BTreeMap<FlowKey<A>, Bound<A>>,
+    pub permits: Notes,
+    pub tickets: Notes,
 }
+
+/// Holds notes by their lines and names, and how long they have still to go.
+pub type Notes = BTreeMap<(u32, u32), i64>;
 
 /// Is half of a binding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -187,41 +193,22 @@ impl Snapshot {
         self
     }
 
-    /// Adds the entry that lets a remote address answer to a port of an endpoint.
+    /// Adds a note that lets the remote address of this flow answer to its endpoint's port.
     pub fn permit(&mut self, tuple: Tuple, who: &Who, left_ns: i64) -> &mut Self {
-        let zone = who.link;
-        let (answered, open) = (1, 0);
         match key(&tuple) {
-            Key::V4(other) => {
-                let entry = Bound {
-                    other,
-                    zone,
-                    answered,
-                    open,
-                    left_ns,
-                };
-                self.v4.bindings.insert(other, entry);
-            }
-            Key::V6(other) => {
-                let entry = Bound {
-                    other,
-                    zone,
-                    answered,
-                    open,
-                    left_ns,
-                };
-                self.v6.bindings.insert(other, entry);
-            }
+            Key::V4(key) => self.v4.permit(&key, who, left_ns),
+            Key::V6(key) => self.v6.permit(&key, who, left_ns),
         }
         self
     }
 
-    /// Removes such an entry.
-    pub fn no_permit(&mut self, tuple: Tuple) {
+    /// Adds a note that this flow of a party was checked at its link.
+    pub fn ticket(&mut self, tuple: Tuple, who: &Who, left_ns: i64) -> &mut Self {
         match key(&tuple) {
-            Key::V4(key) => drop(self.v4.bindings.remove(&key)),
-            Key::V6(key) => drop(self.v6.bindings.remove(&key)),
+            Key::V4(key) => self.v4.ticket(&key, who, left_ns),
+            Key::V6(key) => self.v6.ticket(&key, who, left_ns),
         }
+        self
     }
 
     /// Returns a flow that is there.
@@ -318,13 +305,15 @@ impl<A: Ord> Default for Tables<A> {
             pending: BTreeMap::new(),
             fragments: BTreeMap::new(),
             bindings: BTreeMap::new(),
+            permits: BTreeMap::new(),
+            tickets: BTreeMap::new(),
         }
     }
 }
 
 impl<A: Copy + Ord + KeyHash + Neutral> Tables<A> {
     fn of(tables: &ModelTables<A>) -> Self {
-        Self::new(
+        let mut found = Self::new(
             tables.flows.iter().map(|(key, flow)| (*key, any(flow))),
             tables
                 .pending
@@ -332,7 +321,26 @@ impl<A: Copy + Ord + KeyHash + Neutral> Tables<A> {
                 .map(|(index, pending)| (*index, *pending)),
             tables.fragments.iter().map(|(key, ports)| (*key, *ports)),
             tables.bindings.iter().map(|(key, half)| (*key, *half)),
-        )
+        );
+        let lines = |lines: &BTreeMap<u32, Line>| names(lines.iter().map(|(a, b)| (*a, *b)));
+        found.permits = lines(&tables.permits);
+        found.tickets = lines(&tables.tickets);
+        found
+    }
+
+    fn permit(&mut self, key: &FlowKey<A>, who: &Who, left_ns: i64)
+    where
+        A: Address,
+    {
+        let hash = permit::hash(key, who.link);
+        let line = of_slot(who.slot, hash, SLOTS * PENDING_PER_SLOT - 1);
+        self.permits.insert((line, name(hash)), left_ns);
+    }
+
+    fn ticket(&mut self, key: &FlowKey<A>, who: &Who, left_ns: i64) {
+        let hash = key_hash(key, who.link);
+        let line = low(hash) % TICKET_LINES;
+        self.tickets.insert((line, name(hash)), left_ns);
     }
 
     /// Collects what tables hold, without times; entries of pending flows that were never
@@ -373,6 +381,7 @@ impl<A: Copy + Ord + KeyHash + Neutral> Tables<A> {
             pending: waiting.collect(),
             fragments: fragments.collect(),
             bindings: bindings.map(|(key, half)| (key, bound(&half))).collect(),
+            ..Self::default()
         };
         tables.forget_times();
         tables
@@ -428,12 +437,13 @@ impl<A: Copy + Ord + KeyHash + Neutral> Tables<A> {
             };
             tables.bindings.insert(*key, half);
             if bound.left_ns != FOR_EVER
-                && bound.other != *key
                 && let Some(party) = tables.parties.get(&bound.zone)
             {
                 *tables.bound.entry(party.slot).or_default() += 1;
             }
         }
+        give_notes(&self.permits, &mut tables.permits, now_ns);
+        give_notes(&self.tickets, &mut tables.tickets, now_ns);
     }
 
     fn forget_times(&mut self) {
@@ -446,12 +456,42 @@ impl<A: Copy + Ord + KeyHash + Neutral> Tables<A> {
         for datagram in self.fragments.values_mut() {
             *datagram = datagram.timeless();
         }
+        for left_ns in self.permits.values_mut().chain(self.tickets.values_mut()) {
+            *left_ns = 0;
+        }
         for bound in self.bindings.values_mut() {
             if bound.left_ns != FOR_EVER {
                 bound.left_ns = 0;
             }
         }
     }
+}
+
+/// Returns the notes of lines, without times.
+pub fn names(lines: impl IntoIterator<Item = (u32, Line)>) -> Notes {
+    let notes = lines.into_iter().flat_map(|(index, line)| {
+        let written = line.notes.into_iter().filter(|note| *note != 0);
+        written.map(move |note| ((index, name(note)), 0))
+    });
+    notes.collect()
+}
+
+fn give_notes(notes: &Notes, lines: &mut BTreeMap<u32, Line>, now_ns: u64) {
+    for ((index, name), left_ns) in notes {
+        let ends = note::moment(now_ns.saturating_add_signed(*left_ns));
+        let line = lines.entry(*index).or_default();
+        let free = line.notes.iter_mut().find(|note| **note == 0);
+        *free.expect("rows have few notes") = u64::from(*name) << 32 | u64::from(ends);
+    }
+}
+
+/// Returns the part of a hash that a note is known by.
+fn name(hash: u64) -> u32 {
+    u32::try_from(hash >> 32).expect("half of it")
+}
+
+fn low(hash: u64) -> u32 {
+    u32::try_from(hash & u64::from(u32::MAX)).expect("half of it")
 }
 
 fn bound<A: Copy>(half: &Binding<A>) -> Bound<A> {
@@ -560,6 +600,8 @@ impl<A: Copy + Ord + Debug> Tables<A> {
             + &differences("pending", &self.pending, &wanted.pending)
             + &differences("fragment", &self.fragments, &wanted.fragments)
             + &differences("binding", &self.bindings, &wanted.bindings)
+            + &differences("permit", &self.permits, &wanted.permits)
+            + &differences("ticket", &self.tickets, &wanted.tickets)
     }
 }
 

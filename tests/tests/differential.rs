@@ -17,14 +17,14 @@ use std::fmt::{Debug, Write as _};
 use std::time::Instant;
 
 use aya::Pod;
-use datapath::abi::{Binding, Flow, FlowKey, FragmentKey, Node, OUTSIDE, Pending, Timeouts};
+use datapath::abi::{Binding, Flow, FlowKey, FragmentKey, Line, Node, OUTSIDE, Pending, Timeouts};
 use datapath::family::Address;
 use datapath::flow::KeyHash;
 use datapath::hook::Hook;
 use datapath::model::{ModelNode, ModelPacket, ModelTables};
 use datapath::verdict::{DropReason, Verdict};
 use tests::isolation::isolated;
-use tests::kernel::{Fate, Kernel, KernelTables, name, now_ns};
+use tests::kernel::{Fate, Kernel, KernelTables, Lines, name, now_ns};
 use tests::party::{self, A, B, C, HOST};
 use tests::random::Random;
 use tests::row::hex;
@@ -129,7 +129,7 @@ fn run_episode(kernel: &mut Kernel, seed: u64, seen: &mut BTreeMap<String, u64>)
         }
         *seen.entry(label(result)).or_default() += 1;
     }
-    let differences = kernel.snapshot().differences(&Snapshot::of(&model));
+    let differences = kernel.snapshot(&model).differences(&Snapshot::of(&model));
     assert_eq!(differences, "", "tables after the episode of seed {seed}");
     assert_eq!(
         kernel.drops(),
@@ -186,7 +186,7 @@ fn shoot(kernel: &mut Kernel, hook: Hook, packet: ModelPacket) -> Shot {
 /// tells their time.
 fn settle(
     model: &mut ModelNode,
-    kernel: &Kernel,
+    kernel: &mut Kernel,
     shot: &Shot,
 ) -> Result<Result<Verdict, DropReason>, String> {
     let (first, last) = shot.between_ns;
@@ -213,14 +213,14 @@ fn settle(
         compare(
             &mut complaint,
             &mut stamps,
-            &kernel.tables4,
+            &mut kernel.tables4,
             &model.tables4,
             &after.tables4,
         );
         compare(
             &mut complaint,
             &mut stamps,
-            &kernel.tables6,
+            &mut kernel.tables6,
             &model.tables6,
             &after.tables6,
         );
@@ -264,7 +264,7 @@ fn timeouts_ns() -> [u64; 5] {
 fn compare<A: Pod + Ord + KeyHash + Neutral + Debug>(
     to: &mut String,
     stamps: &mut BTreeSet<u64>,
-    kernel: &KernelTables<A>,
+    kernel: &mut KernelTables<A>,
     before: &ModelTables<A>,
     after: &ModelTables<A>,
 ) where
@@ -294,6 +294,22 @@ fn compare<A: Pod + Ord + KeyHash + Neutral + Debug>(
                 .flat_map(|end| timeouts.map(|idle| end.saturating_sub(idle))),
         );
         differ(to, "binding", &binding, &after.bindings.get(&key).copied());
+    }
+    for index in changed(&before.permits, &after.permits) {
+        differ(
+            to,
+            "permits",
+            &kernel.permits.get(index),
+            &after.permits[&index],
+        );
+    }
+    for index in changed(&before.tickets, &after.tickets) {
+        differ(
+            to,
+            "tickets",
+            &kernel.tickets.get(index),
+            &after.tickets[&index],
+        );
     }
     for key in changed(&before.fragments, &after.fragments) {
         differ(
@@ -334,6 +350,10 @@ fn disturb(random: &mut Random, model: &mut ModelNode, kernel: &mut Kernel) {
     if random.one_in(30) {
         age_pending(random, &mut model.tables4, &mut kernel.tables4);
         age_pending(random, &mut model.tables6, &mut kernel.tables6);
+        end_notes(&mut model.tables4.permits, &mut kernel.tables4.permits);
+        end_notes(&mut model.tables6.permits, &mut kernel.tables6.permits);
+        end_notes(&mut model.tables4.tickets, &mut kernel.tables4.tickets);
+        end_notes(&mut model.tables6.tickets, &mut kernel.tables6.tickets);
     }
 }
 
@@ -437,4 +457,16 @@ fn age_pending<A: Pod + Ord + KeyHash + Neutral>(
     let (index, pending) = model.pending.iter_mut().nth(nth).expect("below the length");
     pending.seen_ns = pending.seen_ns.saturating_sub(61 * SECOND_NS);
     kernel.set_pending(*index, *pending);
+}
+
+/// Ends the notes of the first line that has some.
+fn end_notes(model: &mut BTreeMap<u32, Line>, kernel: &mut Lines) {
+    let used = |(_, line): &(&u32, &mut Line)| *line != &Line::default();
+    let Some((index, line)) = model.iter_mut().find(used) else {
+        return;
+    };
+    for note in line.notes.iter_mut().filter(|note| **note != 0) {
+        *note = *note >> 32 << 32 | 1;
+    }
+    kernel.set(*index, *line);
 }

@@ -50,7 +50,7 @@ pub struct Sizes {
     /// Whether the file asks for that number: then `FLOWS6` has as many, and tables of another
     /// size are thrown away.
     pub flows_given: bool,
-    /// Slices of `PENDING4` and `PENDING6`: a power of two.
+    /// Slices of `PENDING4`, `PENDING6`, `PERMITS4` and `PERMITS6`: a power of two.
     pub endpoint_slots: u32,
     /// Of `BINDINGS4` and `BINDINGS6`.
     pub bindings: u32,
@@ -78,7 +78,9 @@ impl Sizes {
             "BINDINGS4" | "BINDINGS6" => Some(self.bindings),
             // Only a limit: the tries take memory for what is in them.
             "PREFIXES4" | "PREFIXES6" => Some(PREFIXES_MAX),
-            "PENDING4" | "PENDING6" => Some(self.endpoint_slots * PENDING_PER_SLOT),
+            "PENDING4" | "PENDING6" | "PERMITS4" | "PERMITS6" => {
+                Some(self.endpoint_slots * PENDING_PER_SLOT)
+            }
             "BOUND" => Some(self.endpoint_slots * 2),
             _ => None,
         }

@@ -5,8 +5,8 @@ use std::os::fd::AsFd;
 use aya::Pod;
 use aya::maps::{Array, HashMap, LpmTrie, Map, MapData, MapError, PerCpuArray};
 use datapath::abi::{
-    Addr4, Addr6, Binding, Datagram, Device, DropCount, Flow, FlowKey, FragmentKey, Node, Party,
-    Pending, Prefix,
+    Addr4, Addr6, Binding, Datagram, Device, DropCount, Flow, FlowKey, FragmentKey, Line, Node,
+    Party, Pending, Prefix,
 };
 use datapath::verdict::DropReason;
 
@@ -14,7 +14,7 @@ use super::Error;
 use super::pin::Pins;
 
 /// Names every pinned map, in the order in which `status` lists them.
-pub const MAPS: [&str; 21] = [
+pub const MAPS: [&str; 25] = [
     "NODE",
     "ENDPOINTS",
     "LOCAL4",
@@ -23,6 +23,10 @@ pub const MAPS: [&str; 21] = [
     "FLOWS6",
     "PENDING4",
     "PENDING6",
+    "PERMITS4",
+    "PERMITS6",
+    "TICKETS4",
+    "TICKETS6",
     "FRAGMENTS4",
     "FRAGMENTS6",
     "DEVICES",
@@ -79,6 +83,26 @@ pub fn pending4(pins: &Pins) -> Result<Array<MapData, Pending<Addr4>>, Error> {
 /// Opens the table of pending IPv6 flows.
 pub fn pending6(pins: &Pins) -> Result<Array<MapData, Pending<Addr6>>, Error> {
     open(pins, "PENDING6")
+}
+
+/// Opens the notes about whom endpoints let in by IPv4.
+pub fn permits4(pins: &Pins) -> Result<Array<MapData, Line>, Error> {
+    open(pins, "PERMITS4")
+}
+
+/// Opens the notes about whom endpoints let in by IPv6.
+pub fn permits6(pins: &Pins) -> Result<Array<MapData, Line>, Error> {
+    open(pins, "PERMITS6")
+}
+
+/// Opens the notes about IPv4 packets on their way through the stack.
+pub fn tickets4(pins: &Pins) -> Result<Array<MapData, Line>, Error> {
+    open(pins, "TICKETS4")
+}
+
+/// Opens the notes about IPv6 packets on their way through the stack.
+pub fn tickets6(pins: &Pins) -> Result<Array<MapData, Line>, Error> {
+    open(pins, "TICKETS6")
 }
 
 /// Opens the table of IPv4 datagrams that are on their way in fragments.

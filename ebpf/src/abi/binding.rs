@@ -21,7 +21,7 @@ pub const TAKEN_NS: u64 = 1;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct Binding<A> {
-    /// The key of the other half. Of an entry that lets a remote address in, the key itself.
+    /// The key of the other half.
     pub other: FlowKey<A>,
     /// When it ends; only packets from inside move it. [`WITH_OTHER_NS`] of an inside half, and
     /// [`TAKEN_NS`] while somebody takes the entry over or removes it.

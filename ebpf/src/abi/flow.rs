@@ -204,6 +204,12 @@ impl<A> Flow<A> {
         self.stage = stage as u8;
     }
 
+    /// Tells whether its packets go to the node's stack to be forwarded there.
+    #[inline(always)]
+    pub const fn is_for_stack(&self) -> bool {
+        self.is_through_stack() || self.action == Action::Stack as u8
+    }
+
     /// Tells whether the node's stack forwards the flow's packets between two of our hooks.
     #[inline(always)]
     pub const fn is_through_stack(&self) -> bool {

@@ -9,6 +9,7 @@
 //! - `datagram`: datagrams in fragments
 //! - `flow`: decisions, and connections that wait for their other side
 //! - `binding`: which outside addresses and ports are whose
+//! - `note`: short notes about flows
 //! - `node`: the node and the parties on it
 //! - `device`: devices, and what lies beyond them
 
@@ -18,6 +19,7 @@ mod device;
 mod flow;
 mod key;
 mod node;
+mod note;
 
 pub use crate::address::{Addr4, Addr6};
 pub use binding::{Binding, TAKEN_NS, WITH_OTHER_NS};
@@ -26,6 +28,7 @@ pub use device::{Device, Prefix};
 pub use flow::{Action, Flow, NextHop, Pending, Stage};
 pub use key::FlowKey;
 pub use node::{Masquerade, Node, Party, Timeouts};
+pub use note::{Line, NOTES_PER_LINE};
 
 /// Number of this layout; stands in the pin path as `v<SCHEMA>`.
 pub const SCHEMA: u32 = 2;
@@ -35,12 +38,16 @@ pub const SCHEMA: u32 = 2;
 /// endpoints are masqueraded with.
 pub const OUTSIDE: u32 = u32::MAX;
 
-/// Number of pending flows that each endpoint may have at once: a power of two.
+/// Number of pending flows that each endpoint may have at once, and of lines of notes about whom it
+/// lets in: a power of two.
 pub const PENDING_PER_SLOT: u32 = 256;
 
 /// Number of entries of the `OVERTAKING` map, which senders share by a hash of their address: a power
 /// of two.
 pub const OVERTAKING_SLOTS: u32 = 256;
+
+/// Number of lines of notes about packets on their way through the node's stack: a power of two.
+pub const TICKET_LINES: u32 = 2048;
 
 /// Number of entries of the `DROPS` map: one for each possible reason.
 pub const DROP_SLOTS: u32 = 256;
@@ -81,5 +88,5 @@ layout! {
     Addr4: 4, Addr6: 16, FlowKey<Addr4>: 16, FlowKey<Addr6>: 40, Flow<Addr4>: 144,
     Flow<Addr6>: 168, Binding<Addr4>: 32, Binding<Addr6>: 56, Device: 32, Prefix: 8, Pending<Addr4>: 72,
     Pending<Addr6>: 96, Party: 48, Node: 128, FragmentKey<Addr4>: 16, FragmentKey<Addr6>: 40,
-    Datagram: 8, Overtaking: 8, DropCount: 16,
+    Datagram: 8, Overtaking: 8, DropCount: 16, Line: 64,
 }

@@ -14,7 +14,8 @@ use core::ffi::c_void;
 use core::intrinsics::{AtomicOrdering, atomic_cxchg, atomic_xadd, atomic_xchg};
 use datapath::abi::{
     Addr4, Addr6, Binding, CALLS, DROP_SLOTS, Datagram, Device, DropCount, Flow, FlowKey,
-    FragmentKey, Node, OVERTAKING_SLOTS, Overtaking, Party, Pending, Prefix, TAKEN_NS,
+    FragmentKey, Line, Node, OVERTAKING_SLOTS, Overtaking, Party, Pending, Prefix, TAKEN_NS,
+    TICKET_LINES,
 };
 use datapath::family::Address;
 use datapath::tables::{Insertion, Route, SWEEP_PAUSE_NS, Step, Tables, Visit};
@@ -55,6 +56,14 @@ static FLOWS6: LruHashMap<FlowKey<Addr6>, Flow<Addr6>> = LruHashMap::with_max_en
 static PENDING4: Array<Pending<Addr4>> = Array::with_max_entries(PENDING, 0);
 #[map]
 static PENDING6: Array<Pending<Addr6>> = Array::with_max_entries(PENDING, 0);
+#[map]
+static PERMITS4: Array<Line> = Array::with_max_entries(PENDING, 0);
+#[map]
+static PERMITS6: Array<Line> = Array::with_max_entries(PENDING, 0);
+#[map]
+static TICKETS4: Array<Line> = Array::with_max_entries(TICKET_LINES, 0);
+#[map]
+static TICKETS6: Array<Line> = Array::with_max_entries(TICKET_LINES, 0);
 #[map]
 static FRAGMENTS4: LruHashMap<FragmentKey<Addr4>, Datagram> =
     LruHashMap::with_max_entries(FRAGMENTS, 0);
@@ -125,8 +134,8 @@ pub(crate) struct Maps(pub(crate) Skb);
 
 macro_rules! tables {
     (
-        $address:ty, $local:ident, $flows:ident, $pending:ident, $fragments:ident,
-        $prefixes:ident, $bindings:ident
+        $address:ty, $local:ident, $flows:ident, $pending:ident, $permits:ident, $tickets:ident,
+        $fragments:ident, $prefixes:ident, $bindings:ident
     ) => {
         impl Tables<$address> for Maps {
             #[inline(always)]
@@ -221,6 +230,23 @@ macro_rules! tables {
                     bump(&raw mut (*entry).version);
                     atomic_xchg::<u32, { AtomicOrdering::SeqCst }>(&raw mut (*entry).lock, 0);
                 }
+            }
+
+            #[inline(always)]
+            fn permits(&mut self, index: u32) -> Option<&mut Line> {
+                // SAFETY: the pointer comes from the lookup. Another processor may write a note
+                // meanwhile: each is one aligned word, and one may be lost.
+                $permits
+                    .get_ptr_mut(index)
+                    .map(|line| unsafe { &mut *line })
+            }
+
+            #[inline(always)]
+            fn tickets(&mut self, index: u32) -> Option<&mut Line> {
+                // SAFETY: as above.
+                $tickets
+                    .get_ptr_mut(index)
+                    .map(|line| unsafe { &mut *line })
             }
 
             #[inline(always)]
@@ -363,10 +389,10 @@ macro_rules! tables {
 }
 
 tables!(
-    Addr4, LOCAL4, FLOWS4, PENDING4, FRAGMENTS4, PREFIXES4, BINDINGS4
+    Addr4, LOCAL4, FLOWS4, PENDING4, PERMITS4, TICKETS4, FRAGMENTS4, PREFIXES4, BINDINGS4
 );
 tables!(
-    Addr6, LOCAL6, FLOWS6, PENDING6, FRAGMENTS6, PREFIXES6, BINDINGS6
+    Addr6, LOCAL6, FLOWS6, PENDING6, PERMITS6, TICKETS6, FRAGMENTS6, PREFIXES6, BINDINGS6
 );
 
 /// Is what a loop's steps work on.

@@ -40,6 +40,10 @@ pub struct Options {
     pub bindings: u32,
     /// Whether there is a second device, `up1`.
     pub second_device: bool,
+    /// Endpoints beyond c1 and c2: c3 is 10.9.0.13, and so on.
+    pub others: u8,
+    /// Setting of `host_routing`; none: what the environment says.
+    pub routing: Option<&'static str>,
     /// Which endpoint has the address of which: c1 and c2, or the other way round.
     pub is_swapped: bool,
 }
@@ -58,6 +62,8 @@ impl Default for Options {
             flows: 0,
             bindings: 0,
             second_device: false,
+            others: 0,
+            routing: None,
             is_swapped: false,
         }
     }
@@ -101,7 +107,9 @@ impl Options {
         };
         let mut file =
             "[[node]]\nname = \"gw\"\nipv4 = \"10.9.0.0/24\"\nipv6 = \"fd00:9::/64\"\n".to_owned();
-        for (name, last) in [("c1", c1), ("c2", c2)] {
+        let pair = [("c1", c1), ("c2", c2)].map(|(name, last)| (name.to_owned(), last.to_owned()));
+        let others = (3..3 + self.others).map(|number| (other(number), (10 + number).to_string()));
+        for (name, last) in pair.into_iter().chain(others) {
             write!(
                 file,
                 "\n[[endpoint]]\nname = \"{name}\"\nipv4 = \"10.9.0.{last}\"\nipv6 = \"fd00:9::{last}\"\n"
@@ -139,7 +147,8 @@ impl Options {
                 text += &format!("{name} = \"{secs}s\"\n");
             }
         }
-        if let Ok(routing) = env::var("CILIATE_NAT_ROUTING") {
+        let environment = env::var("CILIATE_NAT_ROUTING").ok();
+        if let Some(routing) = self.routing.map(str::to_owned).or(environment) {
             text += &format!("\n[routing]\nhost_routing = {routing:?}\n");
         }
         text += "\n[maps]\n";
@@ -170,6 +179,11 @@ impl Options {
             "  oifname \"up*\" meta l4proto {{ tcp, udp }} masquerade to :{first}-{last}{random}\n  oifname \"up*\" masquerade\n }}\n}}\n"
         )
     }
+}
+
+/// Names an endpoint beyond the second.
+pub fn other(number: u8) -> String {
+    format!("c{number}")
 }
 
 impl Gateway {

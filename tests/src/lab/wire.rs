@@ -13,7 +13,7 @@ use std::time::Duration;
 use nix::libc;
 use nix::sys::socket::sockopt::{Mark, RcvBufForce, ReceiveTimeout};
 use nix::sys::socket::{
-    AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, send, setsockopt, socket,
+    AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, send, setsockopt, socket,
 };
 use nix::sys::time::{TimeVal, TimeValLike};
 
@@ -110,6 +110,11 @@ impl Wire {
         setsockopt(&self.socket, ReceiveTimeout, &TimeVal::microseconds(micros))
             .expect("set a timeout");
         self.next(0).ok()
+    }
+
+    /// Reads the next frame into a buffer and returns its length; `None` if there is none yet.
+    pub fn read(&self, buffer: &mut [u8]) -> Option<usize> {
+        recv(self.socket.as_raw_fd(), buffer, MsgFlags::MSG_DONTWAIT).ok()
     }
 
     /// Forgets what was captured so far.

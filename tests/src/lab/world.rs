@@ -23,7 +23,7 @@ use ciliate::datapath::table;
 use datapath::verdict::DropReason;
 
 use super::agent;
-use super::gateway::{Gateway, Options};
+use super::gateway::{Gateway, Options, other};
 use super::machine::{BPFFS, Machine};
 use super::namespace::Namespace;
 use super::offload::Offload;
@@ -64,6 +64,11 @@ impl World {
         let gw = machine.own.clone();
         add_namespaces(&machine);
         connect(&machine);
+        for number in 3..3 + options.others {
+            let place = Namespace::add(&other(number));
+            place.set_sysctl("net/ipv6/conf/default/accept_dad", "0");
+            mute(&machine, &place);
+        }
         if options.second_device {
             add_second_uplink(&gw);
         }

@@ -1,8 +1,9 @@
 //! Endpoints that speak to each other by their masquerade addresses (RFC 4787 REQ-9, RFC 5508
 //! REQ-7).
 
+use datapath::abi::Stage;
 use datapath::verdict::DropReason;
-use tests::frame::{Frame, SYN, Transport};
+use tests::frame::{ACK, Frame, RST, SYN, Transport};
 use tests::party::{A, B, Family};
 use tests::row::Row;
 use tests::snapshot::{Snapshot, Waiting};
@@ -120,6 +121,11 @@ fn there(family: Family) -> Vec<Row> {
 
 fn back(family: Family) -> Vec<Row> {
     let talk = asked(family, udp);
+    let tcp = Talk::tcp(family, &A, 50_000, SYN);
+    let answered =
+        |flags| move |from, to| Transport::tcp(from, to, if from == 50_000 { flags } else { SYN });
+    let syn = asked(family, answered(SYN | ACK));
+    let reset = asked(family, answered(RST));
     let row = |text: &str| arrives_as(from(&A, family, text, &talk.answer), &talk.returned, &B);
     let len = |frame: &Frame| u64::try_from(frame.bytes().len()).expect("fits");
     vec![
@@ -138,6 +144,46 @@ fn back(family: Family) -> Vec<Row> {
                 // The answer lets the asker's outside address in.
                 open(family).toward(family.outer()).permit(state);
             }),
+        arrives_as(
+            from(&A, family, "first answer opens both bindings", &syn.answer),
+            &syn.returned,
+            &B,
+        )
+        .given(|state| {
+            tcp.bind_shared(state, (1, 0));
+            bind(&syn, state);
+            syn.wait(state);
+        })
+        .then(|state| {
+            flows(&syn, state);
+            for frame in [&syn.sent, &syn.answer] {
+                let flow = state.known(frame.tuple());
+                (flow.packets, flow.bytes) = (1, len(frame));
+            }
+            tcp.bind_shared(state, (1, 1));
+            syn.bind_shared(state, (1, 1));
+            tcp.clone().toward(family.outer()).permit(state);
+        }),
+        arrives_as(
+            from(&A, family, "reset ends both bindings", &reset.answer),
+            &reset.returned,
+            &B,
+        )
+        .given(|state| {
+            tcp.bind_shared(state, (1, 1));
+            syn.bind_shared(state, (1, 1));
+            tcp.clone().toward(family.outer()).permit(state);
+            syn.permit(state);
+            flows(&syn, state);
+        })
+        .then(|state| {
+            count(state, &reset.answer);
+            for frame in [&syn.sent, &syn.answer] {
+                state.known(frame.tuple()).set_stage(Stage::Closing);
+            }
+            tcp.bind_shared(state, (1, 0));
+            syn.bind_shared(state, (1, 0));
+        }),
         row("known answer")
             .given(|state| {
                 open(family).bind_shared(state, (1, 0));

@@ -2,12 +2,13 @@
 
 use datapath::abi::{Action, OUTSIDE, Stage};
 use datapath::packet::MacPair;
+use datapath::verdict::DropReason;
 use tests::frame::Frame;
 use tests::party::{A, AnyFlow, B, DEVICE_LINK, Family, HOST};
 use tests::row::Row;
 use tests::snapshot::{Snapshot, Waiting};
 
-use super::talk::Talk;
+use super::talk::{SECOND_NS, Talk};
 use super::{connect, count, segment};
 
 pub(crate) fn rows() -> Vec<Row> {
@@ -66,6 +67,11 @@ fn outward(family: Family) -> Vec<Row> {
     let leaves = |text: &str| {
         Row::to_netdev(name(family, text), talk.sent.bytes()).leaves(|_| talk.left.bytes())
     };
+    let refused = |text: &str| {
+        Row::to_netdev(name(family, text), talk.sent.bytes())
+            .given(|state| talk.bind(state, (0, 0)))
+            .dropped(DropReason::InvalidSourceIp)
+    };
     vec![
         enters("first packet enters the stack as it came")
             .to_stack()
@@ -73,6 +79,19 @@ fn outward(family: Family) -> Vec<Row> {
                 talk.wait(state);
                 talk.bind(state, (0, 0));
             }),
+        enters("first packet gets a ticket")
+            .with_tickets()
+            .to_stack()
+            .then(|state| {
+                talk.wait(state);
+                talk.bind(state, (0, 0));
+                state.ticket(talk.sent.tuple(), &A, 0);
+            }),
+        enters("known packet needs no ticket")
+            .with_tickets()
+            .given(|state| known(&talk, state))
+            .to_stack()
+            .then(|state| count(state, &talk.sent)),
         enters("known packet enters the stack as it came")
             .given(|state| known(&talk, state))
             .to_stack()
@@ -80,6 +99,17 @@ fn outward(family: Family) -> Vec<Row> {
         leaves("first packet leaves translated").given(|state| {
             talk.wait(state);
             talk.bind(state, (0, 0));
+        }),
+        leaves("packet of a flow that was pushed out leaves by its ticket").given(|state| {
+            talk.bind(state, (0, 0));
+            state.ticket(talk.sent.tuple(), &A, SECOND_NS);
+        }),
+        refused("packet that nobody checked is dropped"),
+        refused("packet whose ticket has ended is dropped").given(|state| {
+            state.ticket(talk.sent.tuple(), &A, -SECOND_NS);
+        }),
+        refused("packet with the ticket of somebody else is dropped").given(|state| {
+            state.ticket(talk.sent.tuple(), &B, SECOND_NS);
         }),
         leaves("known packet leaves translated").given(|state| known(&talk, state)),
         leaves("known packet under an old decision").given(|state| {
@@ -148,5 +178,16 @@ fn between(family: Family) -> Vec<Row> {
             .then(|state| count(state, &frame)),
         routed("first packet between endpoints is delivered").given(waits),
         routed("known packet between endpoints is delivered").given(through),
+        routed("packet of a flow that was pushed out is delivered by its ticket").given(|state| {
+            state.ticket(frame.tuple(), &A, SECOND_NS);
+        }),
+        Row::from_host(
+            name(
+                family,
+                "packet between endpoints that nobody checked is dropped",
+            ),
+            frame.bytes(),
+        )
+        .dropped(DropReason::InvalidSourceIp),
     ]
 }

@@ -108,6 +108,19 @@ fn outbound(family: Family) -> Vec<Row> {
             state.binding((syn.tuple(), outside.tuple()), &A, (0, 0), 0);
         }),
         leaves_as(
+            row("binding of whoever had the address before", &A, &syn),
+            &outside,
+            family,
+        )
+        .given(|state| {
+            let before = Who { link: B.link, ..A };
+            state.binding((syn.tuple(), outside.tuple()), &before, (1, 1), SECOND_NS);
+        })
+        .then(|state| {
+            waits(state, &A, &syn);
+            state.binding((syn.tuple(), outside.tuple()), &A, (0, 0), 0);
+        }),
+        leaves_as(
             row("port outside the range is not", &A, &first),
             &moved,
             family,
@@ -227,6 +240,36 @@ fn inbound(family: Family) -> Vec<Row> {
                 .translated(outside.tuple().reversed(), syn.tuple().reversed(), flow)
                 .translated(syn.tuple(), outside.tuple(), there)
                 .binding((syn.tuple(), outside.tuple()), &A, (1, 1), 0);
+        }),
+        delivered(
+            row(
+                "reset refuses a connection, and does not establish it",
+                &reset,
+            ),
+            &reset,
+        )
+        .given(|state| {
+            state.pending(
+                syn.tuple(),
+                Waiting::of(&A, 1, syn.bytes().len()).translated(),
+            );
+            state.binding((syn.tuple(), outside.tuple()), &A, (0, 0), SECOND_NS);
+        })
+        .then(|state| {
+            let len = |frame: &Frame| u64::try_from(frame.bytes().len()).expect("fits");
+            let mut there = A.flow_to(&HOST);
+            there.begin(datapath::abi::Action::Stack);
+            (there.receiver, there.target_identity) = (datapath::abi::OUTSIDE, 2);
+            there.leaves = datapath::packet::MacPair::default();
+            there.mtu = u16::MAX;
+            (there.packets, there.bytes) = (1, len(&syn));
+            let mut flow = A.flow_in();
+            flow.set_stage(Stage::Opening);
+            (flow.packets, flow.bytes) = (1, len(&reset));
+            state
+                .translated(outside.tuple().reversed(), syn.tuple().reversed(), flow)
+                .translated(syn.tuple(), outside.tuple(), there)
+                .binding((syn.tuple(), outside.tuple()), &A, (1, 0), 0);
         }),
         delivered(row("reset from outside changes nothing", &reset), &reset)
             .given(|state| connect(state, &A, family, 50_000))

@@ -3,7 +3,7 @@
 
 use datapath::verdict::DropReason;
 use tests::frame::{Frame, Transport};
-use tests::party::{A, Family, HOST};
+use tests::party::{A, B, Family, HOST};
 use tests::row::Row;
 
 use super::talk::{Talk, endpoint_independent};
@@ -49,6 +49,7 @@ fn of_endpoints(family: Family) -> Vec<Row> {
         transport: unreachable(family, &talk.answer),
         ..sent.clone()
     };
+    let theirs = Frame::to_address(&B, family.far(), unreachable(family, &talk.returned));
     let enters = |text: &str| Row::from_container(name(family, text), &A, sent.bytes());
     let leaves = |text: &str| Row::to_netdev(name(family, text), sent.bytes());
     vec![
@@ -56,6 +57,22 @@ fn of_endpoints(family: Family) -> Vec<Row> {
             .given(|state| talk.connect(state))
             .to_stack(),
         enters("endpoint's about nothing known").dropped(DropReason::UnrelatedIcmpError),
+        Row::from_container(
+            name(family, "endpoint's about a packet to somebody else"),
+            &B,
+            theirs.bytes(),
+        )
+        .given(|state| talk.connect(state))
+        .dropped(DropReason::UnrelatedIcmpError),
+        Row::to_netdev(
+            name(
+                family,
+                "endpoint's about a packet to somebody else does not leave",
+            ),
+            theirs.bytes(),
+        )
+        .given(|state| talk.connect(state))
+        .dropped(DropReason::UnrelatedIcmpError),
         leaves("endpoint's leaves translated")
             .given(|state| talk.connect(state))
             .leaves(|_| left.bytes()),

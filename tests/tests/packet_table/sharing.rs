@@ -2,7 +2,7 @@
 
 use datapath::verdict::DropReason;
 use tests::frame::{ACK, Frame, Transport};
-use tests::party::{A, B, FAR, Family};
+use tests::party::{A, B, FAR, Family, Who};
 use tests::row::Row;
 use tests::snapshot::{Snapshot, Waiting};
 
@@ -85,15 +85,12 @@ fn filtered(family: Family) -> Vec<Row> {
     let other_port = |to: std::net::IpAddr| {
         Frame::new(&FAR, &FAR, family, Transport::udp(99, 50_000, 20)).to(to)
     };
-    let known = |state: &mut Snapshot| {
-        talk.bind_shared(state, (1, 0));
-        talk.permit(state);
-    };
-    let came = |text: &str, frame: &Frame| {
+    let bare = |text: &str, frame: &Frame| {
         Row::from_netdev(name(family, text), frame.bytes())
             .node(endpoint_independent)
-            .given(known)
+            .given(|state| talk.bind_shared(state, (1, 0)))
     };
+    let came = |text: &str, frame: &Frame| bare(text, frame).given(|state| talk.permit(state));
     let waits = |state: &mut Snapshot, frame: &Frame| {
         let waiting = Waiting::outside(1, frame.bytes().len()).translated();
         state.pending(frame.tuple(), waiting);
@@ -120,14 +117,30 @@ fn filtered(family: Family) -> Vec<Row> {
             .given(|state| talk.permit_for(state, -SECOND_NS))
             .dropped(DropReason::NatFiltered),
         arrives_as(
-            came("known flow needs no permit", &talk.answer),
+            bare(
+                "flow that waits for its answer needs no permit",
+                &talk.answer,
+            ),
             &talk.returned,
             &A,
         )
-        .given(|state| {
+        .given(|state| talk.wait(state))
+        .then(|state| {
+            talk.opened(state);
             talk.bind_shared(state, (1, 0));
-            talk.flows(state);
-        })
+        }),
+        bare("permit of whoever had the address before", &outside)
+            .given(|state| {
+                let before = Who { link: B.link, ..A };
+                state.permit(talk.sent.tuple(), &before, 1_000 * SECOND_NS);
+            })
+            .dropped(DropReason::NatFiltered),
+        arrives_as(
+            bare("known flow needs no permit", &talk.answer),
+            &talk.returned,
+            &A,
+        )
+        .given(|state| talk.flows(state))
         .then(|state| super::count(state, &talk.answer)),
         Row::from_netdev(
             name(family, "another port of a party with its own binding"),

@@ -1,9 +1,7 @@
 //! What has ended makes room for who finds none, with no agent running.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
-
 use datapath::verdict::{DropReason, Verdict};
-use tests::frame::{Frame, SYN, Transport, Tuple, aged};
+use tests::frame::{Frame, SYN, aged};
 use tests::party::{A, B, DEVICE_LINK, Family, PORTS, Who, next_hop};
 use tests::row::Row;
 use tests::snapshot::{Snapshot, Waiting};
@@ -74,27 +72,6 @@ fn of(family: Family) -> Vec<Row> {
                 bind(state, &B, family, 50_000, 0);
                 bind(state, &B, family, 50_001, 0);
             }),
-        row("address that may answer no longer goes, and counts for nobody")
-            .node(|node| {
-                node.masquerade.max_ports = 1;
-                node.masquerade.endpoint_independent = 1;
-            })
-            .given(|state| {
-                let mut live = sent(family, &A, 50_010, SYN).tuple();
-                let mut outer = left(&sent(family, &A, 50_010, SYN), family).tuple();
-                for tuple in [&mut live, &mut outer] {
-                    tuple.destination = match family {
-                        Family::V4 => Ipv4Addr::UNSPECIFIED.into(),
-                        Family::V6 => Ipv6Addr::UNSPECIFIED.into(),
-                    };
-                    tuple.ports[1] = 0;
-                }
-                state.binding((live, outer), &A, (1, 1), SECOND_NS);
-                state.permit(permit(family, 50_010), &A, SECOND_NS);
-                state.permit(permit(family, 50_011), &A, -SECOND_NS);
-            })
-            .dropped(DropReason::NatLimit)
-            .then(|state| state.no_permit(permit(family, 50_011))),
     ]
 }
 
@@ -111,13 +88,4 @@ fn opened(state: &mut Snapshot, syn: &Frame, family: Family) {
     state.pending(syn.tuple(), waiting);
     let outer = left(syn, family).tuple();
     state.binding((syn.tuple(), outer), &A, (0, 0), 0);
-}
-
-/// The entry that lets the far party answer to a port of an endpoint.
-fn permit(family: Family, port: u16) -> Tuple {
-    let transport = Transport::tcp(port, 0, SYN);
-    Tuple {
-        tag: 2,
-        ..Frame::to_address(&A, family.far(), transport).tuple()
-    }
 }

@@ -8,17 +8,15 @@
 
 use std::net::IpAddr;
 
-use datapath::abi::Node;
+use datapath::abi::{Action, Node, OUTSIDE, Stage};
+use datapath::packet::MacPair;
 use datapath::verdict::Verdict;
 use tests::frame::{Frame, Transport, Tuple, aged};
-use tests::party::{DEVICE_LINK, FAR, Family, Who, next_hop};
+use tests::party::{DEVICE_LINK, FAR, Family, HOST, Who, next_hop};
 use tests::row::Row;
 use tests::snapshot::{Snapshot, Waiting};
 
 pub(crate) const SECOND_NS: i64 = 1_000_000_000;
-
-/// Tag of the entry that lets a remote address in.
-const PERMIT: u8 = 2;
 
 /// Is one packet of each direction, before and behind its translation.
 #[derive(Clone, Debug)]
@@ -123,20 +121,14 @@ impl Talk {
         state.binding(halves, &self.who, counts, 1_000 * SECOND_NS);
     }
 
-    /// Adds the entry that lets the far address in.
+    /// Adds the note that lets the far address in.
     pub(crate) fn permit(&self, state: &mut Snapshot) {
         self.permit_for(state, 1_000 * SECOND_NS);
     }
 
-    /// Adds this entry with so much time to go.
+    /// Adds this note with so much time to go.
     pub(crate) fn permit_for(&self, state: &mut Snapshot, left_ns: i64) {
-        let tuple = self.sent.tuple();
-        let entry = Tuple {
-            ports: [tuple.ports[0], 0],
-            tag: PERMIT,
-            ..tuple
-        };
-        state.binding((entry, entry), &self.who, (1, 0), left_ns);
+        state.permit(self.sent.tuple(), &self.who, left_ns);
     }
 
     /// Adds both halves of the connection, `10` packets counted in each.
@@ -149,6 +141,24 @@ impl Talk {
         state
             .translated(sent, left, there)
             .translated(left.reversed(), sent.reversed(), back);
+    }
+
+    /// Adds both halves of the connection as they are after one packet of each side. The way out is
+    /// found by the next packet that goes there.
+    pub(crate) fn opened(&self, state: &mut Snapshot) {
+        self.flows(state);
+        for frame in [&self.sent, &self.answer] {
+            let len = u64::try_from(frame.bytes().len()).expect("fits");
+            let flow = state.known(frame.tuple());
+            (flow.packets, flow.bytes) = (1, len);
+        }
+        let mut there = self.who.flow_to(&HOST);
+        there.begin(Action::Stack);
+        there.set_stage(Stage::Established);
+        (there.receiver, there.target_identity) = (OUTSIDE, 2);
+        (there.leaves, there.mtu) = (MacPair::default(), u16::MAX);
+        (there.packets, there.bytes) = (1, state.known(self.sent.tuple()).bytes);
+        state.translated(self.sent.tuple(), self.left.tuple(), there);
     }
 
     /// Adds both halves of the connection and its binding.

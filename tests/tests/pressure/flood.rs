@@ -8,7 +8,6 @@
 //!
 //! `CILIATE_FLOOD` is the number of SYNs.
 
-use std::env;
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -23,6 +22,8 @@ use tests::lab::station::Station;
 use tests::lab::world::World;
 use tests::party::Family;
 use tests::segment::Segment;
+
+use crate::number;
 
 /// SYNs of a short run.
 const SYNS: u32 = 50_000;
@@ -204,9 +205,7 @@ struct Flood {
 
 impl Flood {
     fn new(world: &World) -> Self {
-        let count = env::var("CILIATE_FLOOD").map_or(SYNS, |text| {
-            text.parse().expect("CILIATE_FLOOD is a number")
-        });
+        let count = number("CILIATE_FLOOD", SYNS);
         let transport = Transport::tcp(1, 80, SYN);
         Self {
             mouth: Mouth::open(&world.c1.place, world.c1.link),

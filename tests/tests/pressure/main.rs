@@ -1,8 +1,12 @@
 //! Tables that are full, or shall be: what has ended makes room, and nobody takes another's.
 
+mod brim;
+mod burst;
+mod crowd;
 mod flood;
 mod room;
 
+use std::env;
 use std::path::Path;
 
 use ciliate::datapath::pin::Pins;
@@ -13,6 +17,12 @@ use tests::party::Family;
 /// Names the pins of the gateway.
 fn pins() -> Pins {
     Pins::new(Path::new(BPFFS), "gw")
+}
+
+/// Returns a number from the environment.
+fn number(variable: &str, default: u32) -> u32 {
+    let parse = |text: String| text.parse().expect("the variable holds a number");
+    env::var(variable).map_or(default, parse)
 }
 
 /// Returns how many entries the table of bindings of a family has.

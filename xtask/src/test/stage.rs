@@ -30,10 +30,12 @@ const PRIVILEGED_TESTS: [(&str, &str); 1] = [("agent", "host")];
 
 /// Tests that can run for long, or judge by stricter figures, and the variable and value that make
 /// them.
-const LONG_RUNS: [(&str, (&str, &str)); 4] = [
+const LONG_RUNS: [(&str, (&str, &str)); 6] = [
     ("differential", ("CILIATE_DIFFERENTIAL", "1000000")),
     ("coexist", ("CILIATE_LAB_ROUNDS", "200")),
     ("daemon", ("CILIATE_QUIET_MACHINE", "1")),
+    ("pressure", ("CILIATE_FLOOD", "1000000")),
+    ("pressure", ("CILIATE_CROWD", "100000")),
     ("timing", ("CILIATE_QUIET_MACHINE", "1")),
 ];
 
