@@ -111,7 +111,7 @@ mod tests {
 
     /// A hash whose note has this name.
     const fn hash(name: u64) -> u64 {
-        name << 32 | name * 5
+        (name << 32) | (name * 5)
     }
 
     fn look(line: &Line, name: u64, now: u32) -> Work<Addr4> {

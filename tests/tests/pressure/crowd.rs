@@ -304,8 +304,8 @@ impl Far {
                 let now = Instant::now();
                 if let Some((owner, seen)) = owners.insert(outside, (flow, now)) {
                     let secs = if owner < flows { UDP_SECS } else { CHURN_SECS };
-                    let idle = Duration::from_secs(secs.into()) - SLACK;
-                    let is_own = owner == flow || now - seen > idle;
+                    let idle = Duration::from_secs(secs.into());
+                    let is_own = owner == flow || now - seen + SLACK > idle;
                     assert!(is_own, "flow {flow} has the port of {owner}");
                 }
             }
