@@ -234,19 +234,17 @@ macro_rules! tables {
 
             #[inline(always)]
             fn permits(&mut self, index: u32) -> Option<&mut Line> {
+                let line = $permits.get_ptr_mut(index)?;
                 // SAFETY: the pointer comes from the lookup. Another processor may write a note
                 // meanwhile: each is one aligned word, and one may be lost.
-                $permits
-                    .get_ptr_mut(index)
-                    .map(|line| unsafe { &mut *line })
+                Some(unsafe { &mut *line })
             }
 
             #[inline(always)]
             fn tickets(&mut self, index: u32) -> Option<&mut Line> {
+                let line = $tickets.get_ptr_mut(index)?;
                 // SAFETY: as above.
-                $tickets
-                    .get_ptr_mut(index)
-                    .map(|line| unsafe { &mut *line })
+                Some(unsafe { &mut *line })
             }
 
             #[inline(always)]
