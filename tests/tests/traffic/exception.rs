@@ -5,16 +5,16 @@ use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
 
 use datapath::verdict::DropReason;
 use tests::frame::{Frame, Transport, UDP};
-use tests::lab::PATIENCE;
 use tests::lab::conversation::bound;
 use tests::lab::node::OneNode;
 use tests::lab::wire::{Seen, Wire};
+use tests::lab::{PATIENCE, wait_until};
 use tests::party::{Family, Who};
 
 use super::source;
 
 #[test]
-fn later_fragment_without_a_first_is_dropped_and_counted() {
+fn fragment_that_overtakes_the_first_waits_for_it() {
     let net = OneNode::new();
     let (web, db) = (net.who("web"), net.who("db"));
     let (mouth, far) = (Wire::open(&net.web, "eth0"), Wire::open(&net.db, "eth0"));
@@ -22,14 +22,40 @@ fn later_fragment_without_a_first_is_dropped_and_counted() {
     let whole = |family| Frame::new(&web, &db, family, Transport::udp(5_000, 9_000, 2_000));
 
     for family in Family::BOTH {
-        let before = net.drops(DropReason::FragmentNotFound);
-
-        mouth.send(&whole(family).part(1_024..2_008).bytes());
+        let [first, later] = [0..1_024, 1_024..2_008].map(|part| whole(family).part(part).bytes());
+        mouth.send(&later);
         mouth.send(&truth(&web, &db));
 
         let seen = far.received_until("the true datagram", is_truth);
-        assert_eq!(seen.len(), 1, "the fragment should not arrive: {seen:02x?}");
-        net.expect_drops(DropReason::FragmentNotFound, before, 1);
+        assert_eq!(seen.len(), 1, "the fragment should wait: {seen:02x?}");
+
+        mouth.send(&first);
+        for (name, part) in [("first", &first), ("later", &later)] {
+            let payload = &part[part.len() - 900..];
+            far.receive(&format!("the {name} fragment"), |frame| {
+                frame.contains(payload)
+            });
+        }
+    }
+}
+
+#[test]
+fn fragments_whose_first_never_comes_are_dropped_and_counted_beyond_a_share() {
+    let net = OneNode::new();
+    let (web, db) = (net.who("web"), net.who("db"));
+    let mouth = Wire::open(&net.web, "eth0");
+    let whole = |family| Frame::new(&web, &db, family, Transport::udp(5_000, 9_000, 2_000));
+
+    for family in Family::BOTH {
+        let before = net.drops(DropReason::FragmentNotFound);
+
+        for id in 0..600 {
+            mouth.send(&whole(family).id(id).part(1_024..2_008).bytes());
+        }
+
+        wait_until("what is beyond the share is counted", || {
+            net.drops(DropReason::FragmentNotFound) > before
+        });
     }
 }
 
