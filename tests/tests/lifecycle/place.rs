@@ -180,12 +180,13 @@ fn node_whose_namespace_is_gone_is_removed_all_the_same() {
     let node = Namespace::add("node");
     agent::expect(&node, &format!("apply {}", net.file.display()), 0);
     net.host.run("ip netns del node");
-    wait_until("the namespace is gone", || {
-        !net.web.run("ip -br link show").contains("eth0")
-    });
 
     net.down();
 
+    // What is pinned keeps a namespace until then.
+    wait_until("the namespace is gone", || {
+        !net.web.run("ip -br link show").contains("eth0")
+    });
     assert!(
         !net.inventory().contains("/run/ciliate"),
         "no state should be left"
