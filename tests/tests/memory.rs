@@ -102,7 +102,7 @@ fn memory_that_is_refused_names_the_key_that_helps() {
     for told in [
         "create map FLOWS",
         "of 2097152 entries",
-        "Cannot allocate memory",
+        "(os error 12)",
         "give a smaller `flows` in [maps]",
     ] {
         assert!(refused.stderr.contains(told), "{told}: {refused:#?}");
