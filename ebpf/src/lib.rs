@@ -348,7 +348,9 @@ fn judge<A: Address + KeyHash, P: Packet, T: Tables<A>>(
     {
         return Some(reason);
     }
-    forward::choose(packet, work)
+    let reason = forward::choose(packet, work);
+    reassembly::keep_together(tables, work);
+    reason
 }
 
 /// Tells whether a packet at a device is the node's own business whatever it is: from the node, or

@@ -144,6 +144,17 @@ fn hand_over<A: Address, P: Packet, T: Tables<A>>(
     None
 }
 
+/// Has the other fragments of a datagram follow the first one, if that enters the stack: there it
+/// waits for them.
+#[inline(never)]
+pub fn keep_together<A: Address, T: Tables<A>>(tables: &mut T, work: &Work<A>) {
+    let is_first = work.header.part == Part::First && !work.is_error();
+    if is_first && work.exit == Exit::ToStack && work.moment.reassembles != 0 {
+        let datagram = Datagram::new([0; 2], 0, Order::Overtaken, work.moment.now_ns);
+        tables.insert_datagram(&fragment::key(&work.header), &datagram);
+    }
+}
+
 /// Sends what the stack has put in order back to the device by which it came; returns the reason to
 /// drop it, if there is one.
 #[inline(never)]

@@ -109,6 +109,18 @@ fn sent_by_endpoints(family: Family) -> Vec<Row> {
             state.sorted(later.tuple(), later.id, Order::Overtaken);
         }),
         row(
+            "first fragment that the stack has to answer",
+            &first.clone().hop_limit(1),
+        )
+        .to_stack()
+        .then(|state| {
+            let waiting = Waiting::of(&A, 1, first.bytes().len()).translated();
+            state
+                .pending(first.tuple(), waiting)
+                .sorted(first.tuple(), first.id, Order::Overtaken);
+            talk(family).bind(state, (0, 0));
+        }),
+        row(
             "fragment that hides the ports is not for the stack",
             &world.clone().part(0..0),
         )
