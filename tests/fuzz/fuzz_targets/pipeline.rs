@@ -88,7 +88,7 @@ fn run(model: &mut ModelNode, hook: Hook, packet: ModelPacket) {
             assert_eq!(after, before, "{result:?} changes nothing");
             return;
         }
-        Ok(Verdict::Peer(target)) if target == packet.ifindex => {
+        Ok(Verdict::Peer(target)) if hook == Hook::FromContainer && target == packet.ifindex => {
             check_answer(&after);
             return;
         }
