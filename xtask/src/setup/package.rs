@@ -11,7 +11,7 @@ use std::time::Instant;
 use anyhow::{Result, bail};
 
 use super::{Group, announce, report};
-use crate::privilege::privileged_with;
+use crate::privilege::{privileged, privileged_with};
 use crate::process;
 
 struct Need {
@@ -45,6 +45,13 @@ const FOR_TEST: [Need; 12] = [
     need("qemu-system-x86_64", "qemu-system-x86"),
 ];
 
+/// Packages whose service would at once begin to filter this machine's own packets, with the service. The tests run
+/// the program in namespaces of their own.
+const FILTERING: [(&str, &str); 1] = [("firewalld", "firewalld.service")];
+
+/// Where the machine's administrator keeps units.
+const UNITS: &str = "/etc/systemd/system";
+
 /// Debian keeps administration programs here, outside the `PATH` of a user.
 const SYSTEM_FOLDERS: [&str; 3] = ["/usr/local/sbin", "/usr/sbin", "/sbin"];
 
@@ -73,6 +80,12 @@ fn install(packages: &[&str]) -> Result<()> {
     }
     announce(&what);
     let start = Instant::now();
+    for (_, service) in FILTERING
+        .iter()
+        .filter(|(package, _)| packages.contains(package))
+    {
+        keep_from_starting(service)?;
+    }
     if !packages.iter().all(|package| is_offered(package)) {
         update_lists()?;
     }
@@ -82,6 +95,20 @@ fn install(packages: &[&str]) -> Result<()> {
         apt_get_install(packages)
     })?;
     report(&what, size_from(&told), start);
+    Ok(())
+}
+
+/// Masks a service before its package enables and starts it; one that has a unit of the administrator's is left to that.
+fn keep_from_starting(service: &str) -> Result<()> {
+    let unit = Path::new(UNITS).join(service);
+    if unit.symlink_metadata().is_ok() {
+        return Ok(());
+    }
+    println!(
+        "set-up: mask {service}, which would filter this machine's packets; `systemctl unmask {service}` undoes it"
+    );
+    process::capture(privileged("mkdir").args(["-p", UNITS]))?;
+    process::capture(privileged("ln").args(["-s", "/dev/null"]).arg(&unit))?;
     Ok(())
 }
 
