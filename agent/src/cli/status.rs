@@ -50,6 +50,12 @@ fn print(status: &Status, out: &mut dyn Write) -> Result<(), Failure> {
         "masquerade    {} ({})",
         masquerade.mode, masquerade.reason
     )?;
+    let fragments = &status.fragments;
+    writeln!(
+        out,
+        "fragments     {} ({})",
+        fragments.mode, fragments.reason
+    )?;
     writeln!(out, "policy        {}", status.policy.enforcement)?;
     writeln!(out, "devices       {}", status.devices.len())?;
     for device in &status.devices {

@@ -29,6 +29,8 @@ pub struct Status {
     pub datapath: Option<String>,
     pub host_routing: Mode,
     pub masquerade: Mode,
+    /// Which fragments find their way.
+    pub fragments: Mode,
     pub policy: Policy,
     pub devices: Vec<Device>,
     pub endpoints: Vec<Endpoint>,
@@ -107,6 +109,7 @@ pub fn status(
         host_routing: host_routing(objects, choice),
         datapath,
         masquerade: masquerade(objects),
+        fragments: fragments(objects),
         policy: Policy {
             enforcement: "never",
         },
@@ -139,6 +142,28 @@ fn host_routing(objects: &State, choice: Option<&Choice>) -> Mode {
             || "why it was chosen is not recorded".to_owned(),
             |choice| choice.reason.clone(),
         ),
+    }
+}
+
+/// Tells which fragments find their way.
+fn fragments(objects: &State) -> Mode {
+    let (mode, reason) = match objects.get(&Key::NodeEntry) {
+        Some(Value::NodeEntry {
+            reassembles: true, ..
+        }) => (
+            "any_order",
+            "the kernel puts those in order that overtake the first",
+        ),
+        Some(_) => (
+            "first_first",
+            "this kernel cannot be asked to join fragments, as Linux 6.6 and later can: those that \
+             overtake the first are dropped",
+        ),
+        None => ("none", "no programs are loaded"),
+    };
+    Mode {
+        mode,
+        reason: reason.to_owned(),
     }
 }
 

@@ -157,7 +157,8 @@ fn status_in_json_has_the_promised_fields() {
     assert_eq!(status["schema"], 1);
     assert_eq!(status["node"], "edge-1");
     assert_eq!(status["host_routing"]["mode"], "bpf");
-    for mode in ["host_routing", "masquerade"] {
+    assert_eq!(status["fragments"]["mode"], "any_order");
+    for mode in ["host_routing", "masquerade", "fragments"] {
         for field in ["mode", "reason"] {
             let text = status[mode][field].as_str().unwrap_or_default();
             assert!(!text.is_empty(), "{mode} should have a {field}: {status:#}");
