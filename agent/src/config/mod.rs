@@ -6,7 +6,7 @@
 //! # Layout
 //! - `syntax`, `bracket`: text → document
 //! - `draft`, `table`: document → draft, table by table and key by key
-//! - `device`, [`masquerade`], `timeout`, [`capacity`]: tables with a file of their own
+//! - `device`, [`masquerade`], `timeout`, [`policy`], [`capacity`]: tables with a file of their own
 //! - `value`, `list`, `label`, [`name`]: what single values mean
 //! - `rule`: what the values of a file must be to each other
 //! - [`family`]: IPv4 and IPv6 alike
@@ -24,6 +24,7 @@ mod list;
 pub mod load;
 pub mod masquerade;
 pub mod name;
+pub mod policy;
 mod rule;
 pub mod source;
 mod syntax;
@@ -46,6 +47,7 @@ pub use self::device::is_device_name;
 pub use self::diagnostic::{Diagnostic, Kind};
 pub use self::load::{Report, load};
 pub use self::masquerade::Masquerade;
+pub use self::policy::Policy;
 pub use self::source::Source;
 
 /// Most endpoints of one node: with the host and the outside they fill 4,096 slots.
@@ -70,6 +72,7 @@ pub struct Config {
     /// Whether the host gets a route to each endpoint, beside the one to their prefix.
     pub endpoint_routes: bool,
     pub masquerade: Masquerade,
+    pub policy: Policy,
     pub capacity: Capacity,
 }
 
@@ -84,6 +87,8 @@ pub struct Node {
     pub ipv6: Option<Spanned<Ipv6Net>>,
     /// MTU of the links that the agent makes, in bytes.
     pub mtu: u32,
+    /// Whether policy lets everything through on this node, and reports what it would deny.
+    pub audit: bool,
 }
 
 /// Describes a link that faces the outside.
@@ -110,6 +115,10 @@ pub struct Endpoint {
     pub ipv4: Option<Spanned<Ipv4Addr>>,
     pub ipv6: Option<Spanned<Ipv6Addr>>,
     pub labels: BTreeMap<String, String>,
+    /// Its ports by the names that rules may use.
+    pub ports: BTreeMap<String, u16>,
+    /// Whether policy lets everything from and to it through, and reports what it would deny.
+    pub audit: bool,
     /// `file:line:column` of the name.
     pub place: String,
 }
@@ -178,6 +187,7 @@ impl Config {
                 .into_value()
                 .unwrap_or_default(),
             masquerade: draft.masquerade.complete(),
+            policy: Policy::default(),
             capacity: draft.capacity.complete(),
             nodes,
         }
@@ -192,6 +202,7 @@ impl Node {
             ipv4: draft.ipv4.into_given(),
             ipv6: draft.ipv6.into_given(),
             mtu: draft.mtu.into_value().unwrap_or(MTU_DEFAULT),
+            audit: false,
         })
     }
 }
@@ -221,6 +232,8 @@ impl Endpoint {
             ipv4: draft.ipv4.into_given(),
             ipv6: draft.ipv6.into_given(),
             labels: draft.labels.map(Spanned::into_inner).unwrap_or_default(),
+            ports: BTreeMap::new(),
+            audit: false,
         })
     }
 }

@@ -6,6 +6,7 @@
 //! - [`desired`](mod@desired): topology → desired state
 //! - `outside`: the part of it that concerns devices, prefixes and peers
 //! - [`host_routing`]: past the host's stack or through it
+//! - [`policy`]: who may talk to whom, as the tables of the kernel hold it
 //! - [`reserved`]: ports that the host's own connections must not get
 //! - [`refusal`], [`warning`], [`notes`]: what stands against it, and what a person should know
 //! - `departure`: what has to leave, why, and what vanishes with it
@@ -31,6 +32,7 @@ pub mod masquerade;
 pub mod notes;
 pub mod object;
 mod outside;
+pub mod policy;
 mod reason;
 pub mod refusal;
 pub mod render;
