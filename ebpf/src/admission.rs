@@ -18,6 +18,7 @@ use crate::flow::{
 };
 use crate::hook::Hook;
 use crate::permit;
+use crate::policy;
 use crate::rewrite;
 use crate::tables::Tables;
 use crate::ticket;
@@ -51,9 +52,15 @@ fn settle<A: Address + KeyHash, T: Tables<A>>(
     }
     let stage = Standing::from_number(work.standing).stage();
     work.decided.set_stage(stage);
+    if work.is_reply() {
+        work.decided.set_reply();
+    }
     if work.is_entered() && !begins_here {
         remember_inside(tables, work);
         return None;
+    }
+    if let Some(reason) = policy::ask(tables, work) {
+        return Some(reason);
     }
     if work.is_bound() {
         binding::renew(tables, work);
@@ -98,6 +105,9 @@ fn remember_inside<A: Address + KeyHash, T: Tables<A>>(tables: &mut T, work: &mu
     let is_new = work.standing == Standing::New as u8;
     if !is_inside || !work.moment.is_legacy() || is_new {
         return;
+    }
+    if let Some(flow) = tables.flow(&work.key) {
+        work.decided.terms = flow.terms;
     }
     write_half(tables, &work.key, &mut work.decided, 0, true);
 }
@@ -164,6 +174,7 @@ fn standing<A: Address + KeyHash, T: Tables<A>>(tables: &mut T, work: &mut Work<
     // What an earlier packet left behind says nothing about this one.
     work.pending.packets = 0;
     work.set_before(Stage::Opening);
+    work.set_reply(false);
     let own = live_stage(tables, &work.key, (zone, receiver), &timeouts, now_ns);
     if matches!(own, Some(stage) if opens_anew(stage, tcp_flags, is_from_outside)) {
         work.set_before(Stage::Closing);
@@ -178,6 +189,8 @@ fn standing<A: Address + KeyHash, T: Tables<A>>(tables: &mut T, work: &mut Work<
         }
     };
     if let Some(stage) = twin {
+        let is_reply = opened_by_receiver(tables, work, &reply, own.is_some());
+        work.set_reply(is_reply);
         work.set_before(stage);
         let stage = if is_refusal(tcp_flags, is_from_outside) {
             stage
@@ -198,6 +211,7 @@ fn standing<A: Address + KeyHash, T: Tables<A>>(tables: &mut T, work: &mut Work<
         };
     }
     if waits(tables, work, &reply, receiver) {
+        work.set_reply(true);
         work.decided.created_ns = work.pending.created_ns;
         let stage = if is_refusal(tcp_flags, is_from_outside) {
             Stage::Opening
@@ -207,6 +221,22 @@ fn standing<A: Address + KeyHash, T: Tables<A>>(tables: &mut T, work: &mut Work<
         return Standing::known(stage, tcp_flags, is_from_outside);
     }
     Standing::New
+}
+
+/// Tells whether the receiver of the packet in `work` opened its connection: its own half says so, or
+/// else the other side's.
+#[inline(always)]
+fn opened_by_receiver<A: Copy, T: Tables<A>>(
+    tables: &mut T,
+    work: &Work<A>,
+    reply: &FlowKey<A>,
+    has_own: bool,
+) -> bool {
+    let key = if has_own { &work.key } else { reply };
+    match tables.flow(key) {
+        Some(flow) => flow.is_reply() == has_own,
+        None => false,
+    }
 }
 
 /// Tells whether a segment from outside refuses a connection, so that it does not establish one.
@@ -296,7 +326,12 @@ fn enter<A: Address + KeyHash, T: Tables<A>>(tables: &mut T, work: &mut Work<A>)
 #[inline(always)]
 fn complete_twin<A: Address>(work: &mut Work<A>, stage: Stage) {
     let (is_hairpin, is_from_outside) = (work.is_hairpin(), work.sender == OUTSIDE);
+    let is_reply = work.is_reply();
     let twin = &mut work.twin;
+    twin.terms = work.decided.terms;
+    if !is_reply {
+        twin.set_reply();
+    }
     twin.created_ns = work.decided.created_ns;
     twin.set_stage(stage);
     twin.source_identity = work.decided.target_identity;
@@ -342,6 +377,7 @@ fn bring_counts<A: Copy + Eq>(work: &mut Work<A>) {
     if is_new(work) && is_twin {
         work.twin.packets = work.pending.packets;
         work.twin.bytes = work.pending.bytes;
+        work.twin.credited = work.twin.passed();
     }
 }
 
@@ -363,15 +399,21 @@ fn write_half<A: Copy + Eq + KeyHash, T: Tables<A>>(
     keeps: bool,
 ) {
     let packets = u64::from(bytes != 0);
+    let terms = decided.terms;
     if keeps && let Some(flow) = tables.flow(key) {
-        let (counted, counted_bytes, created_ns) = (flow.packets, flow.bytes, flow.created_ns);
+        let (passed, credited, created_ns) = (flow.passed(), flow.credited, flow.created_ns);
         *flow = *decided;
-        (flow.packets, flow.bytes) = (counted + packets, counted_bytes + bytes);
+        (flow.packets, flow.bytes) = (passed.packets + packets, passed.bytes + bytes);
         flow.created_ns = created_ns;
+        flow.credited = flow.passed();
+        let more = flow.credited.since(&credited);
+        policy::credit(tables, terms, more.packets, more.bytes);
         return;
     }
     decided.packets += packets;
     decided.bytes += bytes;
+    decided.credited = decided.passed();
+    policy::credit(tables, terms, packets, bytes);
     tables.insert_flow(key, decided);
 }
 
@@ -394,6 +436,7 @@ fn wait<A: Copy + Eq + KeyHash, T: Tables<A>>(tables: &mut T, work: &mut Work<A>
     pending.packets = work.decided.packets + 1;
     pending.bytes = work.decided.bytes + u64::from(work.len);
     tables.set_pending(index, pending);
+    policy::credit(tables, work.decided.terms, 1, u64::from(work.len));
 }
 
 /// Returns where a known flow comes from and goes to.

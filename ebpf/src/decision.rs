@@ -3,6 +3,7 @@
 use crate::abi::{Action, Flow, OUTSIDE};
 use crate::family::Address;
 use crate::packet::MacPair;
+use crate::policy;
 use crate::rewrite;
 use crate::tables::Tables;
 use crate::verdict::DropReason;
@@ -43,8 +44,9 @@ pub fn decide<A, T: Tables<A>>(
     flow.receiver = to;
     flow.leaves = MacPair::new(receiver.mac, receiver.gateway_mac);
     flow.mtu = receiver.mtu;
-    flow.source_identity = sender.identity;
-    flow.target_identity = receiver.identity;
+    let side = moment.side();
+    flow.source_identity = tables.subject(sender.slot, side).identity;
+    flow.target_identity = tables.subject(receiver.slot, side).identity;
     let is_from_host = from == moment.host;
     flow.begin(match (is_from_host, receiver.is_endpoint()) {
         (false, true) => Action::Peer,
@@ -86,17 +88,14 @@ fn complete<A: Address, T: Tables<A>>(tables: &T, work: &mut Work<A>) {
         work.decided.set_past_stack();
     }
     let flow = &mut work.decided;
-    if work.sender == OUTSIDE
-        && let Some(prefix) = tables.prefix(&work.key.src())
-    {
-        flow.source_identity = prefix.identity;
+    let side = work.moment.side();
+    if work.sender == OUTSIDE {
+        flow.source_identity = policy::outside_identity(tables, &work.key.src(), side);
     }
     if work.receiver != OUTSIDE || is_error {
         return;
     }
-    if let Some(prefix) = tables.prefix(&work.key.dst()) {
-        flow.target_identity = prefix.identity;
-    }
+    flow.target_identity = policy::outside_identity(tables, &work.key.dst(), side);
     if work.route.ifindex == 0 {
         return;
     }

@@ -31,6 +31,8 @@ pub fn receiver<A: Address, P: Packet, T: Tables<A>>(
     work.set_hairpin(false);
     work.set_bound(false);
     work.set_error(false);
+    work.set_reply(false);
+    work.set_rejected(false);
     let is_direct = matches!(work.hook(), Some(Hook::ToContainer)) && is_direct(packet, tables);
     work.set_direct(is_direct);
     match try_receiver(packet, tables, work) {
@@ -127,6 +129,7 @@ pub fn flow<A: Address, P: Packet, T: Tables<A>>(
     work.key = fragment::flow_key(&work.header, &transport);
     work.out = work.key;
     work.tcp_flags = transport.tcp_flags;
+    work.code = transport.code;
     work.set_error(transport.is_error);
     None
 }

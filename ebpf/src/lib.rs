@@ -13,6 +13,7 @@
 //! - [`flow`], [`admission`]: freshness, timeouts, how a flow becomes known
 //! - [`identify`], [`work`]: sender, receiver and flow of a packet on the slow path
 //! - [`source`], [`neighbour`], [`error`], [`fragment`], [`reassembly`]: who may say what
+//! - [`policy`]: who may open a connection to whom
 //! - [`translation`], [`binding`], [`permit`], [`rewrite`]: masquerade: what a packet leaves with
 //! - [`ticket`], [`note`]: what the stack forwards is known again
 //! - [`decision`], [`forward`]: from whom to whom, and how the packet leaves
@@ -57,6 +58,7 @@ pub mod neighbour;
 pub mod note;
 pub mod packet;
 pub mod permit;
+pub mod policy;
 pub mod reassembly;
 pub mod rewrite;
 pub mod source;
@@ -346,7 +348,7 @@ fn judge<A: Address + KeyHash, P: Packet, T: Tables<A>>(
     if !work.is_error()
         && let Some(reason) = admission::admit(tables, work)
     {
-        return Some(reason);
+        return refuse(packet, tables, reason, work);
     }
     let reason = forward::choose(packet, work);
     reassembly::keep_together(tables, work);
@@ -404,21 +406,27 @@ fn malformed<A: Address, P: Packet, T: Tables<A>>(
     (is_for_endpoint || !is_at_device).then_some(reason)
 }
 
-/// Drops a packet; where an endpoint could not have a port, the node's stack tells it so.
+/// Drops a packet; where an endpoint could not have a port, or policy asks for it, the node's stack
+/// tells the sender so.
 #[inline(always)]
-fn refuse<A, P: Packet, T: Tables<A>>(
+fn refuse<A: Address, P: Packet, T: Tables<A>>(
     packet: &mut P,
     tables: &mut T,
     reason: DropReason,
     work: &mut Work<A>,
 ) -> Option<DropReason> {
-    let is_told = matches!(
-        reason,
-        DropReason::NatExhausted | DropReason::NatLimit | DropReason::NatAddressGone
-    );
+    let is_told = match reason {
+        DropReason::NatExhausted | DropReason::NatLimit | DropReason::NatAddressGone => true,
+        DropReason::PolicyDenied | DropReason::PolicyDenyList => work.is_rejected(),
+        _ => false,
+    };
     // The stack would take a masquerade address for its own, and answer itself.
-    let is_sent = matches!(work.hook(), Some(Hook::FromContainer)) && !work.is_hairpin();
-    if !is_told || !is_sent || work.moment.net == 0 {
+    let can_tell = match work.hook() {
+        Some(Hook::FromContainer) => !work.is_hairpin(),
+        Some(Hook::FromNetdev) => work.out == work.key,
+        _ => false,
+    };
+    if !is_told || !can_tell || work.moment.net == 0 {
         return Some(reason);
     }
     let Some(node) = tables.node() else {

@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::hash::Hash;
 
 use crate::abi::{
-    Addr4, Addr6, Binding, Datagram, Device, Flow, FlowKey, FragmentKey, Line, Node, OUTSIDE,
-    Overtaking, PENDING_PER_SLOT, Party, Pending, Prefix,
+    Addr4, Addr6, Binding, Count, Datagram, Device, Flow, FlowKey, FragmentKey, Line, Node,
+    OUTSIDE, Overtaking, PENDING_PER_SLOT, Party, Pending, PolicyEntry, PolicyKey, PolicyPort,
+    Prefix, Ruling, Side, Sides, Subject,
 };
 use crate::checksum;
 
@@ -143,7 +144,13 @@ pub struct ModelTables<A: Ord> {
     pub overtaking: BTreeMap<u32, Overtaking>,
     pub devices: BTreeMap<u32, Device>,
     /// By address and length, each address cut off at its length.
-    pub prefixes: Vec<(A, u32, Prefix)>,
+    pub prefixes: Vec<(A, u32, Sides<Prefix>)>,
+    pub subjects: BTreeMap<u16, Sides<Subject>>,
+    pub policies: BTreeMap<PolicyKey, Sides<PolicyEntry>>,
+    /// By port and length.
+    pub ranges: Vec<(PolicyPort, u32, Sides<Ruling>)>,
+    pub terms: BTreeMap<u16, Count>,
+    pub audits: BTreeMap<u16, Count>,
     pub bindings: BTreeMap<FlowKey<A>, Binding<A>>,
     pub bound: BTreeMap<u16, u32>,
     pub cursor: u32,
@@ -227,14 +234,53 @@ impl<A: Address + Ord + Hash + Default> Tables<A> for ModelTables<A> {
         self.devices.get(&ifindex)
     }
 
-    fn prefix(&self, address: &A) -> Option<&Prefix> {
+    fn prefix(&self, address: &A, side: Side) -> Prefix {
         let matching = self
             .prefixes
             .iter()
             .filter(|(prefix, len, _)| address.shares(prefix, *len));
         matching
             .max_by_key(|(_, len, _)| *len)
-            .map(|(_, _, prefix)| prefix)
+            .map(|(_, _, prefix)| prefix.get(side))
+            .unwrap_or_default()
+    }
+
+    fn subject(&self, slot: u16, side: Side) -> Subject {
+        let subject = self.subjects.get(&slot).copied().unwrap_or_default();
+        subject.get(side)
+    }
+
+    fn policy(&self, key: &PolicyKey, side: Side) -> PolicyEntry {
+        let entry = self.policies.get(key).copied().unwrap_or_default();
+        entry.get(side)
+    }
+
+    fn range(&self, port: &PolicyPort, side: Side) -> Ruling {
+        let word = |port: &PolicyPort| {
+            let low = u64::from(port.protocol()) << 16 | u64::from(port.port());
+            u64::from(port.row()) << 24 | low
+        };
+        let matching = self.ranges.iter().filter(|(range, bits, _)| {
+            (word(range) ^ word(port)) >> (PolicyPort::BITS - bits) == 0
+        });
+        matching
+            .max_by_key(|(_, bits, _)| *bits)
+            .map(|(_, _, ruling)| ruling.get(side))
+            .unwrap_or_default()
+    }
+
+    fn count_term(&mut self, term: u16, packets: u64, bytes: u64) {
+        if term != 0 {
+            let count = self.terms.entry(term).or_default();
+            count.packets += packets;
+            count.bytes += bytes;
+        }
+    }
+
+    fn count_audit(&mut self, slot: u16, bytes: u64) {
+        let count = self.audits.entry(slot).or_default();
+        count.packets += 1;
+        count.bytes += bytes;
     }
 
     fn binding(&mut self, key: &FlowKey<A>) -> Option<&mut Binding<A>> {
@@ -328,6 +374,25 @@ impl ModelNode {
         (model.tables4.node, model.tables6.node) = (Some(node), Some(node));
         (model.tables4.now_ns, model.tables6.now_ns) = (now_ns, now_ns);
         model
+    }
+
+    /// Says what a slot is to policy, on both sides.
+    pub fn add_subject(&mut self, slot: u16, subject: Subject) {
+        let both = Sides::both(subject);
+        self.tables4.subjects.insert(slot, both);
+        self.tables6.subjects.insert(slot, both);
+    }
+
+    /// Says what holds between a subject and an identity.
+    pub fn add_entry(&mut self, key: PolicyKey, entry: Sides<PolicyEntry>) {
+        self.tables4.policies.insert(key, entry);
+        self.tables6.policies.insert(key, entry);
+    }
+
+    /// Says what holds for the ports of a row whose first `bits` bits are these.
+    pub fn add_range(&mut self, port: PolicyPort, bits: u32, ruling: Sides<Ruling>) {
+        self.tables4.ranges.push((port, bits, ruling));
+        self.tables6.ranges.push((port, bits, ruling));
     }
 
     /// Adds the world behind the devices.

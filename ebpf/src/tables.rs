@@ -2,7 +2,7 @@
 
 use crate::abi::{
     Binding, Datagram, Device, Flow, FlowKey, FragmentKey, Line, NextHop, Node, Overtaking, Party,
-    Pending, Prefix,
+    Pending, PolicyEntry, PolicyKey, PolicyPort, Prefix, Ruling, Side, Subject,
 };
 use crate::verdict::DropReason;
 use crate::work::Work;
@@ -22,8 +22,19 @@ pub trait Tables<A> {
     fn local(&self, address: &A) -> u32;
     /// Returns the device with this index.
     fn device(&self, ifindex: u32) -> Option<&Device>;
-    /// Returns the longest prefix that an address lies in.
-    fn prefix(&self, address: &A) -> Option<&Prefix>;
+    /// Returns what is known of the longest prefix that an address lies in; the default if it lies in
+    /// none.
+    fn prefix(&self, address: &A, side: Side) -> Prefix;
+    /// Returns what the party with this slot is to policy.
+    fn subject(&self, slot: u16, side: Side) -> Subject;
+    /// Returns what holds between a subject and an identity; without a decision if there is no entry.
+    fn policy(&self, key: &PolicyKey, side: Side) -> PolicyEntry;
+    /// Returns what a row says about a port; without a decision if nothing.
+    fn range(&self, port: &PolicyPort, side: Side) -> Ruling;
+    /// Counts packets for a term of policy; 0 is none.
+    fn count_term(&mut self, term: u16, packets: u64, bytes: u64);
+    /// Counts a packet that policy would deny, and only watches.
+    fn count_audit(&mut self, slot: u16, bytes: u64);
     /// Returns the remembered decision about a flow.
     fn flow(&mut self, key: &FlowKey<A>) -> Option<&mut Flow<A>>;
     /// Remembers a decision; a full table forgets its least used entry, and a failure only costs

@@ -6,7 +6,7 @@
 //! another endpoint sends it (hairpin). A packet to a port of the range that nobody has is
 //! dropped: the node's stack would answer it, and end a connection that is not its own.
 
-use crate::abi::{FlowKey, OUTSIDE};
+use crate::abi::OUTSIDE;
 use crate::admission;
 use crate::binding;
 use crate::family::Address;
@@ -14,6 +14,7 @@ use crate::flow::{KeyHash, is_live};
 use crate::hook::Hook;
 use crate::packet::proto;
 use crate::permit;
+use crate::policy;
 use crate::rewrite::has_free_ports;
 use crate::tables::Tables;
 use crate::transport::TCP_RST;
@@ -44,11 +45,22 @@ pub fn translate<A: Address + KeyHash, T: Tables<A>>(
         return None;
     }
     if !work.is_bound()
-        && let Some(reason) = binding::make(tables, work)
+        && let Some(reason) = make(tables, work)
     {
         return Some(reason);
     }
     finish(tables, work)
+}
+
+/// Makes the binding that a flow needs, unless it is new and policy denies it: that must not cost
+/// a port.
+#[inline(always)]
+fn make<A: Address, T: Tables<A>>(tables: &mut T, work: &mut Work<A>) -> Option<DropReason> {
+    let is_new = work.out == work.key && !work.is_hairpin();
+    if is_new && let Some(reason) = policy::ask_outward(tables, work) {
+        return Some(reason);
+    }
+    binding::make(tables, work)
 }
 
 /// Ends the binding of a port that the node itself speaks from: it was there first, or has its
@@ -216,7 +228,7 @@ fn look_outside<A: Address + KeyHash, T: Tables<A>>(
         return None;
     }
     let Some(address) = A::masquerade(device) else {
-        let is_wanted = !is_excluded(tables, &work.key);
+        let is_wanted = !is_excluded(tables, work);
         return is_wanted.then_some(DropReason::NatAddressGone);
     };
     if answers_outside(tables, work) {
@@ -230,7 +242,7 @@ fn look_outside<A: Address + KeyHash, T: Tables<A>>(
     }
     work.set_bound(is_found);
     let is_own = is_found && (work.inside == work.key || was_translated(tables, work));
-    if is_own || !is_excluded(tables, &work.key) {
+    if is_own || !is_excluded(tables, work) {
         work.set_needy(true);
     } else {
         work.set_bound(false);
@@ -309,8 +321,9 @@ fn was_translated<A: Address + KeyHash, T: Tables<A>>(tables: &T, work: &mut Wor
 }
 
 #[inline(always)]
-fn is_excluded<A: Address, T: Tables<A>>(tables: &T, key: &FlowKey<A>) -> bool {
-    matches!(tables.prefix(&key.dst()), Some(prefix) if prefix.is_excluded())
+fn is_excluded<A: Address, T: Tables<A>>(tables: &T, work: &Work<A>) -> bool {
+    let side = work.moment.side();
+    tables.prefix(&work.key.dst(), side).is_excluded()
 }
 
 /// Takes the translation of a flow that stands into `work.out`.

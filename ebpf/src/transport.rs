@@ -12,16 +12,15 @@ pub const TCP_SYN: u8 = 0x02;
 pub const TCP_RST: u8 = 0x04;
 pub const TCP_ACK: u8 = 0x10;
 
-/// Tag of ICMP messages that are no echoes: an unassigned type, for 0 is the echo reply's.
-pub const NO_ECHO: u8 = 1;
-
 /// Holds what a transport header says about its flow.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Transport {
     /// Source and destination port in the order of the wire; an echo's identifier twice.
     pub ports: [u16; 2],
-    /// Type of an echo, [`NO_ECHO`] for other messages of ICMP.
+    /// Type of a message of ICMP.
     pub tag: u8,
+    /// Code of a message of ICMP.
+    pub code: u8,
     pub tcp_flags: u8,
     /// Whether this is an ICMP error, which quotes another packet.
     pub is_error: bool,
@@ -78,10 +77,9 @@ pub fn full<P: Packet>(packet: &P, offset: u32, protocol: u8) -> Result<Transpor
         }
         proto::ICMP | proto::ICMP6 => {
             let icmp: IcmpStart = packet.read(offset).ok_or(DropReason::InvalidPacket)?;
-            transport.tag = u8::from(protocol == proto::ICMP) * NO_ECHO;
+            (transport.tag, transport.code) = (icmp.kind, icmp.code);
             if is_echo(protocol, icmp.kind) {
                 transport.ports = [icmp.id, icmp.id];
-                transport.tag = icmp.kind;
             }
             transport.is_error = is_error(protocol, icmp.kind);
         }

@@ -60,6 +60,8 @@ drop_reasons! {
     InvalidDestinationMac = 131, "Invalid destination mac";
     /// The source address does not belong to the sender.
     InvalidSourceIp = 132, "Invalid source ip";
+    /// No rule of policy allows the connection.
+    PolicyDenied = 133, "Policy denied";
     /// A header is cut off, contradicts itself, or names the sender as its own destination.
     InvalidPacket = 134, "Invalid packet";
     /// A packet between endpoints behind a masquerade address is too big for its receiver.
@@ -82,6 +84,8 @@ drop_reasons! {
     FragmentNotFound = 175, "First logical datagram fragment not found";
     /// An endpoint sent a router advertisement or a redirect.
     ForbiddenIcmp6 = 176, "Forbidden ICMPv6 message";
+    /// A rule of policy denies the connection.
+    PolicyDenyList = 181, "Policy denied by denylist";
     /// An endpoint sent a frame with a VLAN tag.
     Vlan = 182, "VLAN traffic disallowed by VLAN filter";
     /// A packet between endpoints behind a masquerade address is at its last hop.

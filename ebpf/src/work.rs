@@ -5,7 +5,9 @@
 //! the verifier, so that the many ways through one stage meet before the next begins. Each stage
 //! is a subprogram that takes and leaves its results here.
 
-use crate::abi::{Binding, Flow, FlowKey, Masquerade, Node, Pending, Stage, Timeouts};
+use crate::abi::{
+    Binding, Flow, FlowKey, Masquerade, Node, Pending, PolicyPort, Side, Stage, Timeouts,
+};
 use crate::family::Header;
 use crate::forward::Exit;
 use crate::hook::Hook;
@@ -37,6 +39,10 @@ pub struct Work<A> {
     is_bound: u8,
     is_needy: u8,
     is_direct: u8,
+    is_reply: u8,
+    is_rejected: u8,
+    /// Code of a message of ICMP.
+    pub code: u8,
     /// What is remembered of the flow; see `admission`.
     pub standing: u8,
     /// Not 0 while the endpoint's own port is to be tried.
@@ -52,6 +58,8 @@ pub struct Work<A> {
     pub header: Header<A>,
     /// The header of an ICMP error, while `header` is that of the packet that it quotes.
     pub outer: Header<A>,
+    /// What policy is asked about; the row is left out.
+    pub asked: PolicyPort,
     pub key: FlowKey<A>,
     /// What the packet leaves with: the key, or its translation.
     pub out: FlowKey<A>,
@@ -110,6 +118,12 @@ impl Moment {
         self.timeouts = node.timeouts;
     }
 
+    /// Returns the side of the tables of policy that the decision is made by.
+    #[inline(always)]
+    pub const fn side(&self) -> Side {
+        Side::of(self.generation)
+    }
+
     /// Tells whether the node's stack forwards everything.
     #[inline(always)]
     pub const fn is_legacy(&self) -> bool {
@@ -141,6 +155,8 @@ flags! {
     through_stack, set_through_stack: "Tells whether the node's stack forwards the packet, which one of our hooks has seen before.";
     is_hairpin, set_hairpin: "Tells whether an endpoint sent the packet to a masquerade address.";
     is_direct, set_direct: "Tells whether the node's stack routed the packet to the endpoint's link itself, past `cilium_host`.";
+    is_reply, set_reply: "Tells whether the receiver of the packet opened the connection.";
+    is_rejected, set_rejected: "Tells whether the sender learns that policy drops the packet.";
     is_needy, set_needy: "Tells whether the packet needs a binding.";
     is_bound, set_bound: "Tells whether `outside` and `inside` are the halves of the packet's binding.";
 }

@@ -20,7 +20,6 @@ pub const UDP_LITE: u8 = 136;
 pub const FRAGMENT_HEADER: u8 = 44;
 
 /// Tag of ICMP messages that are no echoes, for 0 is the echo reply's.
-pub const NO_ECHO: u8 = 1;
 
 const ETH_LEN: usize = 14;
 const IPV4_LEN: usize = 20;
@@ -54,7 +53,6 @@ pub struct Transport {
     pub protocol: u8,
     /// Ports, or an echo's identifier twice, or 0.
     pub ports: [u16; 2],
-    /// Type of an echo, [`NO_ECHO`] for other messages of ICMP, else 0.
     pub tag: u8,
     pub bytes: Vec<u8>,
     /// Where the checksum stands.
@@ -78,6 +76,8 @@ impl Tuple {
         let tag = match (self.protocol, self.tag) {
             (1, 8) => 0,
             (1, 0) => 8,
+            (1, 13) => 14,
+            (1, 14) => 13,
             (58, 128) => 129,
             (58, 129) => 128,
             (_, tag) => tag,
@@ -141,7 +141,6 @@ impl Transport {
         body.extend(b"abcdefghijklmnop");
         Self {
             ports: [id, id],
-            tag: kind,
             ..Self::icmp(family, kind, 0, &body)
         }
     }
@@ -149,12 +148,10 @@ impl Transport {
     /// Returns a message whose checksum `body` follows.
     pub fn icmp(family: Family, kind: u8, code: u8, body: &[u8]) -> Self {
         let bytes = [&[kind, code, 0, 0], body].concat();
-        let tag = if family == Family::V4 { NO_ECHO } else { 0 };
-        let protocol = family.icmp();
         Self {
-            protocol,
+            protocol: family.icmp(),
             ports: [0, 0],
-            tag,
+            tag: kind,
             bytes,
             checksum_at: Some(2),
         }

@@ -22,8 +22,8 @@ use ciliate::datapath::table;
 use ciliate::host::Netlink;
 use ciliate::plan::object::Program;
 use datapath::abi::{
-    Addr4, Addr6, Binding, Datagram, Device, DropCount, Flow, FlowKey, FragmentKey, Line, Node,
-    Party, Pending, Prefix,
+    Addr4, Addr6, Binding, Count, Datagram, Device, Flow, FlowKey, FragmentKey, Line, Node, Party,
+    Pending, PolicyEntry, PolicyKey, PolicyPort, Prefix, Ruling, Sides, Subject,
 };
 use datapath::flow::KeyHash;
 use datapath::hook::Hook;
@@ -105,12 +105,22 @@ pub struct Kernel {
     parties: HashMap<MapData, u32, Party>,
     pub tables4: KernelTables<Addr4>,
     pub tables6: KernelTables<Addr6>,
-    drops: PerCpuArray<MapData, DropCount>,
+    drops: PerCpuArray<MapData, Count>,
+    subjects: Array<MapData, Sides<Subject>>,
+    policies: HashMap<MapData, PolicyKey, Sides<PolicyEntry>>,
+    ranges: LpmTrie<MapData, PolicyPort, Sides<Ruling>>,
     devices: HashMap<MapData, u32, Device>,
     bound: Array<MapData, u32>,
     cursor: Array<MapData, u32>,
     sweeps: Array<MapData, u64>,
     out: Vec<u8>,
+}
+
+/// Holds what is counted for policy: by terms, and by slots.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    pub terms: BTreeMap<u16, Count>,
+    pub audits: BTreeMap<u16, Count>,
 }
 
 /// Holds the maps of one address family.
@@ -128,7 +138,7 @@ where
     pub permits: Lines,
     pub tickets: Lines,
     fragments: HashMap<MapData, FragmentKey<A>, Datagram>,
-    prefixes: LpmTrie<MapData, A, Prefix>,
+    prefixes: LpmTrie<MapData, A, Sides<Prefix>>,
     bindings: HashMap<MapData, FlowKey<A>, Binding<A>>,
 }
 
@@ -165,6 +175,9 @@ impl Kernel {
                 bindings: table::bindings6(&pins).expect("open BINDINGS6"),
             },
             drops: table::drops(&pins).expect("open DROPS"),
+            subjects: table::subjects(&pins).expect("open SUBJECTS"),
+            policies: table::policy(&pins).expect("open POLICY"),
+            ranges: table::ranges(&pins).expect("open RANGES"),
             devices: table::devices(&pins).expect("open DEVICES"),
             bound: table::bound(&pins).expect("open BOUND"),
             cursor: table::cursor(&pins).expect("open CURSOR"),
@@ -179,6 +192,7 @@ impl Kernel {
         self.set_node(model.tables4.node.unwrap_or_default());
         replace(&mut self.parties, &model.tables4.parties);
         replace(&mut self.devices, &model.tables4.devices);
+        self.fill_policy(&model.tables4);
         for index in 0..self.bound.len() {
             let bound = if index % 2 == 0 {
                 &model.tables4.bound
@@ -204,6 +218,33 @@ impl Kernel {
         }
         self.tables4.fill(&model.tables4);
         self.tables6.fill(&model.tables6);
+    }
+
+    fn fill_policy(&mut self, model: &ModelTables<Addr4>) {
+        for slot in 0..self.subjects.len() {
+            let known = u16::try_from(slot).ok();
+            let subject = known.and_then(|slot| model.subjects.get(&slot));
+            let subject = subject.copied().unwrap_or_default();
+            self.subjects.set(slot, subject, 0).expect("write SUBJECTS");
+        }
+        replace(&mut self.policies, &model.policies);
+        let found = self.ranges.keys().collect::<Result<Vec<_>, _>>();
+        for key in found.expect("read RANGES") {
+            self.ranges.remove(&key).expect("remove from RANGES");
+        }
+        for (port, bits, ruling) in &model.ranges {
+            let key = Key::new(*bits, *port);
+            self.ranges.insert(&key, ruling, 0).expect("write RANGES");
+        }
+    }
+
+    /// Reads what each term of policy has counted, and what each slot's policy would have denied.
+    pub fn counts(&self) -> Counts {
+        let read = |map: Result<PerCpuArray<MapData, Count>, _>| sums(&map.expect("open counters"));
+        Counts {
+            terms: read(table::terms(&self.pins)),
+            audits: read(table::audits(&self.pins)),
+        }
     }
 
     /// Writes the node's entry.
@@ -478,6 +519,22 @@ fn replace<K: Pod + Ord, V: Pod>(map: &mut HashMap<MapData, K, V>, wanted: &BTre
     for (key, value) in wanted {
         map.insert(key, value, 0).expect("write map");
     }
+}
+
+/// Adds up counters over all processors; those that count nothing are left out.
+fn sums(map: &PerCpuArray<MapData, Count>) -> BTreeMap<u16, Count> {
+    let mut found = BTreeMap::new();
+    for index in 0..map.len() {
+        let mut sum = Count::default();
+        for count in map.get(&index, 0).expect("read counters").iter() {
+            sum.packets += count.packets;
+            sum.bytes += count.bytes;
+        }
+        if sum != Count::default() {
+            found.insert(u16::try_from(index).expect("fits"), sum);
+        }
+    }
+    found
 }
 
 fn program(pins: &Pins, name: &str) -> SchedClassifier {

@@ -10,6 +10,7 @@
 //! - [`kernel`]: the loaded programs, and packets sent through them
 //! - [`row`]: one row of a packet table, run on the host and in the kernel
 //! - [`random`]: a small generator of repeatable numbers
+//! - [`rules`]: random policies
 //! - [`lab`]: a machine of a test's own, a node on it, captures at the far side
 //! - [`traffic`]: random packets that make flows, and damaged ones
 
@@ -23,6 +24,7 @@ pub mod packet;
 pub mod party;
 pub mod random;
 pub mod row;
+pub mod rules;
 pub mod segment;
 pub mod snapshot;
 pub mod traffic;

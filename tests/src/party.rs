@@ -14,7 +14,8 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use datapath::abi::{
-    Action, Addr4, Addr6, Device, Flow, Masquerade, NextHop, Node, OUTSIDE, Party, Prefix, Stage,
+    Action, Addr4, Addr6, Device, Flow, Masquerade, NextHop, Node, OUTSIDE, Party, Prefix,
+    SLOT_OUTSIDE, Sides, Stage, Subject,
 };
 use datapath::model::ModelNode;
 use datapath::packet::MacPair;
@@ -221,6 +222,16 @@ impl Who {
         }
     }
 
+    /// Returns its IPv4 address as keys of maps hold it.
+    pub fn addr4(&self) -> Addr4 {
+        Addr4::new(self.ipv4.expect("has an IPv4 address").octets())
+    }
+
+    /// Returns its IPv6 address as keys of maps hold it.
+    pub fn addr6(&self) -> Addr6 {
+        Addr6::new(self.ipv6.expect("has an IPv6 address").octets())
+    }
+
     /// Returns its entry in the map of parties.
     pub fn party(&self) -> Party {
         if *self == HOST {
@@ -228,9 +239,16 @@ impl Who {
         }
         let ipv4 = self.ipv4.map(|address| Addr4::new(address.octets()));
         let ipv6 = self.ipv6.map(|address| Addr6::new(address.octets()));
-        let names = (self.slot, self.identity);
         let macs = (self.mac, self.gateway_mac);
-        Party::endpoint(self.link, names, (ipv4, ipv6), macs, self.mtu)
+        Party::endpoint(self.link, self.slot, (ipv4, ipv6), macs, self.mtu)
+    }
+
+    /// Returns what it is to policy, while everything is allowed.
+    pub fn subject(&self) -> Subject {
+        Subject {
+            identity: self.identity,
+            ..Subject::default()
+        }
     }
 
     /// Returns the decision about packets that it sends to `to`: nothing counted yet, both sides
@@ -324,8 +342,10 @@ pub fn model() -> ModelNode {
     let mut model = ModelNode::new(node(), SLOTS, 0);
     for who in ALL {
         model.add(who.party());
+        model.add_subject(who.slot, who.subject());
     }
     model.add_outside();
+    model.add_subject(SLOT_OUTSIDE, FAR.subject());
     let outer4 = Addr4::new(OUTER4.octets());
     let outer6 = Addr6::new(OUTER6.octets());
     model.add_device(Device::new(
@@ -334,7 +354,7 @@ pub fn model() -> ModelNode {
         Some(outer4),
         Some(outer6),
     ));
-    let excluded = Prefix::new(FRIENDS, true);
+    let excluded = Sides::both(Prefix::new(FRIENDS, true));
     let friends4 = Addr4::new(FRIEND4.octets());
     let friends6 = Addr6::new(FRIEND6.octets());
     model.tables4.prefixes.push((friends4, 32, excluded));

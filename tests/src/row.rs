@@ -7,14 +7,14 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::net::IpAddr;
 
-use datapath::abi::Node;
+use datapath::abi::{Count, Node};
 use datapath::hook::Hook;
-use datapath::model::ModelPacket;
+use datapath::model::{ModelNode, ModelPacket};
 use datapath::verdict::{DropReason, Verdict};
 
 use crate::frame::Tuple;
 use crate::isolation::isolated;
-use crate::kernel::{Fate, Kernel, now_ns};
+use crate::kernel::{Counts, Fate, Kernel, now_ns};
 use crate::party::{self, Who};
 use crate::snapshot::Snapshot;
 
@@ -39,6 +39,12 @@ pub struct Row {
     sockets: Vec<Tuple>,
     given: Snapshot,
     counted: Option<DropReason>,
+    /// What policy says, on top of what everybody is to it.
+    rules: Vec<Box<dyn Fn(&mut ModelNode) + Sync>>,
+    /// Packets counted for terms of policy.
+    terms: BTreeMap<u16, u64>,
+    /// Packets that the policies of slots would have denied.
+    audits: BTreeMap<u16, u64>,
     /// Whether tickets are compared.
     has_tickets: bool,
     verdict: Result<Verdict, DropReason>,
@@ -65,6 +71,9 @@ impl Row {
             sockets: Vec::new(),
             given: Snapshot::default(),
             counted: None,
+            rules: Vec::new(),
+            terms: BTreeMap::new(),
+            audits: BTreeMap::new(),
             has_tickets: false,
             verdict: Ok(Verdict::Pass),
             leaves: bytes,
@@ -217,6 +226,27 @@ impl Row {
         self
     }
 
+    /// Says something about policy.
+    #[must_use]
+    pub fn rule(mut self, rule: impl Fn(&mut ModelNode) + Sync + 'static) -> Self {
+        self.rules.push(Box::new(rule));
+        self
+    }
+
+    /// Says how many packets are counted for a term of policy.
+    #[must_use]
+    pub fn term(mut self, term: u16, packets: u64) -> Self {
+        self.terms.insert(term, packets);
+        self
+    }
+
+    /// Says that the policy of a party would have denied the packet.
+    #[must_use]
+    pub fn audited(mut self, who: &Who) -> Self {
+        self.audits.insert(who.slot, 1);
+        self
+    }
+
     /// Says how many bindings of each family an endpoint has.
     #[must_use]
     pub fn bound(mut self, who: &Who, count: u32) -> Self {
@@ -271,6 +301,9 @@ impl Row {
             party::take_address(&mut model);
         }
         (model.tables4.bound, model.tables6.bound) = (self.bound.clone(), self.bound.clone());
+        for rule in &self.rules {
+            rule(&mut model);
+        }
         for socket in &self.sockets {
             party::add_socket(&mut model, socket);
         }
@@ -289,6 +322,12 @@ impl Row {
             &self.seen(Snapshot::of(&model)),
             &self.then,
         );
+        compare(
+            &mut complaints,
+            "host: terms and audits",
+            &counted(&model),
+            &self.counts(),
+        );
         if is_too_old {
             note(&self.name);
         }
@@ -296,7 +335,7 @@ impl Row {
             return complaints;
         }
         let mut packet = self.packet.clone();
-        let before = kernel.drops();
+        let (before, counts_before) = (kernel.drops(), kernel.counts());
         let fate = kernel.run(self.hook, &mut packet);
         compare(
             &mut complaints,
@@ -315,6 +354,13 @@ impl Row {
             "kernel: tables",
             &self.seen(kernel.snapshot(&model)),
             &self.then,
+        );
+        let now = kernel.counts();
+        compare(
+            &mut complaints,
+            "kernel: terms and audits",
+            &more(&now, &counts_before),
+            &self.counts(),
         );
         let counted = difference(&kernel.drops(), &before);
         let expected = self
@@ -335,6 +381,19 @@ impl Row {
 }
 
 impl Row {
+    /// Returns the terms and slots for which packets are counted.
+    fn counts(&self) -> Counted {
+        let terms = self
+            .terms
+            .iter()
+            .map(|(term, count)| (("term", *term), *count));
+        let audits = self
+            .audits
+            .iter()
+            .map(|(slot, count)| (("slot", *slot), *count));
+        terms.chain(audits).collect()
+    }
+
     /// Returns what is compared.
     fn seen(&self, mut found: Snapshot) -> Snapshot {
         if !self.has_tickets {
@@ -439,4 +498,38 @@ fn difference(
         (more != 0).then_some((*reason, more))
     };
     after.iter().filter_map(grown).collect()
+}
+
+/// Is how many packets are counted for terms of policy and for slots.
+pub type Counted = BTreeMap<(&'static str, u16), u64>;
+
+/// Returns what a node in memory has counted for terms and slots.
+pub fn counted(model: &ModelNode) -> Counted {
+    let mut counted = Counted::new();
+    add(&mut counted, "term", &model.tables4.terms);
+    add(&mut counted, "term", &model.tables6.terms);
+    add(&mut counted, "slot", &model.tables4.audits);
+    add(&mut counted, "slot", &model.tables6.audits);
+    counted
+}
+
+/// Returns what a kernel has counted for terms and slots since an earlier count.
+pub fn more(now: &Counts, before: &Counts) -> Counted {
+    let since = |now: &BTreeMap<u16, Count>, before: &BTreeMap<u16, Count>| {
+        let more = now.iter().map(|(index, count)| {
+            let before = before.get(index).copied().unwrap_or_default();
+            (*index, count.since(&before))
+        });
+        more.collect::<BTreeMap<_, _>>()
+    };
+    let mut counted = Counted::new();
+    add(&mut counted, "term", &since(&now.terms, &before.terms));
+    add(&mut counted, "slot", &since(&now.audits, &before.audits));
+    counted
+}
+
+fn add(counted: &mut Counted, name: &'static str, counts: &BTreeMap<u16, Count>) {
+    for (index, count) in counts.iter().filter(|(_, count)| count.packets != 0) {
+        *counted.entry((name, *index)).or_default() += count.packets;
+    }
 }

@@ -448,6 +448,7 @@ impl<A: Copy + Ord + KeyHash + Neutral> Tables<A> {
 
     fn forget_times(&mut self) {
         for flow in self.flows.values_mut() {
+            *flow = flow.without_origin();
             (flow.decided_ns, flow.created_ns) = (0, 0);
         }
         for waiting in self.pending.values_mut() {

@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use datapath::hook::Hook;
 use datapath::model::ModelPacket;
 
-use crate::frame::{ACK, FIN, Frame, NO_ECHO, PSH, RST, SYN, Transport};
+use crate::frame::{ACK, FIN, Frame, PSH, RST, SYN, Transport};
 use crate::party::{
     A, ALL, B, C, D, DEVICE_LINK, DEVICE_MAC, EMPTY_LINK, FAR, FRIEND, Family, HOST, Who,
 };
@@ -157,7 +157,7 @@ impl Traffic {
             6 | 17 | 132 | 136 if bytes.len() >= 4 => {
                 bytes[..4].rotate_left(2);
             }
-            1 | 58 if turned != NO_ECHO && (frame.transport.protocol == 1 || turned != 0) => {
+            1 | 58 if turned != frame.transport.tag => {
                 frame.transport.tag = turned;
                 bytes[0] = turned;
             }

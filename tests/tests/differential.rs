@@ -27,7 +27,8 @@ use tests::isolation::isolated;
 use tests::kernel::{Fate, Kernel, KernelTables, Lines, name, now_ns};
 use tests::party::{self, A, B, C, HOST};
 use tests::random::Random;
-use tests::row::hex;
+use tests::row::{self, hex};
+use tests::rules;
 use tests::snapshot::{Neutral, Snapshot};
 use tests::traffic::Traffic;
 
@@ -102,8 +103,12 @@ fn run_episode(kernel: &mut Kernel, seed: u64, seen: &mut BTreeMap<String, u64>)
     let mut model = party::model();
     let node = node_of(seed);
     (model.tables4.node, model.tables6.node) = (Some(node), Some(node));
+    if !seed.is_multiple_of(4) {
+        rules::give(&mut model, seed);
+    }
     kernel.fill(&model);
     let mut drops = kernel.drops();
+    let before = kernel.counts();
     for index in 0..EPISODE {
         disturb(traffic.random(), &mut model, kernel);
         let (hook, packet) = traffic.packet();
@@ -131,6 +136,12 @@ fn run_episode(kernel: &mut Kernel, seed: u64, seen: &mut BTreeMap<String, u64>)
     }
     let differences = kernel.snapshot(&model).differences(&Snapshot::of(&model));
     assert_eq!(differences, "", "tables after the episode of seed {seed}");
+    let counts = row::more(&kernel.counts(), &before);
+    assert_eq!(
+        counts,
+        row::counted(&model),
+        "terms and audits after the episode of seed {seed}"
+    );
     assert_eq!(
         kernel.drops(),
         drops,

@@ -100,7 +100,6 @@ fn forget<A: Pod>(
 fn party(value: &Value, ifindex: u32) -> Result<Party, Error> {
     let Value::EndpointEntry {
         id,
-        identity,
         ipv4,
         ipv6,
         mac,
@@ -115,13 +114,7 @@ fn party(value: &Value, ifindex: u32) -> Result<Party, Error> {
     let ipv6 = ipv6.map(|address| Addr6::new(address.octets()));
     let mtu = u16::try_from(*mtu).unwrap_or(u16::MAX);
     let macs = (mac.0, lxc_mac.0);
-    Ok(Party::endpoint(
-        ifindex,
-        (*id, *identity),
-        (ipv4, ipv6),
-        macs,
-        mtu,
-    ))
+    Ok(Party::endpoint(ifindex, *id, (ipv4, ipv6), macs, mtu))
 }
 
 pub(super) fn insert(map: &str, result: Result<(), MapError>) -> Result<(), Error> {

@@ -3,19 +3,19 @@
 //! Every operation may be repeated: what is so already, or gone already, is success. The caller
 //! gives the present indices of links.
 
-use datapath::abi::{self, Addr4, Addr6, Node, OUTSIDE, PENDING_PER_SLOT, Party};
+use datapath::abi::{self, Addr4, Addr6, Node, OUTSIDE, PENDING_PER_SLOT, Party, Side};
 use datapath::packet::MacPair;
 
 use super::entry::{gone, insert};
 use super::load::{self, Sizes};
 use super::pin::Pins;
-use super::{Error, attach, device, entry, observe, prefix, reassembly, table};
+use super::{Error, attach, device, entry, observe, policy, reassembly, table};
 use crate::host::link;
 use crate::host::netlink::Netlink;
 use crate::host::observe::NO_MAC;
 use crate::host::{HOST_LINK, NET_LINK};
 use crate::plan::object::{
-    Filtering, Hook, HostRoutingMode, Key, Link, Mapping, Masquerade, PortSelection, Value,
+    Filtering, Hook, HostRoutingMode, Key, Link, Mapping, Masquerade, Policy, PortSelection, Value,
 };
 
 /// Carries out changes to the BPF objects of a node.
@@ -82,9 +82,7 @@ impl Executor {
             (Key::DeviceEntry(_), Value::DeviceEntry { .. }) => {
                 device::set(&self.pins, before, value, ifindex)
             }
-            (Key::PrefixEntry(prefix), Value::PrefixEntry { .. }) => {
-                prefix::set(&self.pins, *prefix, value)
-            }
+            (Key::Policy, Value::Policy(policy)) => self.set_policy(policy),
             (Key::Attachment(link, hook), Value::Attachment { .. }) => {
                 self.attach((link, ifindex, *hook), before, value)
             }
@@ -104,10 +102,10 @@ impl Executor {
             (Key::Datapath, _) => load::unload(&self.pins),
             (Key::Reassembly(family), _) => reassembly::unset(&self.pins, *family),
             (Key::NodeEntry, _) => self.write_node(&mut |node| node.host_ifindex = 0),
-            (Key::Generation, _) => self.write_node(&mut |node| node.generation = 0),
+            (Key::Generation, _) => self.write_node(&mut |node| node.generation &= 1),
             (Key::EndpointEntry(_), before) => entry::remove(&self.pins, before),
             (Key::DeviceEntry(_), before) => device::remove(&self.pins, before, ifindex),
-            (Key::PrefixEntry(prefix), _) => prefix::remove(&self.pins, *prefix),
+            (Key::Policy, _) => self.set_policy(&Policy::default()),
             (Key::Attachment(link, hook), Value::Attachment { kind, .. }) => {
                 attach::unset(&self.pins, &mut self.netlink, (link, ifindex, *hook), *kind)
             }
@@ -204,12 +202,18 @@ impl Executor {
     /// Makes every flow be decided again; programs that nothing uses any more go.
     fn advance_generation(&mut self, fingerprint: u64) -> Result<(), Error> {
         self.write_node(&mut |node| {
-            // 0 means that there is none.
-            node.generation = node.generation.wrapping_add(1).max(1);
+            node.generation = after(node.generation);
             node.fingerprint = fingerprint;
         })?;
         let versions = observe::versions(&self.pins)?;
         load::remove_versions(&self.pins, versions.get(1..).unwrap_or_default())
+    }
+
+    /// Writes a policy beside the present one, and makes it hold.
+    fn set_policy(&mut self, policy: &Policy) -> Result<(), Error> {
+        let active = Side::of(table::read_node(&self.pins)?.generation);
+        policy::write(&self.pins, policy, active)?;
+        self.write_node(&mut |node| node.generation = after(node.generation) ^ 1)
     }
 
     fn write_node(&mut self, change: &mut dyn FnMut(&mut Node)) -> Result<(), Error> {
@@ -221,6 +225,12 @@ impl Executor {
         map.set(0, node, 0)
             .map_err(|error| Error::map("write map", "NODE", &error))
     }
+}
+
+/// Returns the next generation of the same side of policy; 0 and 1 mean that there is none.
+fn after(generation: u32) -> u32 {
+    let number = ((generation >> 1) + 1) & (u32::MAX >> 1);
+    number.max(1) << 1 | generation & 1
 }
 
 /// Tells whether an object cannot be without its link.

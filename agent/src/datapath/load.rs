@@ -39,6 +39,9 @@ const CALLED: [(&str, u32); 3] = [
 /// Most prefixes of a family: those of the endpoints of a file, and as many others three times.
 const PREFIXES_MAX: u32 = 1 << 17;
 
+/// Most entries of a policy that holds, and of one that takes its place, together.
+const POLICIES_MAX: u32 = 1 << 17;
+
 /// Name of the folder in which programs are collected before they count.
 pub(super) const INCOMPLETE: &str = "incomplete";
 
@@ -82,6 +85,8 @@ impl Sizes {
                 Some(self.endpoint_slots * PENDING_PER_SLOT)
             }
             "BOUND" => Some(self.endpoint_slots * 2),
+            "SUBJECTS" | "AUDITS" => Some(self.endpoint_slots),
+            "POLICY" | "RANGES" => Some(POLICIES_MAX),
             _ => None,
         }
     }
@@ -236,7 +241,9 @@ fn how_to_shrink(name: &str) -> &'static str {
         "BINDINGS4" | "BINDINGS6" => {
             "give a smaller `bindings` in [maps], or fewer `ports` in [masquerade]"
         }
-        "PENDING4" | "PENDING6" | "BOUND" => "it has room for each [[endpoint]] of the node",
+        "PENDING4" | "PENDING6" | "BOUND" | "SUBJECTS" | "AUDITS" => {
+            "it has room for each [[endpoint]] of the node"
+        }
         _ => "its size is fixed; give smaller `flows` and `bindings` in [maps]",
     }
 }

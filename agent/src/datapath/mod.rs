@@ -8,7 +8,8 @@
 //! - [`attach`]: programs on hooks
 //! - [`reassembly`]: fragments put together by the node's stack
 //! - `binding`, [`sweep`], `audit`: the tables of bindings, rid of what has ended, and recounted
-//! - `entry`, `device`, `prefix`: the entries of endpoints, devices and prefixes
+//! - `entry`, `device`: the entries of endpoints and devices
+//! - [`policy`], `overlay`: the tables of policy, on two sides
 //! - [`observe`], [`execute`]: the BPF part of a node's state, read and changed
 
 pub mod attach;
@@ -22,8 +23,9 @@ pub mod execute;
 pub mod load;
 pub mod object;
 pub mod observe;
+mod overlay;
 pub mod pin;
-mod prefix;
+pub mod policy;
 pub mod reassembly;
 pub mod sweep;
 pub mod sys;

@@ -9,13 +9,13 @@ use std::io;
 use std::time::SystemTime;
 
 use aya::programs::ProgramInfo;
-use datapath::abi::{Addr4, Addr6, Node, PENDING_PER_SLOT, Party};
+use datapath::abi::{Addr4, Addr6, Node, PENDING_PER_SLOT, Party, Side};
 use ipnet::{Ipv4Net, Ipv6Net};
 
 use super::attach::{self, Attached};
 use super::pin::Pins;
 use super::table::{self, MAPS};
-use super::{Error, device, load, prefix, reassembly};
+use super::{Error, device, load, policy, reassembly};
 use crate::config::family::Family;
 use crate::host::HOST_LINK;
 use crate::host::netlink::Netlink;
@@ -223,8 +223,9 @@ fn take_entries(pins: &Pins, links: &BTreeMap<Link, u32>, state: &mut State) -> 
         Link::Host | Link::Net | Link::Lxc(_) | Link::Eth0(_) => None,
     });
     device::observe(pins, &devices.collect(), state)?;
-    prefix::observe(pins, state)?;
-    if node.generation != 0 {
+    let active = Side::of(node.generation);
+    state.insert(Key::Policy, Value::Policy(policy::observe(pins, active)?));
+    if node.generation >> 1 != 0 {
         state.insert(
             Key::Generation,
             Value::Generation {
@@ -248,7 +249,6 @@ where
 {
     Value::EndpointEntry {
         id: party.slot,
-        identity: party.identity,
         ipv4: party
             .ipv4()
             .filter(&points.ipv4)

@@ -5,8 +5,8 @@ use std::os::fd::AsFd;
 use aya::Pod;
 use aya::maps::{Array, HashMap, LpmTrie, Map, MapData, MapError, PerCpuArray};
 use datapath::abi::{
-    Addr4, Addr6, Binding, Datagram, Device, DropCount, Flow, FlowKey, FragmentKey, Line, Node,
-    Party, Pending, Prefix,
+    Addr4, Addr6, Binding, Count, Datagram, Device, Flow, FlowKey, FragmentKey, Line, Node, Party,
+    Pending, PolicyEntry, PolicyKey, PolicyPort, Prefix, Ruling, Sides, Subject,
 };
 use datapath::verdict::DropReason;
 
@@ -14,7 +14,7 @@ use super::Error;
 use super::pin::Pins;
 
 /// Names every pinned map, in the order in which `status` lists them.
-pub const MAPS: [&str; 25] = [
+pub const MAPS: [&str; 30] = [
     "NODE",
     "ENDPOINTS",
     "LOCAL4",
@@ -32,6 +32,11 @@ pub const MAPS: [&str; 25] = [
     "DEVICES",
     "PREFIXES4",
     "PREFIXES6",
+    "SUBJECTS",
+    "POLICY",
+    "RANGES",
+    "TERMS",
+    "AUDITS",
     "BINDINGS4",
     "BINDINGS6",
     "BOUND",
@@ -121,13 +126,38 @@ pub fn devices(pins: &Pins) -> Result<HashMap<MapData, u32, Device>, Error> {
 }
 
 /// Opens the trie of IPv4 prefixes.
-pub fn prefixes4(pins: &Pins) -> Result<LpmTrie<MapData, Addr4, Prefix>, Error> {
+pub fn prefixes4(pins: &Pins) -> Result<LpmTrie<MapData, Addr4, Sides<Prefix>>, Error> {
     open(pins, "PREFIXES4")
 }
 
 /// Opens the trie of IPv6 prefixes.
-pub fn prefixes6(pins: &Pins) -> Result<LpmTrie<MapData, Addr6, Prefix>, Error> {
+pub fn prefixes6(pins: &Pins) -> Result<LpmTrie<MapData, Addr6, Sides<Prefix>>, Error> {
     open(pins, "PREFIXES6")
+}
+
+/// Opens the map of what each slot is to policy.
+pub fn subjects(pins: &Pins) -> Result<Array<MapData, Sides<Subject>>, Error> {
+    open(pins, "SUBJECTS")
+}
+
+/// Opens the table of what holds between subjects and identities.
+pub fn policy(pins: &Pins) -> Result<HashMap<MapData, PolicyKey, Sides<PolicyEntry>>, Error> {
+    open(pins, "POLICY")
+}
+
+/// Opens the trie of ports within rows.
+pub fn ranges(pins: &Pins) -> Result<LpmTrie<MapData, PolicyPort, Sides<Ruling>>, Error> {
+    open(pins, "RANGES")
+}
+
+/// Opens the counters of terms of policy.
+pub fn terms(pins: &Pins) -> Result<PerCpuArray<MapData, Count>, Error> {
+    open(pins, "TERMS")
+}
+
+/// Opens the counters of what policy would have denied to each slot.
+pub fn audits(pins: &Pins) -> Result<PerCpuArray<MapData, Count>, Error> {
+    open(pins, "AUDITS")
 }
 
 /// Opens the table of IPv4 bindings.
@@ -156,7 +186,7 @@ pub fn sweeps(pins: &Pins) -> Result<Array<MapData, u64>, Error> {
 }
 
 /// Opens the counters of drops.
-pub fn drops(pins: &Pins) -> Result<PerCpuArray<MapData, DropCount>, Error> {
+pub fn drops(pins: &Pins) -> Result<PerCpuArray<MapData, Count>, Error> {
     open(pins, "DROPS")
 }
 
@@ -168,14 +198,14 @@ pub fn read_node(pins: &Pins) -> Result<Node, Error> {
 }
 
 /// Sums up what was dropped, for each reason that occurred.
-pub fn read_drops(pins: &Pins) -> Result<Vec<(DropReason, DropCount)>, Error> {
+pub fn read_drops(pins: &Pins) -> Result<Vec<(DropReason, Count)>, Error> {
     let drops = drops(pins)?;
     let mut found = Vec::new();
     for reason in DropReason::ALL {
         let counts = drops
             .get(&u32::from(*reason as u8), 0)
             .map_err(|error| Error::map("read map", "DROPS", &error))?;
-        let mut sum = DropCount::default();
+        let mut sum = Count::default();
         for count in counts.iter() {
             sum.packets += count.packets;
             sum.bytes += count.bytes;
@@ -225,6 +255,8 @@ fn map_status(pins: &Pins, name: &'static str) -> Option<MapStatus> {
         "DEVICES" => count(devices(pins).ok()?.keys()),
         "PREFIXES4" => count(prefixes4(pins).ok()?.keys()),
         "PREFIXES6" => count(prefixes6(pins).ok()?.keys()),
+        "POLICY" => count(policy(pins).ok()?.keys()),
+        "RANGES" => count(ranges(pins).ok()?.keys()),
         "BINDINGS4" => count(bindings4(pins).ok()?.keys()),
         "BINDINGS6" => count(bindings6(pins).ok()?.keys()),
         _ => u64::from(max_entries),

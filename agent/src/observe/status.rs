@@ -267,14 +267,17 @@ fn endpoint(
     };
     if let Some(Value::EndpointEntry {
         id,
-        identity,
         ipv4,
         ipv6,
         link,
         ..
     }) = entry
     {
-        (endpoint.id, endpoint.identity) = (*id, *identity);
+        endpoint.id = *id;
+        if let Some(Value::Policy(policy)) = objects.get(&Key::Policy) {
+            let subject = policy.subjects.get(id);
+            endpoint.identity = subject.map_or(0, |subject| subject.identity);
+        }
         let addresses = [ipv4.map(IpAddr::V4), ipv6.map(IpAddr::V6)];
         endpoint.addresses = addresses.into_iter().flatten().collect();
         let state = match link {

@@ -39,9 +39,7 @@ pub(super) fn differences(before: &Value, after: &Value) -> Vec<String> {
         (Value::DeviceEntry { .. }, Value::DeviceEntry { .. }) => {
             found.of_device_entry(before, after);
         }
-        (Value::PrefixEntry { .. }, Value::PrefixEntry { .. }) => {
-            found.of_prefix_entry(before, after);
-        }
+        (Value::Policy(before), Value::Policy(after)) => found.0 = before.differences(after),
         (Value::Rule { priority }, Value::Rule { priority: after }) => {
             found.note("its priority is", priority, after);
         }
@@ -195,22 +193,6 @@ impl Differences {
         }
     }
 
-    fn of_prefix_entry(&mut self, before: &Value, after: &Value) {
-        if let Value::PrefixEntry { identity, excluded } = before
-            && let Value::PrefixEntry {
-                identity: identity_after,
-                excluded: excluded_after,
-            } = after
-        {
-            self.note("its identity is", identity, identity_after);
-            match (excluded, excluded_after) {
-                (true, false) => self.say("what goes there is to be translated"),
-                (false, true) => self.say("what goes there is not to be translated"),
-                (true, true) | (false, false) => {}
-            }
-        }
-    }
-
     fn of_attachment(&mut self, before: &Value, after: &Value) {
         if let Value::Attachment {
             program, digest, ..
@@ -252,7 +234,6 @@ impl Differences {
     fn of_endpoint_entry(&mut self, before: &Value, after: &Value) {
         if let Value::EndpointEntry {
             id,
-            identity,
             ipv4,
             ipv6,
             mac,
@@ -262,7 +243,6 @@ impl Differences {
         } = before
             && let Value::EndpointEntry {
                 id: id_after,
-                identity: identity_after,
                 ipv4: ipv4_after,
                 ipv6: ipv6_after,
                 mac: mac_after,
@@ -272,11 +252,6 @@ impl Differences {
             } = after
         {
             self.note("its number is", id, id_after);
-            self.note(
-                "its labels changed: its identity is",
-                identity,
-                identity_after,
-            );
             self.note_option("its IPv4 address is", ipv4.as_ref(), ipv4_after.as_ref());
             self.note_option("its IPv6 address is", ipv6.as_ref(), ipv6_after.as_ref());
             self.note("its MAC address is", mac, mac_after);

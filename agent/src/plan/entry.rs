@@ -22,13 +22,8 @@ fn subject(key: &Key) -> String {
         format!("ENDPOINTS {name}")
     } else if let Key::DeviceEntry(name) = key {
         format!("DEVICES {name}")
-    } else if let Key::PrefixEntry(prefix) = key {
-        let map = if prefix.addr().is_ipv4() {
-            "PREFIXES4"
-        } else {
-            "PREFIXES6"
-        };
-        format!("{map} {prefix}")
+    } else if *key == Key::Policy {
+        "POLICY".to_owned()
     } else {
         "NODE".to_owned()
     }
@@ -60,7 +55,6 @@ fn words(value: &Value) -> String {
         text += &masquerade.as_ref().map(of_masquerade).unwrap_or_default();
     } else if let Value::EndpointEntry {
         id,
-        identity,
         ipv4,
         ipv6,
         mac,
@@ -69,7 +63,6 @@ fn words(value: &Value) -> String {
     } = value
     {
         append(&mut text, "id", Some(id));
-        append(&mut text, "identity", Some(identity));
         append(&mut text, "address", ipv4.as_ref());
         append(&mut text, "address", ipv6.as_ref());
         append(&mut text, "mac", Some(mac));
@@ -84,11 +77,11 @@ fn words(value: &Value) -> String {
         append(&mut text, "mac", Some(mac));
         append(&mut text, "masquerade", masquerade4.as_ref());
         append(&mut text, "masquerade", masquerade6.as_ref());
-    } else if let Value::PrefixEntry { identity, excluded } = value {
-        append(&mut text, "identity", Some(identity));
-        if *excluded {
-            text += " excluded";
-        }
+    } else if let Value::Policy(policy) = value {
+        append(&mut text, "subjects", Some(&policy.subjects.len()));
+        append(&mut text, "prefixes", Some(&policy.prefixes.len()));
+        append(&mut text, "entries", Some(&policy.entries.len()));
+        append(&mut text, "ranges", Some(&policy.ranges.len()));
     }
     text
 }

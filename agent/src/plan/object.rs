@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -21,6 +22,7 @@ pub use super::ambient::{
 };
 pub use super::link::{AttachKind, Hook, Link, LinkRef, Program};
 pub use super::masquerade::{Filtering, Mapping, Masquerade, PortSelection, Timeouts};
+pub use super::policy::Policy;
 use crate::config::family::Family;
 
 /// Holds every object of one node, ordered for application.
@@ -124,8 +126,8 @@ pub enum Key {
     /// The entry of a device in the map `DEVICES`, and those of its masquerade addresses in
     /// `LOCAL4` and `LOCAL6`.
     DeviceEntry(String),
-    /// An entry of `PREFIXES4` or `PREFIXES6`.
-    PrefixEntry(IpNet),
+    /// What the maps say about who is behind an address and who may talk to whom.
+    Policy,
     /// The number that makes every flow be decided again; written last.
     Generation,
 }
@@ -140,7 +142,7 @@ impl Key {
             Self::Reassembly(_) => (2, "", 1),
             Self::NodeEntry => (3, "", 0),
             // What the programs on devices ask for is there before they are.
-            Self::PrefixEntry(_) => (3, "", 1),
+            Self::Policy => (3, "", 1),
             Self::DeviceEntry(name) => (3, name, 2),
             Self::Attachment(Link::Host | Link::Net, _) => (4, "", 0),
             // Switching forwarding on removes the default route that a router advertisement gave,
@@ -192,7 +194,7 @@ impl Key {
             | Self::NodeEntry
             | Self::EndpointEntry(_)
             | Self::DeviceEntry(_)
-            | Self::PrefixEntry(_)
+            | Self::Policy
             | Self::Generation => vec![Self::Datapath],
             Self::Bpffs
             | Self::Datapath
@@ -203,11 +205,12 @@ impl Key {
         }
     }
 
-    /// Tells whether decisions about flows depend on the object.
+    /// Tells whether decisions about flows depend on the object. Policy makes them be made again by
+    /// itself.
     pub fn decides(&self) -> bool {
         matches!(
             self,
-            Self::NodeEntry | Self::EndpointEntry(_) | Self::DeviceEntry(_) | Self::PrefixEntry(_)
+            Self::NodeEntry | Self::EndpointEntry(_) | Self::DeviceEntry(_)
         )
     }
 }
@@ -310,7 +313,6 @@ pub enum Value {
     EndpointEntry {
         /// Numbers the endpoint on its node; also its slice of the tables of pending flows.
         id: u16,
-        identity: u32,
         ipv4: Option<Ipv4Addr>,
         ipv6: Option<Ipv6Addr>,
         mac: Mac,
@@ -328,12 +330,8 @@ pub enum Value {
         masquerade6: Option<Ipv6Addr>,
         link: LinkRef,
     },
-    /// Goes with [`Key::PrefixEntry`].
-    PrefixEntry {
-        identity: u32,
-        /// Whether what is sent there keeps its source address.
-        excluded: bool,
-    },
+    /// Goes with [`Key::Policy`].
+    Policy(Arc<Policy>),
     /// Goes with [`Key::Generation`]: a digest of everything that decisions depend on.
     Generation { fingerprint: u64 },
 }

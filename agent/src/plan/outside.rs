@@ -1,5 +1,5 @@
-//! What a node needs towards the outside: entries and programs of devices, what is known of
-//! prefixes, routes to the endpoints of peers.
+//! What a node needs towards the outside: entries and programs of devices, routes to the endpoints
+//! of peers.
 //!
 //! Devices belong to somebody else: what cannot carry our programs is refused, and what works
 //! only in part is a warning. A pool of a peer is reached by the way on which the kernel reaches
@@ -39,7 +39,6 @@ impl<'a> Outside<'a> {
             refusals: Vec::new(),
         };
         outside.check_ports();
-        outside.add_prefixes();
         for device in &topology.devices {
             outside.add_device(device);
         }
@@ -64,16 +63,6 @@ impl<'a> Outside<'a> {
                 automatic,
                 left,
             });
-        }
-    }
-
-    fn add_prefixes(&mut self) {
-        for (prefix, known) in &self.topology.prefixes {
-            let value = Value::PrefixEntry {
-                identity: known.identity,
-                excluded: known.excluded,
-            };
-            self.state.insert(Key::PrefixEntry(*prefix), value);
         }
     }
 

@@ -10,9 +10,10 @@
 //! So there is no precedence that anybody could get wrong; `topology` has settled it.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 
 use ipnet::IpNet;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::topology::Prefix;
 
@@ -100,3 +101,116 @@ pub struct Range {
 
 /// End of the numbers of terms.
 pub const TERMS_MAX: u16 = 4096;
+
+/// Most differences of one kind that are told one by one.
+const TOLD_MAX: usize = 4;
+
+impl Policy {
+    /// Says how another policy differs from this one, one phrase for each kind of thing.
+    pub(super) fn differences(&self, after: &Self) -> Vec<String> {
+        [
+            told(
+                "subject",
+                &self.subjects,
+                &after.subjects,
+                |slot, subject| format!("slot {slot} is identity {}", subject.identity),
+            ),
+            told("prefix", &self.prefixes, &after.prefixes, |net, prefix| {
+                let translated = if prefix.excluded {
+                    ", never translated"
+                } else {
+                    ""
+                };
+                format!("{net} is identity {}{translated}", prefix.identity)
+            }),
+            counted("entry", "entries", &self.entries, &after.entries),
+            counted("range", "ranges", &self.ranges, &after.ranges),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
+    }
+}
+
+/// Tells each difference, if there are few.
+fn told<K: Ord + Display, V: PartialEq>(
+    noun: &str,
+    before: &BTreeMap<K, V>,
+    after: &BTreeMap<K, V>,
+    say: impl Fn(&K, &V) -> String,
+) -> Option<String> {
+    let new = || {
+        after
+            .iter()
+            .filter(|(key, value)| before.get(key) != Some(value))
+    };
+    let gone = || before.keys().filter(|key| !after.contains_key(key));
+    if new().count() + gone().count() > TOLD_MAX {
+        let plural = if noun == "prefix" {
+            "prefixes"
+        } else {
+            "subjects"
+        };
+        return counted(noun, plural, before, after);
+    }
+    let said = new().map(|(key, value)| say(key, value));
+    let said: Vec<_> = said
+        .chain(gone().map(|key| format!("{noun} {key} goes")))
+        .collect();
+    (!said.is_empty()).then(|| said.join(", "))
+}
+
+/// Tells how many things differ.
+fn counted<K: Ord, V: PartialEq>(
+    noun: &str,
+    plural: &str,
+    before: &BTreeMap<K, V>,
+    after: &BTreeMap<K, V>,
+) -> Option<String> {
+    let count = |number: usize, what: &str| {
+        let noun = if number == 1 { noun } else { plural };
+        (number != 0).then(|| format!("{number} {noun} {what}"))
+    };
+    let is_new = |key: &&K| !before.contains_key(key);
+    let new = after.keys().filter(is_new).count();
+    let gone = before.keys().filter(|key| !after.contains_key(key)).count();
+    let changed = after
+        .iter()
+        .filter(|(key, value)| before.get(key).is_some_and(|before| before != *value));
+    let parts = [
+        count(new, "more"),
+        count(changed.count(), "changed"),
+        count(gone, "less"),
+    ];
+    let parts: Vec<_> = parts.into_iter().flatten().collect();
+    (!parts.is_empty()).then(|| parts.join(", "))
+}
+
+/// Is what a journal or a plan in JSON says of a policy: how much there is of it.
+#[derive(Serialize, Deserialize)]
+struct Summary {
+    subjects: usize,
+    prefixes: usize,
+    entries: usize,
+    ranges: usize,
+}
+
+impl Serialize for Policy {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let summary = Summary {
+            subjects: self.subjects.len(),
+            prefixes: self.prefixes.len(),
+            entries: self.entries.len(),
+            ranges: self.ranges.len(),
+        };
+        summary.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Policy {
+    /// Reads no more than what was written: that there was a policy. Whoever reads a journal counts
+    /// its steps, and never takes one.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Summary::deserialize(deserializer).map(|_| Self::default())
+    }
+}

@@ -43,7 +43,7 @@ pub(super) fn of_addition(key: &Key, why: Option<&Why>) -> String {
         Key::EndpointEntry(name) | Key::DeviceEntry(name) => {
             format!("the maps do not know {name} yet")
         }
-        Key::PrefixEntry(_) => "the maps do not know who is there yet".into(),
+        Key::Policy => "the maps do not know yet who may talk to whom".into(),
         Key::Generation => of_generation(false, true, false),
     }
 }
@@ -153,7 +153,7 @@ fn of_farewell(key: &Key) -> String {
         | Key::LinkUp(_)
         | Key::EndpointEntry(_)
         | Key::DeviceEntry(_)
-        | Key::PrefixEntry(_)
+        | Key::Policy
         | Key::Generation => "the node goes down",
     };
     what.to_owned()
@@ -164,7 +164,6 @@ fn of_undesired(key: &Key) -> String {
         Key::EndpointLink(name) => format!("endpoint {name} is not in the file any more"),
         Key::EndpointEntry(name) => format!("{name} is not an endpoint any more"),
         Key::DeviceEntry(name) => format!("{name} is not a device of the node any more"),
-        Key::PrefixEntry(_) => "nothing in the file speaks of this prefix any more".into(),
         Key::Address(..) => "the address is not in the file any more".into(),
         Key::Route(..) => "nothing in the file needs this route any more".into(),
         Key::Sysctl(_) => "nothing needs it any more: its original value comes back".into(),
@@ -176,6 +175,7 @@ fn of_undesired(key: &Key) -> String {
         | Key::NodeEntry
         | Key::Reassembly(_)
         | Key::Rule(_)
+        | Key::Policy
         | Key::Generation => "the node does not need it any more".into(),
     }
 }

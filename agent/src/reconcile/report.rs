@@ -70,7 +70,7 @@ impl Phase {
             Key::NodeEntry
             | Key::EndpointEntry(_)
             | Key::DeviceEntry(_)
-            | Key::PrefixEntry(_)
+            | Key::Policy
             | Key::Generation => Self::Entries,
             Key::Attachment(..) | Key::Reassembly(_) => Self::Attach,
             Key::Sysctl(_) => Self::Sysctls,

@@ -201,7 +201,7 @@ impl System {
                 | Key::NodeEntry
                 | Key::EndpointEntry(_)
                 | Key::DeviceEntry(_)
-                | Key::PrefixEntry(_)
+                | Key::Policy
                 | Key::Attachment(..)
                 | Key::Generation
         ) {

@@ -69,26 +69,32 @@ impl Device {
 }
 
 /// Describes the addresses of a prefix; the longest one counts.
+///
+/// An identity takes 26 bits, as in Cilium, and leaves room for what else is known.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct Prefix {
-    pub identity: u32,
-    flags: u32,
+    word: u32,
 }
 
-const EXCLUDED: u32 = 1;
+const EXCLUDED: u32 = 1 << 31;
 
 impl Prefix {
     /// Describes a prefix; packets to an excluded one are never masqueraded.
     pub fn new(identity: u32, is_excluded: bool) -> Self {
         Self {
-            identity,
-            flags: u32::from(is_excluded) * EXCLUDED,
+            word: (identity & !EXCLUDED) | (u32::from(is_excluded) * EXCLUDED),
         }
     }
 
+    /// Returns the identity; 0 if this side does not know the prefix.
     #[inline(always)]
-    pub const fn is_excluded(&self) -> bool {
-        self.flags & EXCLUDED != 0
+    pub const fn identity(self) -> u32 {
+        self.word & !EXCLUDED
+    }
+
+    #[inline(always)]
+    pub const fn is_excluded(self) -> bool {
+        self.word & EXCLUDED != 0
     }
 }

@@ -1,6 +1,6 @@
 //! Values of the flow tables: decisions, and connections that wait for their other side.
 
-use super::FlowKey;
+use super::{Count, FlowKey};
 use crate::packet::MacPair;
 
 /// Tells how a packet of a flow leaves.
@@ -127,7 +127,11 @@ pub struct Flow<A> {
     pub receiver: u32,
     pub source_identity: u32,
     pub target_identity: u32,
-    pad: u32,
+    /// Numbers of the terms of policy that allow the connection: at its opener, and at the one that
+    /// it was opened to; 0 where none speaks of it.
+    pub terms: [u16; 2],
+    /// What of `packets` and `bytes` is counted for these terms.
+    pub credited: Count,
     spare: [u8; 16],
 }
 
@@ -135,6 +139,8 @@ pub struct Flow<A> {
 const THROUGH_STACK: u8 = 1;
 /// `out` differs from the key.
 const TRANSLATED: u8 = 2;
+/// The connection was opened by the receiver.
+const REPLY: u8 = 4;
 
 impl<A> Flow<A> {
     /// Returns the action; `None` if the number is not one of ours.
@@ -155,7 +161,11 @@ impl<A> Flow<A> {
         self.next_hop = NextHop { address: [0; 2] };
         self.next_hop_family = 0;
         self.spare_bytes = [0; 2];
-        self.pad = 0;
+        self.terms = [0; 2];
+        self.credited = Count {
+            packets: 0,
+            bytes: 0,
+        };
         self.spare = [0; 16];
     }
 
@@ -184,8 +194,18 @@ impl<A> Flow<A> {
             receiver: self.receiver,
             source_identity: self.source_identity,
             target_identity: self.target_identity,
-            pad: self.pad,
+            terms: self.terms,
+            credited: self.credited,
             spare: self.spare,
+        }
+    }
+
+    /// Returns what has passed.
+    #[inline(always)]
+    pub const fn passed(&self) -> Count {
+        Count {
+            packets: self.packets,
+            bytes: self.bytes,
         }
     }
 
@@ -230,6 +250,29 @@ impl<A> Flow<A> {
     #[inline(always)]
     pub const fn is_translated(&self) -> bool {
         self.flags & TRANSLATED != 0
+    }
+
+    /// Tells whether the flow's receiver opened the connection.
+    #[inline(always)]
+    pub const fn is_reply(&self) -> bool {
+        self.flags & REPLY != 0
+    }
+
+    #[inline(always)]
+    pub const fn set_reply(&mut self) {
+        self.flags |= REPLY;
+    }
+
+    /// Returns the same flow with nothing said about its opener and the terms that allow it.
+    #[cfg(not(target_arch = "bpf"))]
+    #[must_use]
+    pub fn without_origin(self) -> Self {
+        Self {
+            flags: self.flags & !REPLY,
+            terms: [0; 2],
+            credited: Count::default(),
+            ..self
+        }
     }
 
     /// Sets what packets leave with, and what that adds to their checksums.

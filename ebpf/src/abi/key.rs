@@ -41,6 +41,8 @@ impl<A: Copy> FlowKey<A> {
         let tag = match (self.proto(), self.tag()) {
             (proto::ICMP, 8) => 0,
             (proto::ICMP, 0) => 8,
+            (proto::ICMP, 13) => 14,
+            (proto::ICMP, 14) => 13,
             (proto::ICMP6, 128) => 129,
             (proto::ICMP6, 129) => 128,
             (_, tag) => tag,
@@ -104,7 +106,7 @@ impl<A> FlowKey<A> {
         )
     }
 
-    /// Returns the type of an echo, 1 for other messages of ICMP, 0 for everything else.
+    /// Returns the type of a message of ICMP, 0 for everything else.
     #[inline(always)]
     pub const fn tag(&self) -> u8 {
         (self.rest >> 40) as u8

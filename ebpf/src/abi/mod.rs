@@ -12,6 +12,7 @@
 //! - `note`: short notes about flows
 //! - `node`: the node and the parties on it
 //! - `device`: devices, and what lies beyond them
+//! - `policy`: who may talk to whom
 
 mod binding;
 mod datagram;
@@ -20,6 +21,7 @@ mod flow;
 mod key;
 mod node;
 mod note;
+mod policy;
 
 pub use crate::address::{Addr4, Addr6};
 pub use binding::{Binding, TAKEN_NS, WITH_OTHER_NS};
@@ -29,9 +31,13 @@ pub use flow::{Action, Flow, NextHop, Pending, Stage};
 pub use key::FlowKey;
 pub use node::{Masquerade, Node, Party, Timeouts};
 pub use note::{Line, NOTES_PER_LINE};
+pub use policy::{
+    Count, Decision, EGRESS, INGRESS, PolicyEntry, PolicyKey, PolicyPort, Ruling, Side, Sides,
+    Subject, TERM_SLOTS,
+};
 
 /// Number of this layout; stands in the pin path as `v<SCHEMA>`.
-pub const SCHEMA: u32 = 2;
+pub const SCHEMA: u32 = 3;
 
 /// Zone and receiver of flows from and to the world behind any device; also the key of the
 /// world's entry among the parties, and what `LOCAL4` and `LOCAL6` hold for an address that
@@ -66,14 +72,6 @@ pub const CALL_ARP: u32 = 2;
 /// Number of entries of the map of tail calls.
 pub const CALLS: u32 = 3;
 
-/// Counts what was dropped for one reason, on one processor.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[repr(C)]
-pub struct DropCount {
-    pub packets: u64,
-    pub bytes: u64,
-}
-
 macro_rules! layout {
     ($($type:ty: $len:literal),+ $(,)?) => {$(
         const _: () = assert!(size_of::<$type>() == $len);
@@ -85,8 +83,9 @@ macro_rules! layout {
 }
 
 layout! {
-    Addr4: 4, Addr6: 16, FlowKey<Addr4>: 16, FlowKey<Addr6>: 40, Flow<Addr4>: 144,
-    Flow<Addr6>: 168, Binding<Addr4>: 32, Binding<Addr6>: 56, Device: 32, Prefix: 8, Pending<Addr4>: 72,
+    Addr4: 4, Addr6: 16, FlowKey<Addr4>: 16, FlowKey<Addr6>: 40, Flow<Addr4>: 160,
+    Flow<Addr6>: 184, Binding<Addr4>: 32, Binding<Addr6>: 56, Device: 32, Prefix: 4, Sides<Prefix>: 8, Pending<Addr4>: 72,
     Pending<Addr6>: 96, Party: 48, Node: 128, FragmentKey<Addr4>: 16, FragmentKey<Addr6>: 40,
-    Datagram: 8, Overtaking: 8, DropCount: 16, Line: 64,
+    Datagram: 8, Overtaking: 8, Count: 16, Line: 64, Sides<Subject>: 24,
+    PolicyKey: 12, Sides<PolicyEntry>: 16, PolicyPort: 8, Ruling: 4, Sides<Ruling>: 8,
 }

@@ -10,20 +10,20 @@ use crate::packet::MacPair;
 #[repr(C)]
 pub struct Party {
     pub ifindex: u32,
-    pub identity: u32,
-    pub ipv6: Addr6,
-    pub ipv4: Addr4,
-    /// Number of the slice of the tables of pending flows; for an endpoint also its number.
+    /// Number of the slice of the tables of pending flows, and of the subject of policy; for an
+    /// endpoint also its number.
     pub slot: u16,
     /// Largest packet that it takes, in bytes.
     pub mtu: u16,
+    pub ipv6: Addr6,
+    pub ipv4: Addr4,
     /// Address of its own link.
     pub mac: [u8; 6],
     /// Address of the link that faces it.
     pub gateway_mac: [u8; 6],
     kind: u8,
     families: u8,
-    pad: [u8; 2],
+    pad: [u8; 6],
 }
 
 const FAMILY4: u8 = 1;
@@ -35,7 +35,6 @@ impl Party {
     pub fn host(ifindex: u32, mac: [u8; 6], gateway_mac: [u8; 6], mtu: u16) -> Self {
         Self {
             ifindex,
-            identity: 1,
             slot: SLOT_HOST,
             mtu,
             mac,
@@ -48,7 +47,6 @@ impl Party {
     pub fn outside() -> Self {
         Self {
             ifindex: OUTSIDE,
-            identity: 2,
             slot: SLOT_OUTSIDE,
             mtu: u16::MAX,
             ..Self::default()
@@ -58,7 +56,7 @@ impl Party {
     /// Describes an endpoint; `mac` is its own address, `gateway_mac` that of its `lxc` link.
     pub fn endpoint(
         ifindex: u32,
-        (slot, identity): (u16, u32),
+        slot: u16,
         (ipv4, ipv6): (Option<Addr4>, Option<Addr6>),
         (mac, gateway_mac): ([u8; 6], [u8; 6]),
         mtu: u16,
@@ -67,7 +65,6 @@ impl Party {
             if ipv4.is_some() { FAMILY4 } else { 0 } | if ipv6.is_some() { FAMILY6 } else { 0 };
         Self {
             ifindex,
-            identity,
             ipv6: ipv6.unwrap_or_default(),
             ipv4: ipv4.unwrap_or_default(),
             slot,
@@ -76,7 +73,7 @@ impl Party {
             gateway_mac,
             kind: 1,
             families,
-            pad: [0; 2],
+            pad: [0; 6],
         }
     }
 

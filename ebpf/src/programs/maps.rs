@@ -13,9 +13,9 @@ use aya_ebpf::maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, ProgramAr
 use core::ffi::c_void;
 use core::intrinsics::{AtomicOrdering, atomic_cxchg, atomic_xadd, atomic_xchg};
 use datapath::abi::{
-    Addr4, Addr6, Binding, CALLS, DROP_SLOTS, Datagram, Device, DropCount, Flow, FlowKey,
-    FragmentKey, Line, Node, OVERTAKING_SLOTS, Overtaking, Party, Pending, Prefix, TAKEN_NS,
-    TICKET_LINES,
+    Addr4, Addr6, Binding, CALLS, Count, DROP_SLOTS, Datagram, Device, Flow, FlowKey, FragmentKey,
+    Line, Node, OVERTAKING_SLOTS, Overtaking, Party, Pending, PolicyEntry, PolicyKey, PolicyPort,
+    Prefix, Ruling, Side, Sides, Subject, TAKEN_NS, TERM_SLOTS, TICKET_LINES,
 };
 use datapath::family::Address;
 use datapath::tables::{Insertion, Route, SWEEP_PAUSE_NS, Step, Tables, Visit};
@@ -39,6 +39,7 @@ const DEVICES: u32 = 64;
 const PREFIXES: u32 = 16_384;
 const BINDINGS: u32 = 32_768;
 const SLOTS: u32 = 16;
+const POLICIES: u32 = 16_384;
 
 #[map]
 static NODE: Array<Node> = Array::with_max_entries(1, 0);
@@ -76,9 +77,26 @@ static OVERTAKING: Array<Overtaking> = Array::with_max_entries(OVERTAKING_SLOTS,
 #[map(name = "DEVICES")]
 static DEVICE_BY_INDEX: HashMap<u32, Device> = HashMap::with_max_entries(DEVICES, 0);
 #[map]
-static PREFIXES4: LpmTrie<Addr4, Prefix> = LpmTrie::with_max_entries(PREFIXES, BPF_F_NO_PREALLOC);
+static PREFIXES4: LpmTrie<Addr4, Sides<Prefix>> =
+    LpmTrie::with_max_entries(PREFIXES, BPF_F_NO_PREALLOC);
 #[map]
-static PREFIXES6: LpmTrie<Addr6, Prefix> = LpmTrie::with_max_entries(PREFIXES, BPF_F_NO_PREALLOC);
+static PREFIXES6: LpmTrie<Addr6, Sides<Prefix>> =
+    LpmTrie::with_max_entries(PREFIXES, BPF_F_NO_PREALLOC);
+/// What each slot is to policy.
+#[map]
+static SUBJECTS: Array<Sides<Subject>> = Array::with_max_entries(SLOTS, 0);
+#[map]
+static POLICY: HashMap<PolicyKey, Sides<PolicyEntry>> =
+    HashMap::with_max_entries(POLICIES, BPF_F_NO_PREALLOC);
+#[map]
+static RANGES: LpmTrie<PolicyPort, Sides<Ruling>> =
+    LpmTrie::with_max_entries(POLICIES, BPF_F_NO_PREALLOC);
+/// What each term of policy has allowed or denied.
+#[map]
+static TERMS: PerCpuArray<Count> = PerCpuArray::with_max_entries(TERM_SLOTS, 0);
+/// What policy would have denied to each slot.
+#[map]
+static AUDITS: PerCpuArray<Count> = PerCpuArray::with_max_entries(SLOTS, 0);
 #[map]
 static BINDINGS4: HashMap<FlowKey<Addr4>, Binding<Addr4>> = HashMap::with_max_entries(BINDINGS, 0);
 #[map]
@@ -97,19 +115,25 @@ static WORK4: PerCpuArray<Work<Addr4>> = PerCpuArray::with_max_entries(1, 0);
 #[map]
 static WORK6: PerCpuArray<Work<Addr6>> = PerCpuArray::with_max_entries(1, 0);
 #[map]
-static DROPS: PerCpuArray<DropCount> = PerCpuArray::with_max_entries(DROP_SLOTS, 0);
+static DROPS: PerCpuArray<Count> = PerCpuArray::with_max_entries(DROP_SLOTS, 0);
 #[map]
 pub(crate) static CALL: ProgramArray = ProgramArray::with_max_entries(CALLS, 0);
 
 /// Counts a dropped packet.
 #[inline(always)]
 pub(crate) fn count_drop(reason: DropReason, len: u32) {
-    if let Some(count) = DROPS.get_ptr_mut(reason as u32) {
+    count(DROPS.get_ptr_mut(reason as u32), 1, u64::from(len));
+}
+
+/// Adds to a counter of this processor.
+#[inline(always)]
+fn count(counter: Option<*mut Count>, packets: u64, bytes: u64) {
+    if let Some(counter) = counter {
         // SAFETY: the entry belongs to this processor, and programs of these hooks do not
         // interrupt each other on one processor.
         unsafe {
-            (*count).packets += 1;
-            (*count).bytes += u64::from(len);
+            (*counter).packets += packets;
+            (*counter).bytes += bytes;
         }
     }
 }
@@ -274,8 +298,49 @@ macro_rules! tables {
             }
 
             #[inline(always)]
-            fn prefix(&self, address: &$address) -> Option<&Prefix> {
-                $prefixes.get(&Lpm::new(<$address>::BITS, *address))
+            fn prefix(&self, address: &$address, side: Side) -> Prefix {
+                match $prefixes.get(&Lpm::new(<$address>::BITS, *address)) {
+                    Some(prefix) => prefix.get(side),
+                    None => Prefix::default(),
+                }
+            }
+
+            #[inline(always)]
+            fn subject(&self, slot: u16, side: Side) -> Subject {
+                match SUBJECTS.get(u32::from(slot)) {
+                    Some(subject) => subject.get(side),
+                    None => Subject::default(),
+                }
+            }
+
+            #[inline(always)]
+            fn policy(&self, key: &PolicyKey, side: Side) -> PolicyEntry {
+                // SAFETY: the agent replaces entries whole; the kernel frees an old one only
+                // after this program has ended.
+                match unsafe { POLICY.get(key) } {
+                    Some(entry) => entry.get(side),
+                    None => PolicyEntry::default(),
+                }
+            }
+
+            #[inline(always)]
+            fn range(&self, port: &PolicyPort, side: Side) -> Ruling {
+                match RANGES.get(&Lpm::new(PolicyPort::BITS, *port)) {
+                    Some(ruling) => ruling.get(side),
+                    None => Ruling::default(),
+                }
+            }
+
+            #[inline(always)]
+            fn count_term(&mut self, term: u16, packets: u64, bytes: u64) {
+                if term != 0 {
+                    count(TERMS.get_ptr_mut(u32::from(term)), packets, bytes);
+                }
+            }
+
+            #[inline(always)]
+            fn count_audit(&mut self, slot: u16, bytes: u64) {
+                count(AUDITS.get_ptr_mut(u32::from(slot)), 1, bytes);
             }
 
             #[inline(always)]

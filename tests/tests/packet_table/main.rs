@@ -19,6 +19,7 @@ mod neighbours;
 mod outward;
 mod overtaking;
 mod parts;
+mod policy;
 mod protocols;
 mod quoted;
 mod readiness;
@@ -197,6 +198,11 @@ fn devices_pass_what_is_not_ours() {
 }
 
 #[test]
+fn policy_lets_connections_begin_and_go_on_or_does_not() {
+    run(&policy::rows());
+}
+
+#[test]
 fn nothing_is_forwarded_by_a_node_that_is_not_ready() {
     run(&readiness::rows());
 }
@@ -229,6 +235,7 @@ fn rows_have_names_of_their_own_and_are_many() {
         outward::rows(),
         legacy::rows(),
         devices::rows(),
+        policy::rows(),
         readiness::rows(),
     ];
     let all: Vec<&str> = tables.iter().flat_map(|rows| names(rows)).collect();

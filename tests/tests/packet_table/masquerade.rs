@@ -75,7 +75,7 @@ fn neighbour(family: Family) -> Verdict {
 }
 
 /// The packet leaves by the device as this frame, routed.
-fn leaves_as(row: Row, frame: &Frame, family: Family) -> Row {
+pub(crate) fn leaves_as(row: Row, frame: &Frame, family: Family) -> Row {
     let bytes = frame.bytes();
     row.gets(neighbour(family)).leaves(|_| aged(bytes))
 }

@@ -21,6 +21,7 @@ use ciliate::plan::object::{
     Filtering, HostRoutingMode, Key, LinkRef, Mac, Mapping, Masquerade, PortSelection, Timeouts,
     Value,
 };
+use ciliate::plan::policy::{Policy, Subject};
 use datapath::hook::Hook;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
@@ -156,6 +157,7 @@ fn make_node(pins: &Pins) -> Result<([Place; 5], [OwnedFd; 2])> {
     let (one, first) = make_endpoint(&mut netlink, &mark, &mut executor, 1)?;
     let (two, second) = make_endpoint(&mut netlink, &mark, &mut executor, 2)?;
     let [outer, far] = uplink::make(&mut netlink, &mut executor)?;
+    executor.set(&Key::Policy, None, &Value::Policy(policy().into()), 0)?;
     executor.set(
         &Key::Generation,
         None,
@@ -190,7 +192,6 @@ fn make_endpoint(
     place.ifindex = index(netlink, &link)?;
     let entry = Value::EndpointEntry {
         id: number.into(),
-        identity: 1_000 + u32::from(number),
         ipv4: Some(place.ipv4),
         ipv6: Some(place.ipv6),
         mac: own_mac,
@@ -221,6 +222,26 @@ fn node_entry(host: &Place, pair: &HostPair) -> Result<Value> {
             timeouts: Timeouts::default(),
         }),
     })
+}
+
+/// Returns a policy that knows everybody, and allows everything.
+fn policy() -> Policy {
+    let subjects = [0_u16, 1, 2].map(|slot| {
+        let identity = if slot == 0 {
+            1
+        } else {
+            1_000 + u32::from(slot)
+        };
+        let subject = Subject {
+            identity,
+            ..Subject::default()
+        };
+        (slot, subject)
+    });
+    Policy {
+        subjects: subjects.into(),
+        ..Policy::default()
+    }
 }
 
 /// Makes a place without links; its addresses end in `last`.

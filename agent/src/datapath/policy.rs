@@ -1,0 +1,344 @@
+//! The tables of policy: written to the side that nobody reads, then switched to with one word.
+//!
+//! Only what differs is written, and what the active side says stays as it is until the switch. The
+//! other side keeps what it said; the next change writes over it.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use aya::Pod;
+use aya::maps::lpm_trie::{Key as Lpm, LpmTrie};
+use aya::maps::{Array, HashMap, MapData};
+use datapath::abi::{
+    self, Addr4, Addr6, EGRESS, INGRESS, PolicyEntry, PolicyKey, PolicyPort, Ruling, SLOT_OUTSIDE,
+    Side, Sides,
+};
+use ipnet::IpNet;
+
+use super::entry::{gone, insert};
+use super::overlay::{self, Bits, Set};
+use super::pin::Pins;
+use super::{Error, table};
+use crate::plan::policy::{Decision, Direction, Entry, EntryKey, Policy, Range, Subject, Verdict};
+use crate::topology::Prefix;
+use crate::topology::prefix::WORLD;
+
+/// Writes a policy to the side that is not active. It holds from [`switch`] on.
+///
+/// # Errors
+/// When a map cannot be read or written, as when it is full: then nothing has changed.
+pub(super) fn write(pins: &Pins, policy: &Policy, active: Side) -> Result<(), Error> {
+    let [prefixes4, prefixes6] = prefixes(policy);
+    let mut trie = table::prefixes4(pins)?;
+    overlay("PREFIXES4", &mut trie, &prefixes4, active)?;
+    let mut trie = table::prefixes6(pins)?;
+    overlay("PREFIXES6", &mut trie, &prefixes6, active)?;
+    let ranges = policy.ranges.iter().map(|(range, verdict)| {
+        let port = PolicyPort::new(range.row, range.protocol, range.port);
+        let len = PolicyPort::ROW_BITS + u32::from(range.bits);
+        (bits(port, len), ruling(*verdict))
+    });
+    overlay(
+        "RANGES",
+        &mut table::ranges(pins)?,
+        &ranges.collect(),
+        active,
+    )?;
+    write_entries(&mut table::policy(pins)?, policy, active)?;
+    write_subjects(&mut table::subjects(pins)?, policy, active)
+}
+
+/// Reads the policy that holds.
+///
+/// # Errors
+/// When a map cannot be read.
+pub(super) fn observe(pins: &Pins, active: Side) -> Result<Arc<Policy>, Error> {
+    let mut policy = Policy::default();
+    let trie = table::prefixes4(pins)?;
+    for (bits, prefix) in overlay::side(&read("PREFIXES4", &trie)?, active) {
+        let address: Addr4 = Word::from_word(bits.value);
+        take_prefix(&mut policy, address.octets().into(), bits.len, prefix);
+    }
+    let trie = table::prefixes6(pins)?;
+    for (bits, prefix) in overlay::side(&read("PREFIXES6", &trie)?, active) {
+        let address: Addr6 = Word::from_word(bits.value);
+        take_prefix(&mut policy, address.octets().into(), bits.len, prefix);
+    }
+    for (bits, ruling) in overlay::side(&read("RANGES", &table::ranges(pins)?)?, active) {
+        let port: PolicyPort = Word::from_word(bits.value);
+        let range = Range {
+            row: port.row(),
+            protocol: port.protocol(),
+            port: port.port(),
+            bits: bits.len.saturating_sub(PolicyPort::ROW_BITS as u8),
+        };
+        policy
+            .ranges
+            .extend(verdict(ruling).map(|verdict| (range, verdict)));
+    }
+    for (key, sides) in read_entries(&table::policy(pins)?)? {
+        let entry = sides.get(active);
+        if let (Some(key), Some(verdict)) = (entry_key(key), verdict(entry.ruling)) {
+            let entry = Entry {
+                row: entry.row,
+                verdict,
+            };
+            policy.entries.insert(key, entry);
+        }
+    }
+    let subjects = table::subjects(pins)?;
+    for slot in (0..subjects.len()).filter(|slot| *slot != u32::from(SLOT_OUTSIDE)) {
+        let subject = read_subject(&subjects, slot)?.get(active);
+        if let (Ok(slot), true) = (u16::try_from(slot), subject.identity != 0) {
+            policy.subjects.insert(
+                slot,
+                Subject {
+                    identity: subject.identity,
+                    policy: subject.policy,
+                    audit: subject.audit != 0,
+                },
+            );
+        }
+    }
+    Ok(Arc::new(policy))
+}
+
+/// Splits the prefixes by their families.
+fn prefixes(policy: &Policy) -> [Set<abi::Prefix>; 2] {
+    let mut sets = [Set::new(), Set::new()];
+    for (net, prefix) in &policy.prefixes {
+        let (set, key) = match net {
+            IpNet::V4(net) => {
+                let address = Addr4::new(net.network().octets());
+                (&mut sets[0], bits(address, u32::from(net.prefix_len())))
+            }
+            IpNet::V6(net) => {
+                let address = Addr6::new(net.network().octets());
+                (&mut sets[1], bits(address, u32::from(net.prefix_len())))
+            }
+        };
+        set.insert(key, abi::Prefix::new(prefix.identity, prefix.excluded));
+    }
+    sets
+}
+
+fn take_prefix(policy: &mut Policy, address: IpAddr, len: u8, prefix: abi::Prefix) {
+    // The kernel refuses a length that its key has no room for.
+    if let Ok(net) = IpNet::new(address, len) {
+        let prefix = Prefix {
+            identity: prefix.identity(),
+            excluded: prefix.is_excluded(),
+        };
+        policy.prefixes.insert(net, prefix);
+    }
+}
+
+/// Gives a trie's idle side a new set.
+fn overlay<K: Pod + Word, V: Copy + PartialEq + Default>(
+    name: &'static str,
+    trie: &mut LpmTrie<MapData, K, Sides<V>>,
+    idle: &Set<V>,
+    active: Side,
+) -> Result<(), Error>
+where
+    Sides<V>: Pod + PartialEq,
+{
+    let present = read(name, trie)?;
+    let wanted = overlay::join(&overlay::side(&present, active), idle, active);
+    let key = |bits: &Bits| Lpm::new(u32::from(bits.len), K::from_word(bits.value));
+    for (bits, sides) in &wanted {
+        if present.get(bits) != Some(sides) {
+            insert(name, trie.insert(&key(bits), *sides, 0))?;
+        }
+    }
+    for bits in present.keys().filter(|bits| !wanted.contains_key(bits)) {
+        gone(name, trie.remove(&key(bits)))?;
+    }
+    Ok(())
+}
+
+fn read<K: Pod + Word, V: Pod>(
+    name: &'static str,
+    trie: &LpmTrie<MapData, K, V>,
+) -> Result<Set<V>, Error> {
+    let mut found = Set::new();
+    for entry in trie {
+        let (key, value) = entry.map_err(|error| Error::map("read map", name, &error))?;
+        found.insert(bits(key.data(), key.prefix_len()), value);
+    }
+    Ok(found)
+}
+
+fn write_entries(
+    map: &mut HashMap<MapData, PolicyKey, Sides<PolicyEntry>>,
+    policy: &Policy,
+    active: Side,
+) -> Result<(), Error> {
+    let present = read_entries(map)?;
+    let mut wanted: BTreeMap<PolicyKey, Sides<PolicyEntry>> = BTreeMap::new();
+    for (key, sides) in &present {
+        let entry = sides.get(active);
+        if entry.ruling.decision().is_some() {
+            wanted.entry(*key).or_default().set(active, entry);
+        }
+    }
+    for (key, entry) in &policy.entries {
+        let value = PolicyEntry {
+            row: entry.row,
+            ruling: ruling(entry.verdict),
+        };
+        let sides = wanted.entry(policy_key(*key)).or_default();
+        sides.set(active.other(), value);
+    }
+    for key in present.keys().filter(|key| !wanted.contains_key(key)) {
+        gone("POLICY", map.remove(key))?;
+    }
+    for (key, sides) in &wanted {
+        if present.get(key) != Some(sides) {
+            insert("POLICY", map.insert(key, sides, 0))?;
+        }
+    }
+    Ok(())
+}
+
+fn read_entries(
+    map: &HashMap<MapData, PolicyKey, Sides<PolicyEntry>>,
+) -> Result<BTreeMap<PolicyKey, Sides<PolicyEntry>>, Error> {
+    let entries = map.iter().collect::<Result<_, _>>();
+    entries.map_err(|error| Error::map("read map", "POLICY", &error))
+}
+
+fn write_subjects(
+    map: &mut Array<MapData, Sides<abi::Subject>>,
+    policy: &Policy,
+    active: Side,
+) -> Result<(), Error> {
+    for slot in 0..map.len() {
+        let wanted = subject(policy, slot);
+        let mut sides = read_subject(map, slot)?;
+        if sides.get(active.other()) != wanted {
+            sides.set(active.other(), wanted);
+            insert("SUBJECTS", map.set(slot, sides, 0))?;
+        }
+    }
+    Ok(())
+}
+
+fn read_subject(
+    map: &Array<MapData, Sides<abi::Subject>>,
+    slot: u32,
+) -> Result<Sides<abi::Subject>, Error> {
+    map.get(&slot, 0)
+        .map_err(|error| Error::map("read map", "SUBJECTS", &error))
+}
+
+/// Returns what a slot is; a slot of nobody may neither send nor receive.
+fn subject(policy: &Policy, slot: u32) -> abi::Subject {
+    if slot == u32::from(SLOT_OUTSIDE) {
+        return abi::Subject {
+            identity: WORLD,
+            ..abi::Subject::default()
+        };
+    }
+    let known = u16::try_from(slot).ok();
+    let subject = known.and_then(|slot| policy.subjects.get(&slot));
+    subject.map_or_else(abi::Subject::default, |subject| abi::Subject {
+        identity: subject.identity,
+        policy: subject.policy,
+        audit: u32::from(subject.audit),
+    })
+}
+
+fn policy_key(key: EntryKey) -> PolicyKey {
+    PolicyKey {
+        policy: key.subject,
+        direction: match key.direction {
+            Direction::Ingress => INGRESS,
+            Direction::Egress => EGRESS,
+        },
+        identity: key.identity,
+    }
+}
+
+fn entry_key(key: PolicyKey) -> Option<EntryKey> {
+    let direction = match key.direction {
+        INGRESS => Direction::Ingress,
+        EGRESS => Direction::Egress,
+        _ => return None,
+    };
+    Some(EntryKey {
+        subject: key.policy,
+        direction,
+        identity: key.identity,
+    })
+}
+
+fn ruling(verdict: Verdict) -> Ruling {
+    let decision = match verdict.decision {
+        Decision::Allow => abi::Decision::Allow,
+        Decision::Deny => abi::Decision::Deny,
+        Decision::Reject => abi::Decision::Reject,
+    };
+    Ruling::new(decision, verdict.term)
+}
+
+fn verdict(ruling: Ruling) -> Option<Verdict> {
+    let decision = match ruling.decision()? {
+        abi::Decision::Allow => Decision::Allow,
+        abi::Decision::Deny => Decision::Deny,
+        abi::Decision::Reject => Decision::Reject,
+    };
+    Some(Verdict {
+        decision,
+        term: ruling.term,
+    })
+}
+
+/// Returns the first bits of a key.
+fn bits<K: Word>(key: K, len: u32) -> Bits {
+    // The kernel refuses a length that its key has no room for.
+    let len = u8::try_from(len).unwrap_or(u8::MAX);
+    Bits {
+        value: key.word(),
+        len,
+    }
+}
+
+/// Is a key of a trie as a number, its first bit the highest.
+trait Word: Copy {
+    fn word(self) -> u128;
+    fn from_word(word: u128) -> Self;
+}
+
+impl Word for Addr4 {
+    fn word(self) -> u128 {
+        u128::from(u32::from_be_bytes(self.octets())) << 96
+    }
+
+    fn from_word(word: u128) -> Self {
+        Self::new(((word >> 96) as u32).to_be_bytes())
+    }
+}
+
+impl Word for Addr6 {
+    fn word(self) -> u128 {
+        u128::from_be_bytes(self.octets())
+    }
+
+    fn from_word(word: u128) -> Self {
+        Self::new(word.to_be_bytes())
+    }
+}
+
+impl Word for PolicyPort {
+    fn word(self) -> u128 {
+        let port = u128::from(self.protocol()) << 16 | u128::from(self.port());
+        (u128::from(self.row()) << 24 | port) << 72
+    }
+
+    fn from_word(word: u128) -> Self {
+        let port = word >> 72;
+        Self::new((word >> 96) as u32, (port >> 16) as u8, port as u16)
+    }
+}

@@ -1,0 +1,150 @@
+//! Who may open a connection to whom.
+//!
+//! Policy is asked about connections, not about packets: in the direction in which a connection was
+//! opened, whoever sent the packet in hand, when the connection begins and each time its decision
+//! is made again. So replies need no rule, and what a new policy forbids stops with its next packet.
+//!
+//! ```text
+//! opener ── egress ──► policy of the opener       both on one node: both are asked here
+//!        ── ingress ─► policy of the opened
+//! ```
+//!
+//! The tables are disjoint, see [`crate::abi::PolicyEntry`]. A subject that has a policy, and no
+//! entry for what is asked, lets nothing through: tables that could not be filled do not open.
+
+use crate::abi::{Decision, EGRESS, INGRESS, OUTSIDE, PolicyKey, PolicyPort, Ruling, Side};
+use crate::family::Address;
+use crate::packet::proto;
+use crate::tables::Tables;
+use crate::verdict::DropReason;
+use crate::work::Work;
+
+/// Asks the policies of both ends about the connection of the packet in `work`, and notes in
+/// `work.decided` which terms allow it; returns the reason to drop the packet, if there is one.
+#[inline(never)]
+pub fn ask<A: Address, T: Tables<A>>(tables: &mut T, work: &mut Work<A>) -> Option<DropReason> {
+    let ends = [work.sender, work.receiver];
+    let identities = [work.decided.source_identity, work.decided.target_identity];
+    let opener = usize::from(work.is_reply());
+    set_port(work);
+    let egress = of_end(tables, work, ends[opener], EGRESS, identities[1 - opener]);
+    if egress.is_some() {
+        return egress;
+    }
+    of_end(tables, work, ends[1 - opener], INGRESS, identities[opener])
+}
+
+/// Asks the policy of an endpoint about a new connection to somebody outside, before it gets a
+/// port; returns the reason to drop the packet, if there is one.
+#[inline(never)]
+pub fn ask_outward<A: Address, T: Tables<A>>(
+    tables: &mut T,
+    work: &mut Work<A>,
+) -> Option<DropReason> {
+    let identity = outside_identity(tables, &work.key.dst(), work.moment.side());
+    work.set_reply(false);
+    set_port(work);
+    let sender = work.sender;
+    of_end(tables, work, sender, EGRESS, identity)
+}
+
+/// Returns the identity of somebody outside.
+#[inline(always)]
+pub fn outside_identity<A: Address, T: Tables<A>>(tables: &T, address: &A, side: Side) -> u32 {
+    match tables.prefix(address, side).identity() {
+        0 => match tables.party(OUTSIDE) {
+            Some(party) => tables.subject(party.slot, side).identity,
+            None => 0,
+        },
+        identity => identity,
+    }
+}
+
+/// Notes at which port the connection of the packet in `work` was opened, of ICMP with which type
+/// and code.
+#[inline(always)]
+fn set_port<A: Address>(work: &mut Work<A>) {
+    let opening = if work.is_reply() {
+        work.key.reversed()
+    } else {
+        work.out
+    };
+    let port = match opening.proto() {
+        proto::ICMP | proto::ICMP6 => u16::from_be_bytes([opening.tag(), work.code]),
+        proto::TCP | proto::UDP | proto::SCTP => opening.dst_port(),
+        _ => 0,
+    };
+    work.asked = PolicyPort::new(0, opening.proto(), port);
+}
+
+/// Asks the policy of one end of a connection, which lies behind the link `ifindex`; `identity` is
+/// that of the other end.
+#[inline(never)]
+fn of_end<A: Address, T: Tables<A>>(
+    tables: &mut T,
+    work: &mut Work<A>,
+    ifindex: u32,
+    direction: u32,
+    identity: u32,
+) -> Option<DropReason> {
+    let Some(slot) = tables.party(ifindex).map(|party| party.slot) else {
+        return Some(DropReason::NotReady);
+    };
+    let subject = tables.subject(slot, work.moment.side());
+    if subject.policy == 0 {
+        return None;
+    }
+    let key = PolicyKey {
+        policy: subject.policy,
+        direction,
+        identity,
+    };
+    let ruling = rule(tables, work, &key);
+    work.decided.terms[usize::from(direction == INGRESS)] = ruling.term;
+    let decision = ruling.decision();
+    if matches!(decision, Some(Decision::Allow)) {
+        return None;
+    }
+    if subject.audit != 0 {
+        tables.count_audit(slot, u64::from(work.len));
+        return None;
+    }
+    tables.count_term(ruling.term, 1, u64::from(work.len));
+    work.set_rejected(matches!(decision, Some(Decision::Reject)));
+    Some(match ruling.term {
+        0 => DropReason::PolicyDenied,
+        _ => DropReason::PolicyDenyList,
+    })
+}
+
+/// Finds what a policy says about a connection.
+#[inline(always)]
+fn rule<A: Address, T: Tables<A>>(tables: &T, work: &Work<A>, key: &PolicyKey) -> Ruling {
+    let side = work.moment.side();
+    let mut entry = tables.policy(key, side);
+    if entry.ruling.decision().is_none() {
+        let everybody = PolicyKey {
+            identity: 0,
+            ..*key
+        };
+        entry = tables.policy(&everybody, side);
+    }
+    if entry.row == 0 {
+        return entry.ruling;
+    }
+    let port = PolicyPort::new(entry.row, work.asked.protocol(), work.asked.port());
+    let ruling = tables.range(&port, side);
+    if ruling.decision().is_some() {
+        ruling
+    } else {
+        entry.ruling
+    }
+}
+
+/// Counts packets for the terms that allow them.
+#[inline(never)]
+pub fn credit<A, T: Tables<A>>(tables: &mut T, terms: [u16; 2], packets: u64, bytes: u64) {
+    for term in terms {
+        tables.count_term(term, packets, bytes);
+    }
+}
