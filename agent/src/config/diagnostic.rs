@@ -82,6 +82,20 @@ kinds! {
     BadDuration,
     TimeoutTooShort,
     OutOfRange,
+    BadPortName,
+    /// Neither an endpoint nor a node has the name.
+    UndefinedName,
+    /// Nobody says which number the name of a port stands for.
+    UndefinedPort,
+    /// An entity that means something in a cluster only.
+    ForeignEntity,
+    BadSelector,
+    /// A rule that is about nobody, or about endpoints and nodes at once.
+    BadSubject,
+    /// A rule, a term or a list of it that says nothing.
+    Empty,
+    /// An exception of a prefix that is not part of it.
+    ExceptOutside,
     /// It cannot be told which node the agent plays.
     NodeChoice,
 }
@@ -100,6 +114,10 @@ impl Kind {
                 | Self::NoPrefix
                 | Self::NoEffect
                 | Self::TimeoutTooShort
+                | Self::UndefinedName
+                | Self::UndefinedPort
+                | Self::BadSubject
+                | Self::Empty
         )
     }
 }

@@ -19,6 +19,7 @@ use super::family::Family;
 use super::label;
 use super::list;
 use super::masquerade::{self, MasqueradeDraft};
+use super::policy::{self, PolicyDraft, port_name};
 use super::table::{Entry, Field, Keys, Table, inner, wrong_type};
 use super::value;
 use crate::plan::object::Netns;
@@ -32,19 +33,22 @@ static FILE: Keys = Keys {
         "routing",
         "masquerade",
         "maps",
+        "policy",
     ],
-    later: &["policy", "prefilter"],
+    later: &["prefilter"],
 };
 
 static NODE: Keys = Keys {
     table: "[[node]]",
-    known: &["name", "address", "ipv4", "ipv6", "mtu"],
+    known: &["name", "address", "ipv4", "ipv6", "mtu", "audit"],
     later: &[],
 };
 
 static ENDPOINT: Keys = Keys {
     table: "[[endpoint]]",
-    known: &["node", "name", "netns", "ipv4", "ipv6", "labels"],
+    known: &[
+        "node", "name", "netns", "ipv4", "ipv6", "labels", "ports", "audit",
+    ],
     later: &["container"],
 };
 
@@ -61,6 +65,7 @@ pub(super) struct Draft {
     pub routing: Routing,
     pub masquerade: MasqueradeDraft,
     pub capacity: CapacityDraft,
+    pub policy: PolicyDraft,
     /// Whether the file has `[[node]]` tables, readable or not.
     pub has_nodes: bool,
 }
@@ -79,6 +84,7 @@ pub(super) struct Node {
     pub ipv4: Field<Ipv4Net>,
     pub ipv6: Field<Ipv6Net>,
     pub mtu: Field<u32>,
+    pub audit: Field<bool>,
 }
 
 pub(super) struct Endpoint {
@@ -90,6 +96,8 @@ pub(super) struct Endpoint {
     pub ipv4: Field<Ipv4Addr>,
     pub ipv6: Field<Ipv6Addr>,
     pub labels: Option<Spanned<BTreeMap<String, String>>>,
+    pub ports: BTreeMap<String, u16>,
+    pub audit: Field<bool>,
 }
 
 impl Node {
@@ -152,13 +160,17 @@ pub(super) fn read<'a>(document: &'a DeTable<'a>, errors: &mut Vec<Diagnostic>) 
             .take("maps")
             .map(|entry| capacity::read(&entry, errors))
             .unwrap_or_default(),
+        policy: file
+            .take("policy")
+            .map(|entry| policy::read(&entry, errors))
+            .unwrap_or_default(),
     };
     file.finish(errors);
     draft
 }
 
 /// Reads an array of tables.
-fn tables<'a, T>(
+pub(super) fn tables<'a, T>(
     entry: Option<Entry<'a>>,
     keys: &'static Keys,
     errors: &mut Vec<Diagnostic>,
@@ -213,6 +225,7 @@ fn node(table: &mut Table<'_>, errors: &mut Vec<Diagnostic>) -> Node {
         ipv4: table.read("ipv4", value::prefix4, errors),
         ipv6: table.read("ipv6", value::prefix6, errors),
         mtu: table.read("mtu", value::mtu, errors),
+        audit: table.read("audit", value::boolean, errors),
     }
 }
 
@@ -236,6 +249,11 @@ fn endpoint(table: &mut Table<'_>, errors: &mut Vec<Diagnostic>) -> Endpoint {
         ipv4: table.read("ipv4", value::ipv4, errors),
         ipv6: table.read("ipv6", value::ipv6, errors),
         labels,
+        ports: table
+            .take("ports")
+            .map(|entry| port_name::read(&entry, errors))
+            .unwrap_or_default(),
+        audit: table.read("audit", value::boolean, errors),
     }
 }
 

@@ -8,8 +8,12 @@ use super::table::{Entry, entries, wrong_type};
 /// Longest key and longest value, in bytes (as in Kubernetes, with room for its prefixes).
 const LABEL_MAX: usize = 253;
 
-/// Key that selectors use for negation.
-const NOT: &str = "not";
+/// Keys that tables of policies use for something else, and what for.
+const RESERVED: [(&str, &str); 3] = [
+    ("not", "selectors use this word for what must not match"),
+    ("cidr", "rules use this word for addresses"),
+    ("except", "rules use this word for addresses"),
+];
 
 /// Reads a table of labels; faults go to `errors`, one for each label.
 pub(super) fn labels(entry: &Entry<'_>, errors: &mut Vec<Diagnostic>) -> BTreeMap<String, String> {
@@ -32,44 +36,51 @@ pub(super) fn labels(entry: &Entry<'_>, errors: &mut Vec<Diagnostic>) -> BTreeMa
 }
 
 fn pair(label: &Entry<'_>) -> Result<(String, String), Diagnostic> {
-    let refuse = |span: &std::ops::Range<usize>, message: String| {
-        Err(Diagnostic::new(Kind::BadLabel, span.clone(), message))
+    check_key(label)?;
+    let Some(text) = label.value.as_str() else {
+        let message = format!("label {} must be a string", quote(label.key));
+        return Err(not_a_value(label, message));
     };
-    if label.key == NOT {
-        return refuse(&label.key_span, "label `not` is a reserved word".to_owned())
-            .map_err(|error| error.help("selectors use this word for what must not match"));
+    check_value(label, text)?;
+    Ok((label.key.to_owned(), text.to_owned()))
+}
+
+/// Refuses what is no key of a label.
+pub(super) fn check_key(label: &Entry<'_>) -> Result<(), Diagnostic> {
+    let refuse = |message: String, help: &str| {
+        Err(Diagnostic::new(Kind::BadLabel, label.key_span.clone(), message).help(help))
+    };
+    if let Some((word, used)) = RESERVED.iter().find(|(word, _)| *word == label.key) {
+        return refuse(format!("label `{word}` is a reserved word"), used);
     }
     if label.key.is_empty() || label.key.len() > LABEL_MAX || !label.key.chars().all(is_label_char)
     {
-        let message = format!("label key {} is not valid", quote(label.key));
-        return refuse(&label.key_span, message).map_err(|error| {
-            error.help("keys are made of letters, digits, `.`, `_`, `-` and `/`")
-        });
+        return refuse(
+            format!("label key {} is not valid", quote(label.key)),
+            "keys are made of letters, digits, `.`, `_`, `-` and `/`",
+        );
     }
-    let Some(value) = label.value.as_str() else {
-        let span = if label.value.is_table() {
-            &label.key_span
-        } else {
-            &label.span
-        };
-        let message = format!("label {} must be a string", quote(label.key));
-        return refuse(span, message).map_err(|error| {
-            error.help(if label.value.is_table() {
-                "a key with dots is written in quotes"
-            } else {
-                "write the value in quotes"
-            })
-        });
+    Ok(())
+}
+
+/// Reports something that cannot be the value of a label.
+pub(super) fn not_a_value(label: &Entry<'_>, message: String) -> Diagnostic {
+    let (span, help) = if label.value.is_table() {
+        (&label.key_span, "a key with dots is written in quotes")
+    } else {
+        (&label.span, "write the value in quotes")
     };
-    if value.len() > LABEL_MAX || value.chars().any(char::is_control) {
-        let message = format!("value of label {} is not valid", quote(label.key));
-        return refuse(&label.span, message).map_err(|error| {
-            error.help(format!(
-                "values have up to {LABEL_MAX} bytes and no control characters"
-            ))
-        });
+    Diagnostic::new(Kind::BadLabel, span.clone(), message).help(help)
+}
+
+/// Refuses what is no value of a label.
+pub(super) fn check_value(label: &Entry<'_>, text: &str) -> Result<(), Diagnostic> {
+    if text.len() <= LABEL_MAX && !text.chars().any(char::is_control) {
+        return Ok(());
     }
-    Ok((label.key.to_owned(), value.to_owned()))
+    let message = format!("value of label {} is not valid", quote(label.key));
+    let help = format!("values have up to {LABEL_MAX} bytes and no control characters");
+    Err(Diagnostic::new(Kind::BadLabel, label.span.clone(), message).help(help))
 }
 
 fn is_label_char(c: char) -> bool {

@@ -21,7 +21,19 @@ pub(super) fn read<'a, T>(
     let Some(entry) = table.take(key) else {
         return Vec::new();
     };
-    let items = match entry.value.as_array() {
+    let mut found = Vec::new();
+    for item in items(&entry) {
+        match parse(&item) {
+            Ok(value) => found.push(Spanned::new(item.span, value)),
+            Err(error) => errors.push(error),
+        }
+    }
+    found
+}
+
+/// Lists the values behind a key: the items of an array, or the one value.
+pub(super) fn items<'a>(entry: &Entry<'a>) -> Vec<Entry<'a>> {
+    match entry.value.as_array() {
         Some(array) => array
             .iter()
             .map(|item| Entry {
@@ -30,16 +42,8 @@ pub(super) fn read<'a, T>(
                 ..entry.clone()
             })
             .collect(),
-        None => vec![entry],
-    };
-    let mut found = Vec::new();
-    for item in items {
-        match parse(&item) {
-            Ok(value) => found.push(Spanned::new(item.span, value)),
-            Err(error) => errors.push(error),
-        }
+        None => vec![entry.clone()],
     }
-    found
 }
 
 /// Reads addresses, of which there may be one of each family.

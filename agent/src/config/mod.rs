@@ -173,6 +173,10 @@ impl Config {
             .first()
             .map(|node| node.name.get_ref().as_str())
             .unwrap_or_default();
+        let names = nodes
+            .iter()
+            .map(|node| node.name.get_ref().as_str())
+            .collect();
         let devices = draft.devices.into_iter();
         let endpoints = draft.endpoints.into_iter();
         Self {
@@ -187,7 +191,7 @@ impl Config {
                 .into_value()
                 .unwrap_or_default(),
             masquerade: draft.masquerade.complete(),
-            policy: Policy::default(),
+            policy: draft.policy.complete(&names, source),
             capacity: draft.capacity.complete(),
             nodes,
         }
@@ -202,7 +206,7 @@ impl Node {
             ipv4: draft.ipv4.into_given(),
             ipv6: draft.ipv6.into_given(),
             mtu: draft.mtu.into_value().unwrap_or(MTU_DEFAULT),
-            audit: false,
+            audit: draft.audit.into_value().unwrap_or_default(),
         })
     }
 }
@@ -232,8 +236,8 @@ impl Endpoint {
             ipv4: draft.ipv4.into_given(),
             ipv6: draft.ipv6.into_given(),
             labels: draft.labels.map(Spanned::into_inner).unwrap_or_default(),
-            ports: BTreeMap::new(),
-            audit: false,
+            ports: draft.ports,
+            audit: draft.audit.into_value().unwrap_or_default(),
         })
     }
 }

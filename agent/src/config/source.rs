@@ -1,5 +1,7 @@
 //! The text of a file and the places in it.
 
+use std::iter;
+
 use super::diagnostic::{Diagnostic, Kind};
 
 /// Holds a configuration file: the path as the user wrote it, and the text.
@@ -7,6 +9,8 @@ use super::diagnostic::{Diagnostic, Kind};
 pub struct Source {
     path: String,
     text: String,
+    /// Where each line begins, in bytes.
+    lines: Vec<usize>,
 }
 
 /// Is a run of whole lines of a source.
@@ -22,9 +26,13 @@ pub(super) struct Excerpt {
 
 impl Source {
     pub fn new(path: &str, text: &str) -> Self {
+        let newlines = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n');
         Self {
             path: path.to_owned(),
             text: text.to_owned(),
+            lines: iter::once(0)
+                .chain(newlines.map(|(at, _)| at + 1))
+                .collect(),
         }
     }
 
@@ -60,11 +68,11 @@ impl Source {
 
     /// Returns the line and the column of an offset, both from 1, the column in characters.
     pub fn line_column(&self, offset: usize) -> (usize, usize) {
-        let before = &self.text[..self.text.floor_char_boundary(offset)];
-        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-        let line = before.bytes().filter(|&byte| byte == b'\n').count() + 1;
+        let offset = self.text.floor_char_boundary(offset);
+        let line = self.lines.partition_point(|start| *start <= offset);
+        let line_start = self.lines[line - 1];
         // A byte order mark is no column.
-        let column = before[line_start..]
+        let column = self.text[line_start..offset]
             .trim_start_matches('\u{feff}')
             .chars()
             .count()

@@ -159,14 +159,24 @@ pub(super) fn any_prefix(entry: &Entry<'_>) -> Result<IpNet, Diagnostic> {
     check_host_bits(entry, text, prefix)
 }
 
+/// Reads an address, which is the prefix of itself, or a prefix of either family.
+pub(super) fn addresses(entry: &Entry<'_>) -> Result<IpNet, Diagnostic> {
+    match string(entry)?.parse::<IpAddr>() {
+        Ok(address) => Ok(IpNet::from(address)),
+        Err(_) => any_prefix(entry),
+    }
+}
+
 fn bad_any_prefix(entry: &Entry<'_>, text: &str) -> Diagnostic {
     let message = format!("{} is not a prefix", quote(text));
     let error = Diagnostic::new(Kind::BadPrefix, entry.span.clone(), message);
-    match text.parse::<IpAddr>() {
-        Ok(address) => error.help(format!(
+    let host = text.split_once('/').map_or(text, |(host, _)| host);
+    match host.parse::<IpAddr>().map(Family::of) {
+        Ok(family) if host == text => error.help(format!(
             "for this address alone write `{text}/{}`",
-            Family::of(address).bits()
+            family.bits()
         )),
+        Ok(family) => error.help(format!("the length is a number up to {}", family.bits())),
         Err(_) => error.help("write an address and a length, as in `10.0.0.0/8`"),
     }
 }

@@ -2,11 +2,31 @@
 //!
 //! Nothing is resolved here: names and labels are looked up by `topology`, which compiles all of
 //! this into tables.
+//!
+//! # Layout
+//! - `read`: the table, and draft → policy
+//! - `rule`, `term`, `peer`, `ports`, `selector`: its parts, from the outside to the inside
+//! - `entity`, `icmp`, `port_name`, [`service`]: words and names
+
+mod entity;
+mod icmp;
+mod peer;
+pub(super) mod port_name;
+mod ports;
+mod read;
+mod rule;
+mod selector;
+pub mod service;
+mod term;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use ipnet::IpNet;
+
+pub(super) use self::peer::PeerDraft;
+pub(super) use self::read::{PolicyDraft, read};
+pub(super) use self::rule::SubjectDraft;
 
 /// Describes the policy of all nodes of a file.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -161,7 +181,7 @@ pub enum Ports {
     /// A port by its name, with TCP, UDP or SCTP: what the endpoint that is spoken to calls so in
     /// its `ports`, else what everybody does.
     Named { protocol: u8, name: String },
-    /// ICMP (1) or ICMPv6 (58): one type, and of that all codes or one.
+    /// ICMP for IPv4 (1) or IPv6 (58): one type, and of that all codes or one.
     Icmp {
         protocol: u8,
         kind: u8,

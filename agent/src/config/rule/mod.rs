@@ -6,6 +6,7 @@ mod masquerade;
 mod name;
 mod netns;
 mod node;
+mod policy;
 mod prefix;
 
 use std::ops::Range;
@@ -23,6 +24,7 @@ pub(super) fn check(draft: &Draft, errors: &mut Vec<Diagnostic>) {
     netns::check(draft, errors);
     device::check(draft, errors);
     masquerade::check(draft, errors);
+    policy::check(draft, errors);
 }
 
 /// Returns the node that is meant by a key, if that can be told.
