@@ -91,6 +91,10 @@ fn of_end<A: Address, T: Tables<A>>(
         return Some(DropReason::NotReady);
     };
     let subject = tables.subject(slot, work.moment.side());
+    // Whoever policy does not know yet neither sends nor receives.
+    if subject.identity == 0 {
+        return Some(DropReason::NotReady);
+    }
     if subject.policy == 0 {
         return None;
     }

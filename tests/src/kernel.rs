@@ -228,14 +228,7 @@ impl Kernel {
             self.subjects.set(slot, subject, 0).expect("write SUBJECTS");
         }
         replace(&mut self.policies, &model.policies);
-        let found = self.ranges.keys().collect::<Result<Vec<_>, _>>();
-        for key in found.expect("read RANGES") {
-            self.ranges.remove(&key).expect("remove from RANGES");
-        }
-        for (port, bits, ruling) in &model.ranges {
-            let key = Key::new(*bits, *port);
-            self.ranges.insert(&key, ruling, 0).expect("write RANGES");
-        }
+        refill(&mut self.ranges, &model.ranges);
     }
 
     /// Reads what each term of policy has counted, and what each slot's policy would have denied.
@@ -363,10 +356,7 @@ where
         replace(&mut self.bindings, &model.bindings);
         self.permits.fill(&model.permits);
         self.tickets.fill(&model.tickets);
-        for (address, len, prefix) in &model.prefixes {
-            let key = Key::new(*len, *address);
-            self.prefixes.insert(&key, prefix, 0).expect("write prefix");
-        }
+        refill(&mut self.prefixes, &model.prefixes);
         let waiting = self.waiting.take();
         let waiting = waiting.unwrap_or_else(|| (0..self.pending.len()).collect());
         let wanted: BTreeSet<u32> = model.pending.keys().copied().collect();
@@ -518,6 +508,17 @@ fn replace<K: Pod + Ord, V: Pod>(map: &mut HashMap<MapData, K, V>, wanted: &BTre
     }
     for (key, value) in wanted {
         map.insert(key, value, 0).expect("write map");
+    }
+}
+
+/// Makes a trie hold these keys of these lengths in bits, and nothing else.
+fn refill<K: Pod, V: Pod>(trie: &mut LpmTrie<MapData, K, V>, wanted: &[(K, u32, V)]) {
+    let found = trie.keys().collect::<Result<Vec<_>, _>>();
+    for key in found.expect("read trie") {
+        trie.remove(&key).expect("remove from trie");
+    }
+    for (key, len, value) in wanted {
+        trie.insert(&Key::new(*len, *key), value, 0).expect("write trie");
     }
 }
 

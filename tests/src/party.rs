@@ -194,7 +194,7 @@ const fn endpoint(
             None => None,
         },
         mtu,
-        slot: number as u16,
+        slot: number as u16 + 1,
         identity: 20_000 + number as u32,
     }
 }

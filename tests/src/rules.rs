@@ -1,7 +1,8 @@
 //! Random policies, for the differential run.
 
 use datapath::abi::{
-    Decision, EGRESS, INGRESS, PolicyEntry, PolicyKey, PolicyPort, Prefix, Ruling, Side, Sides, Subject,
+    Decision, EGRESS, INGRESS, PolicyEntry, PolicyKey, PolicyPort, Prefix, Ruling, Side, Sides,
+    Subject,
 };
 use datapath::model::ModelNode;
 
@@ -30,7 +31,14 @@ pub fn give(model: &mut ModelNode, seed: u64) {
         };
         model.add_subject(who.slot, subject);
         for direction in [INGRESS, EGRESS] {
-            for identity in [0, HOST.identity, A.identity, B.identity, FRIEND.identity, CIDR] {
+            for identity in [
+                0,
+                HOST.identity,
+                A.identity,
+                B.identity,
+                FRIEND.identity,
+                CIDR,
+            ] {
                 if random.one_in(3) {
                     let key = PolicyKey {
                         policy,
@@ -47,7 +55,8 @@ pub fn give(model: &mut ModelNode, seed: u64) {
 
 fn entry(random: &mut Random, model: &mut ModelNode) -> Sides<PolicyEntry> {
     let mut entry = || {
-        let row = u32::from(random.one_in(2)) * (u32::try_from(random.below(1 << 20)).expect("fits") + 1);
+        let row =
+            u32::from(random.one_in(2)) * (u32::try_from(random.below(1 << 20)).expect("fits") + 1);
         if row != 0 {
             for (protocol, port, bits) in [(6, 80, 24), (17, 0, 8), (1, 0x0800, 16), (58, 0, 8)] {
                 let port = PolicyPort::new(row, protocol, port);

@@ -372,7 +372,7 @@ fn carried_on(family: Family) -> Vec<Row> {
             );
         })
         .routed_to(&A)
-        .term(ALLOWS, 11)
+        .term(ALLOWS, 21)
         .then(|state| {
             for tuple in [data.tuple(), back.tuple()] {
                 state.known(tuple).generation = GENERATION;
