@@ -52,13 +52,13 @@ const BUDGETS: [Budget; 9] = [
     },
     Budget {
         program: "slow4",
-        instructions: 35_000,
-        stack: 2_250,
+        instructions: 46_000,
+        stack: 2_500,
     },
     Budget {
         program: "slow6",
-        instructions: 42_000,
-        stack: 3_250,
+        instructions: 54_000,
+        stack: 3_700,
     },
     Budget {
         program: "arp",

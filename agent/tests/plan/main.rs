@@ -425,21 +425,27 @@ fn json_counts_and_names_every_step() {
     let json = plan.to_json();
 
     assert_eq!(json["schema"], 1);
-    assert_eq!(json["change"], 2);
+    assert_eq!(json["change"], 1);
     assert_eq!(json["steps"][0]["action"], "change");
-    assert_eq!(json["steps"][0]["key"]["endpoint_entry"], "web");
-    assert_eq!(
-        json["steps"][0]["after"]["endpoint_entry"]["identity"],
-        70_000
-    );
+    assert_eq!(json["steps"][0]["key"], "policy");
+    assert_eq!(json["steps"][0]["after"]["policy"]["subjects"], 3);
 }
 
 #[test]
 fn same_topology_always_gives_the_same_fingerprint() {
     let first = desired_of(&lab(), &ambient());
     let second = desired_of(&lab(), &ambient());
-    let other = desired_of(&lab::relabelled(), &ambient());
+    let other = desired_of(&lab::exchanged(), &ambient());
 
     assert_eq!(first[&Key::Generation], second[&Key::Generation]);
     assert_ne!(first[&Key::Generation], other[&Key::Generation]);
+}
+
+#[test]
+fn policy_switches_by_itself_and_changes_no_fingerprint() {
+    let before = desired_of(&lab(), &ambient());
+    let after = desired_of(&lab::relabelled(), &ambient());
+
+    assert_ne!(before[&Key::Policy], after[&Key::Policy]);
+    assert_eq!(before[&Key::Generation], after[&Key::Generation]);
 }
