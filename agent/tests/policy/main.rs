@@ -3,6 +3,7 @@
 //!
 //! `CILIATE_POLICY_PAIRS` is the number of questions.
 
+mod large;
 mod model;
 mod random;
 mod sketch;

@@ -201,7 +201,11 @@ pub(crate) fn rule(random: &mut Random, at: usize, nodes: usize, endpoints: usiz
 fn term(random: &mut Random, nodes: usize, endpoints: usize) -> Term {
     Term {
         place: String::new(),
-        peers: random.some(3, |random| peer(random, nodes, endpoints)),
+        peers: if random.one_in(6) {
+            Vec::new()
+        } else {
+            random.some(3, |random| peer(random, nodes, endpoints))
+        },
         ports: random.some(3, ports),
     }
 }
@@ -252,8 +256,8 @@ fn requirement(random: &mut Random) -> Requirement {
 fn ports(random: &mut Random) -> Ports {
     let protocol = *random.pick(&[TCP, TCP, UDP, 132]);
     let port = |random: &mut Random| *random.pick(PORTS);
-    match random.below(8) {
-        0 => Ports::Named {
+    match random.below(9) {
+        0 | 8 => Ports::Named {
             protocol,
             name: random.pick(&["http", "api"]).to_string(),
         },
