@@ -14,7 +14,11 @@ use ciliate::topology::resolve;
 use proptest::prelude::*;
 
 /// Kinds that no file of reasonable size, or no file alone, can show.
-const NOT_IN_FILES: [Kind; 2] = [Kind::TooManyEndpoints, Kind::NodeChoice];
+const NOT_IN_FILES: [Kind; 3] = [
+    Kind::TooManyEndpoints,
+    Kind::NodeChoice,
+    Kind::PolicyTooLarge,
+];
 
 fn folder(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(name)

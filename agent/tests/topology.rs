@@ -254,10 +254,15 @@ fn peers_and_their_endpoints_are_known_by_their_addresses() {
     let web = one.endpoints[0].identity;
     assert_eq!(known("10.0.2.2/32"), (web, true), "the same labels");
     assert_eq!(known("fd00:2::2/128"), (web, true));
-    assert_eq!(known("10.0.1.0/24"), (2, true), "its own pool");
-    assert_eq!(known("192.0.2.0/24"), (2, true), "excluded");
+    assert_eq!(known("10.0.1.0/24"), (9, true), "its own pool");
+    assert_eq!(known("192.0.2.0/24"), (9, true), "excluded");
     assert_eq!(known("192.0.2.11/32"), (6, true), "a peer");
-    assert_eq!(one.prefixes.len(), 8);
+    assert_eq!(known("192.0.2.10/32"), (1, true), "itself, excluded");
+    assert_eq!(known("2001:db8::10/128"), (1, false), "itself");
+    assert_eq!(known("0.0.0.0/0"), (9, false), "the rest of the world");
+    assert_eq!(known("::/0"), (10, false));
+    assert_eq!(one.prefixes.len(), 12);
+    assert_eq!(one.prefixes, one.policy.tables.prefixes);
 }
 
 #[test]

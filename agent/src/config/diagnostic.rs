@@ -98,6 +98,8 @@ kinds! {
     ExceptOutside,
     /// It cannot be told which node the agent plays.
     NodeChoice,
+    /// More terms, entries or prefixes than the kernel's tables hold.
+    PolicyTooLarge,
 }
 
 impl Kind {

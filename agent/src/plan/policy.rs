@@ -11,11 +11,13 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
+use std::net::IpAddr;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::topology::Prefix;
+use crate::topology::prefix::WORLD;
 
 /// Holds the policy of one node.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -27,6 +29,64 @@ pub struct Policy {
     pub entries: BTreeMap<EntryKey, Entry>,
     /// Ranges of rows. They never overlap within one row.
     pub ranges: BTreeMap<Range, Verdict>,
+}
+
+impl Policy {
+    /// Returns the identity behind an address, as the tables know it: not that of an endpoint of
+    /// the node.
+    pub fn identity_of(&self, address: IpAddr) -> u32 {
+        let longest = if address.is_ipv4() { 32 } else { 128 };
+        let prefixes = (0..=longest).rev();
+        let mut known = prefixes.filter_map(|bits| {
+            let prefix = IpNet::new(address, bits).ok()?.trunc();
+            self.prefixes.get(&prefix)
+        });
+        known.next().map_or(WORLD, |known| known.identity)
+    }
+
+    /// Returns what becomes of a connection between a subject and an identity; the port is the
+    /// one that is spoken to, as in [`Range::port`].
+    pub fn verdict(
+        &self,
+        slot: u16,
+        direction: Direction,
+        identity: u32,
+        (protocol, port): (u8, u16),
+    ) -> Verdict {
+        let by_default = |decision| Verdict { decision, term: 0 };
+        let subject = match self.subjects.get(&slot) {
+            Some(subject) if subject.policy != 0 => subject.policy,
+            _ => return by_default(Decision::Allow),
+        };
+        let entry = |identity| {
+            self.entries.get(&EntryKey {
+                subject,
+                direction,
+                identity,
+            })
+        };
+        let Some(entry) = entry(identity).or_else(|| entry(0)) else {
+            return by_default(Decision::Deny);
+        };
+        let range = self.range(entry.row, protocol, port);
+        range.unwrap_or(entry.verdict)
+    }
+
+    /// Returns the verdict of the range of a row that covers a port.
+    fn range(&self, row: u32, protocol: u8, port: u16) -> Option<Verdict> {
+        let place = u32::from(protocol) << 16 | u32::from(port);
+        (0..=Range::BITS).find_map(|bits| {
+            let hidden = Range::BITS - bits;
+            let [_, protocol, high, low] = (place >> hidden << hidden).to_be_bytes();
+            let range = Range {
+                row,
+                protocol,
+                port: u16::from_be_bytes([high, low]),
+                bits,
+            };
+            self.ranges.get(&range).copied()
+        })
+    }
 }
 
 /// Describes a party that has a policy, or at least an identity.
@@ -97,6 +157,11 @@ pub struct Range {
     pub port: u16,
     /// How many bits of protocol and port, 24 together, count.
     pub bits: u8,
+}
+
+impl Range {
+    /// Bits of protocol and port together.
+    pub const BITS: u8 = 24;
 }
 
 /// End of the numbers of terms.

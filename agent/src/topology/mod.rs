@@ -5,7 +5,9 @@
 //! # Layout
 //! - [`mod@resolve`]: which node, and everything that belongs to it
 //! - `address`: routers and the addresses of endpoints that ask for none
-//! - `identity`: numbers that depend on labels only
+//! - `number`: numbers that derive from what they stand for
+//! - [`identity`]: numbers of parties that depend on nothing else
+//! - [`policy`]: who may talk to whom, as tables
 //! - `outside`: devices, translation, and what the file says about addresses
 //! - `room`: how many bindings there may be, and how many of one endpoint
 //! - [`prefix`]: who is behind an address, and where nothing is translated
@@ -14,9 +16,11 @@
 
 mod address;
 mod id;
-mod identity;
+pub mod identity;
 pub mod link;
+mod number;
 mod outside;
+pub mod policy;
 pub mod prefix;
 pub mod resolve;
 mod room;
@@ -28,6 +32,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use crate::plan::object::{Mac, Masquerade, Netns};
 
+use self::policy::Policy;
 pub use self::prefix::Prefix;
 pub use self::resolve::resolve;
 use self::room::Room;
@@ -61,6 +66,8 @@ pub struct Topology {
     pub masquerade: Option<Masquerade>,
     /// What is known of addresses: the longest prefix counts.
     pub prefixes: BTreeMap<IpNet, Prefix>,
+    /// Who may talk to whom.
+    pub policy: Policy,
     pub host_routing: HostRouting,
     /// Whether the host gets a route to each endpoint, beside the one to their prefix.
     pub endpoint_routes: bool,

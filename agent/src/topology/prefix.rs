@@ -1,19 +1,16 @@
 //! Who is behind an address, and whether what goes there keeps its source: disjoint in effect.
 //!
 //! A file says something about prefixes in several places: what is never translated, the pools
-//! of the nodes, the addresses of nodes and of peers' endpoints. Here each prefix is completed
+//! of the nodes, the addresses of nodes and of peers' endpoints, the CIDRs of rules. Here each prefix is completed
 //! with what the wider ones around it say, so that the longest match alone decides and the
-//! kernel's side has no precedence to get wrong.
+//! kernel's side has no precedence to get wrong. What would say the same as the prefix around it
+//! is left out.
 
 use std::collections::BTreeMap;
 
 use ipnet::IpNet;
 
-/// Identity of everybody who is nobody else (as in Cilium).
-pub const WORLD: u32 = 2;
-
-/// Identity of a peer (as in Cilium).
-pub const REMOTE_NODE: u32 = 6;
+pub use super::identity::{REMOTE_NODE, WORLD};
 
 /// Tells what is true for every address whose longest match a prefix is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,7 +29,14 @@ pub(super) struct Claim {
     pub excluded: bool,
 }
 
-/// Completes each prefix with what those around it say.
+/// What is true where no prefix says anything.
+const BARE: Prefix = Prefix {
+    identity: WORLD,
+    excluded: false,
+};
+
+/// Completes each prefix with what those around it say; of claims about the same prefix, the
+/// first one that has an identity counts.
 pub(super) fn compile(claims: impl IntoIterator<Item = Claim>) -> BTreeMap<IpNet, Prefix> {
     let mut compiled = BTreeMap::new();
     // The prefixes around the present one, the widest first.
@@ -43,19 +47,15 @@ pub(super) fn compile(claims: impl IntoIterator<Item = Claim>) -> BTreeMap<IpNet
             .pop_if(|(outer, _)| !outer.contains(&prefix))
             .is_some()
         {}
-        let outer = around.last().map_or(
-            Prefix {
-                identity: WORLD,
-                excluded: false,
-            },
-            |(_, outer)| *outer,
-        );
+        let outer = around.last().map_or(BARE, |(_, outer)| *outer);
         let complete = Prefix {
             identity: identity.unwrap_or(outer.identity),
             excluded: excluded || outer.excluded,
         };
-        around.push((prefix, complete));
-        compiled.insert(prefix, complete);
+        if complete != outer {
+            around.push((prefix, complete));
+            compiled.insert(prefix, complete);
+        }
     }
     compiled
 }
@@ -97,13 +97,7 @@ mod tests {
             .iter()
             .filter(|(prefix, _)| prefix.contains(&address))
             .max_by_key(|(prefix, _)| prefix.prefix_len())
-            .map_or(
-                Prefix {
-                    identity: WORLD,
-                    excluded: false,
-                },
-                |(_, found)| *found,
-            )
+            .map_or(BARE, |(_, found)| *found)
     }
 
     /// Reads the claims as a person would.
@@ -133,7 +127,8 @@ mod tests {
             excluded: true,
         };
         assert_eq!(compiled[&net("10.0.2.7/32")], excluded(1234));
-        assert_eq!(compiled[&net("10.0.2.0/24")], excluded(WORLD));
+        assert_eq!(compiled[&net("10.0.0.0/8")], excluded(WORLD));
+        assert_eq!(compiled.len(), 2, "the pool says nothing new");
     }
 
     #[test]
@@ -179,6 +174,14 @@ mod tests {
 
             for address in addresses {
                 prop_assert_eq!(look_up(&compiled, address), evaluate(&claims, address));
+            }
+            for (prefix, known) in &compiled {
+                let around = prefix.supernet().map_or(BARE, |outer| {
+                    let wider = compiled.range(..prefix);
+                    let around = wider.rev().find(|(wide, _)| wide.contains(&outer));
+                    around.map_or(BARE, |(_, around)| *around)
+                });
+                prop_assert_ne!(around, *known, "{} is there without need", prefix);
             }
         }
     }

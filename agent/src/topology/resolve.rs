@@ -7,8 +7,10 @@ use std::ops::Range;
 use ipnet::IpNet;
 use toml::Spanned;
 
+use super::identity::Identities;
 use super::link::{link_name, mac};
-use super::{Endpoint, Peer, Topology, address, id, identity, outside, prefix};
+use super::policy::{self, Policy};
+use super::{Endpoint, Peer, Topology, address, id, outside, prefix};
 use crate::config::diagnostic::quote;
 use crate::config::family::router;
 use crate::config::{self, Config, Diagnostic, Kind};
@@ -17,7 +19,8 @@ use crate::config::{self, Config, Diagnostic, Kind};
 /// the one that has the machine's name.
 ///
 /// # Errors
-/// If the node cannot be told, or two of its links would have the same name.
+/// If the node cannot be told, two of its links would have the same name, or its policy is too
+/// large.
 pub fn resolve(
     config: &Config,
     node: Option<&str>,
@@ -30,7 +33,8 @@ pub fn resolve(
         return Err(collisions);
     }
 
-    let identities = identity::identities(&config.endpoints);
+    let identities = Identities::of(config);
+    let prefixes = prefix::compile(outside::claims(config, node, &identities));
     let name = node.name.get_ref().as_str();
     let mut topology = Topology {
         node: name.to_owned(),
@@ -42,7 +46,7 @@ pub fn resolve(
         mtu: node.mtu,
         host_mac: mac(name, "cilium_host", ""),
         net_mac: mac(name, "cilium_net", ""),
-        endpoints: endpoints(config, node, &identities),
+        endpoints: endpoints(config, node, &identities.endpoints),
         peers: config
             .nodes
             .iter()
@@ -51,7 +55,8 @@ pub fn resolve(
             .collect(),
         devices: outside::devices(config, node),
         masquerade: outside::masquerade(config, node),
-        prefixes: prefix::compile(outside::claims(config, node, &identities)),
+        prefixes: prefixes.clone(),
+        policy: Policy::default(),
         host_routing: config.host_routing,
         endpoint_routes: config.endpoint_routes,
         capacity: config.capacity,
@@ -64,6 +69,8 @@ pub fn resolve(
     for endpoint in &mut topology.endpoints {
         endpoint.id = ids.get(endpoint.name.as_str()).copied().unwrap_or_default();
     }
+    topology.policy = policy::compile(config, node, &identities, &topology.endpoints, prefixes)
+        .map_err(|error| vec![*error])?;
     Ok(topology)
 }
 

@@ -12,6 +12,7 @@ use ciliate::plan::object::{
     Ambient, DeviceFacts, DeviceKind, Filtering, Mac, Mapping, Masquerade, Netns, NextHop,
     PortSelection, State, Timeouts,
 };
+use ciliate::topology::policy::Policy;
 use ciliate::topology::{Capacity, Device, Endpoint, HostRouting, Peer, Prefix, Topology};
 
 pub(crate) const DIGEST: &str = "1111111111111111";
@@ -84,6 +85,7 @@ pub(crate) fn with_endpoints(names: &[&str]) -> Topology {
         devices: Vec::new(),
         masquerade: None,
         prefixes: BTreeMap::new(),
+        policy: Policy::default(),
         host_routing: HostRouting::Auto,
         endpoint_routes: false,
         capacity: Capacity::default(),

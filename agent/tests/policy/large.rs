@@ -1,0 +1,144 @@
+//! Long lists of prefixes stay small and quick.
+
+use std::net::Ipv4Addr;
+use std::time::Instant;
+
+use ciliate::config::Config;
+use ciliate::config::policy::{Peer, Rule, Subject, Term};
+use ciliate::plan::policy::Policy;
+use ciliate::topology::resolve;
+use ipnet::{IpNet, Ipv4Net};
+
+const PREFIXES: u32 = 100_000;
+
+/// Most prefixes that fit the table.
+const PREFIXES_MAX: usize = 1 << 18;
+
+const LAB: &str = "[[node]]\nname = \"n1\"\nipv4 = \"10.0.1.0/24\"\n\
+                   [[endpoint]]\nname = \"e1\"\nlabels = { app = \"web\" }\n";
+
+/// Returns every other /30 of 16.0.0.0/12 and what follows it.
+fn list() -> Vec<IpNet> {
+    let start = u32::from(Ipv4Addr::new(16, 0, 0, 0));
+    let prefix = |at: u32| Ipv4Net::new_assert(Ipv4Addr::from(start + 8 * at), 30);
+    (0..PREFIXES).map(|at| prefix(at).into()).collect()
+}
+
+fn cidrs(prefixes: impl IntoIterator<Item = IpNet>) -> Vec<Peer> {
+    let peer = |prefix| Peer::Cidr {
+        prefix,
+        except: Vec::new(),
+    };
+    prefixes.into_iter().map(peer).collect()
+}
+
+fn term(peers: Vec<Peer>) -> Term {
+    Term {
+        place: "a.toml:9:9".to_owned(),
+        peers,
+        ports: Vec::new(),
+    }
+}
+
+fn rule(egress: Vec<Term>, egress_deny: Vec<Term>) -> Rule {
+    Rule {
+        place: "a.toml:8:1".to_owned(),
+        description: None,
+        subject: Subject::Endpoints {
+            selectors: Vec::new(),
+            names: ["e1".to_owned()].into(),
+        },
+        default_deny: true,
+        reject: false,
+        ingress: None,
+        egress: Some(egress),
+        ingress_deny: None,
+        egress_deny: Some(egress_deny),
+    }
+}
+
+fn compile(what: &str, rules: Vec<Rule>) -> Policy {
+    let mut config = Config::parse("a.toml", LAB).expect("a good file");
+    config.policy.rules = rules;
+    let start = Instant::now();
+    let topology = resolve(&config, None, None).expect("a good policy");
+    eprintln!("{what}: {:?}", start.elapsed());
+    topology.policy.tables
+}
+
+/// Returns the prefixes but the pool of the node.
+fn spoken_of(tables: &Policy) -> Vec<IpNet> {
+    let prefixes = tables.prefixes.iter();
+    let spoken = prefixes.filter(|(_, known)| !known.excluded);
+    spoken.map(|(prefix, _)| *prefix).collect()
+}
+
+/// Returns how many entries there are beside those for everybody.
+fn entries(tables: &Policy) -> usize {
+    let keys = tables.entries.keys();
+    keys.filter(|key| key.identity != 0).count()
+}
+
+#[test]
+fn a_list_of_100_000_prefixes_is_one_entry() {
+    let tables = compile("flat", vec![rule(Vec::new(), vec![term(cidrs(list()))])]);
+
+    assert_eq!(spoken_of(&tables).len(), list().len());
+    // The list, and nobody else.
+    assert_eq!(entries(&tables), 1);
+}
+
+#[test]
+fn a_prefix_around_100_000_others_multiplies_nothing() {
+    let around = "16.0.0.0/8".parse().expect("a prefix");
+    let all = "0.0.0.0/0".parse().expect("a prefix");
+    let allow = vec![term(cidrs([around])), term(cidrs([all]))];
+
+    let tables = compile("nested", vec![rule(allow, vec![term(cidrs(list()))])]);
+
+    assert_eq!(spoken_of(&tables).len(), list().len() + 2);
+    assert_eq!(entries(&tables), 3, "the list, what is around it, the rest");
+}
+
+#[test]
+fn prefixes_inside_of_one_that_is_treated_alike_are_left_out() {
+    let around = "16.0.0.0/8".parse().expect("a prefix");
+    let term = term(cidrs(list().into_iter().chain([around])));
+
+    let tables = compile("redundant", vec![rule(vec![term], Vec::new())]);
+
+    assert_eq!(spoken_of(&tables), [around]);
+}
+
+#[test]
+fn exceptions_are_as_quick_as_prefixes() {
+    let peer = Peer::Cidr {
+        prefix: "16.0.0.0/8".parse().expect("a prefix"),
+        except: list(),
+    };
+
+    let tables = compile("exceptions", vec![rule(vec![term(vec![peer])], Vec::new())]);
+
+    assert_eq!(spoken_of(&tables).len(), list().len() + 1);
+    assert_eq!(entries(&tables), 1);
+}
+
+#[test]
+fn more_prefixes_than_the_table_holds_are_blamed_on_their_rule() {
+    let mut config = Config::parse("a.toml", LAB).expect("a good file");
+    let start = u32::from(Ipv4Addr::new(16, 0, 0, 0));
+    let many = (0..=u32::try_from(PREFIXES_MAX).expect("a small number"))
+        .map(|at| IpNet::from(Ipv4Net::new_assert(Ipv4Addr::from(start + 2 * at), 32)));
+    let small = rule(vec![term(Vec::new())], Vec::new());
+    let mut large = rule(vec![term(cidrs(many))], Vec::new());
+    large.place = "a.toml:20:1".to_owned();
+    large.description = Some("the large one".to_owned());
+    config.policy.rules = vec![small, large];
+
+    let errors = resolve(&config, None, None).expect_err("it is too large");
+
+    assert_eq!(errors.len(), 1);
+    assert!(errors[0].message.contains("more than 262144 prefixes"));
+    let help = errors[0].help.as_deref().unwrap_or_default();
+    assert!(help.contains("a.toml:20:1 (the large one)"), "{help}");
+}
