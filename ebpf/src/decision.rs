@@ -1,6 +1,6 @@
 //! The decision about a flow: from whom, to whom, and how its packets leave.
 
-use crate::abi::{Action, Flow, OUTSIDE};
+use crate::abi::{Action, Flow, IDENTITY_HOST, OUTSIDE};
 use crate::family::Address;
 use crate::packet::MacPair;
 use crate::policy;
@@ -71,7 +71,9 @@ pub fn decide_packet<A: Address, T: Tables<A>>(
         return Some(DropReason::NotReady);
     }
     complete(tables, work);
-    None
+    // An address of the node, from outside.
+    let is_forged = sender == OUTSIDE && work.decided.source_identity == IDENTITY_HOST;
+    is_forged.then_some(DropReason::InvalidSourceIp)
 }
 
 /// Completes the decision about the packet in `work`: its way out of a device, and what it leaves

@@ -518,7 +518,8 @@ fn refill<K: Pod, V: Pod>(trie: &mut LpmTrie<MapData, K, V>, wanted: &[(K, u32, 
         trie.remove(&key).expect("remove from trie");
     }
     for (key, len, value) in wanted {
-        trie.insert(&Key::new(*len, *key), value, 0).expect("write trie");
+        trie.insert(&Key::new(*len, *key), value, 0)
+            .expect("write trie");
     }
 }
 

@@ -27,7 +27,6 @@ use super::object::{
     Program, State, Value,
 };
 use super::outside::Outside;
-use super::policy::{Policy, Subject};
 use super::refusal::Refusals;
 use super::reserved::{self, RESERVED_PORTS};
 use super::warning::{self, Warning};
@@ -64,7 +63,8 @@ pub fn desired(topology: &Topology, ambient: &Ambient, bpffs: &Path) -> Result<D
     add_datapath(&mut state, topology, ambient, bpffs);
     add_host_link(&mut state, topology, choice.mode, ambient.reassembly);
     add_host_attachments(&mut state, ambient);
-    add_policy(&mut state, topology);
+    let policy = Arc::clone(&topology.policy.tables);
+    state.insert(Key::Policy, Value::Policy(policy));
     add_sysctls(&mut state, topology, ambient);
     for endpoint in &topology.endpoints {
         add_endpoint(&mut state, topology, endpoint, &ambient.digest);
@@ -190,24 +190,6 @@ fn add_host_link(
     for link in [Link::Host, Link::Net] {
         state.insert(Key::LinkUp(link), Value::LinkUp);
     }
-}
-
-fn add_policy(state: &mut State, topology: &Topology) {
-    let mut policy = Policy {
-        prefixes: topology.prefixes.clone(),
-        ..Policy::default()
-    };
-    let subject = |identity| Subject {
-        identity,
-        ..Subject::default()
-    };
-    policy.subjects.insert(0, subject(1));
-    for endpoint in &topology.endpoints {
-        policy
-            .subjects
-            .insert(endpoint.id, subject(endpoint.identity));
-    }
-    state.insert(Key::Policy, Value::Policy(Arc::new(policy)));
 }
 
 /// Adds what the host needs to reach endpoints of a family, and to answer for them.

@@ -64,8 +64,6 @@ pub struct Topology {
     pub devices: Vec<Device>,
     /// How those translate that do; `None` if none does.
     pub masquerade: Option<Masquerade>,
-    /// What is known of addresses: the longest prefix counts.
-    pub prefixes: BTreeMap<IpNet, Prefix>,
     /// Who may talk to whom.
     pub policy: Policy,
     pub host_routing: HostRouting,

@@ -55,7 +55,6 @@ pub fn resolve(
             .collect(),
         devices: outside::devices(config, node),
         masquerade: outside::masquerade(config, node),
-        prefixes: prefixes.clone(),
         policy: Policy::default(),
         host_routing: config.host_routing,
         endpoint_routes: config.endpoint_routes,

@@ -6,12 +6,14 @@
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::Path;
+use std::sync::Arc;
 
 use ciliate::plan::desired;
 use ciliate::plan::object::{
     Ambient, DeviceFacts, DeviceKind, Filtering, Mac, Mapping, Masquerade, Netns, NextHop,
     PortSelection, State, Timeouts,
 };
+use ciliate::plan::policy::{Policy as Tables, Subject};
 use ciliate::topology::policy::Policy;
 use ciliate::topology::{Capacity, Device, Endpoint, HostRouting, Peer, Prefix, Topology};
 
@@ -59,6 +61,32 @@ pub(crate) fn desired_of(topology: &Topology, ambient: &Ambient) -> State {
         .state
 }
 
+/// Returns the policy of a node with its tables changed.
+fn with(topology: &Topology, change: impl FnOnce(&mut Tables)) -> Policy {
+    let mut policy = topology.policy.clone();
+    change(Arc::make_mut(&mut policy.tables));
+    policy
+}
+
+/// Returns a policy that knows endpoints and the node, and allows everything.
+fn open(endpoints: &[Endpoint]) -> Policy {
+    let subject = |identity| Subject {
+        identity,
+        ..Subject::default()
+    };
+    let known = endpoints
+        .iter()
+        .map(|endpoint| (endpoint.id, subject(endpoint.identity)));
+    let tables = Tables {
+        subjects: known.chain([(0, subject(1))]).collect(),
+        ..Tables::default()
+    };
+    Policy {
+        tables: Arc::new(tables),
+        ..Policy::default()
+    }
+}
+
 /// Returns `edge-1` with `web` and `db`.
 pub(crate) fn lab() -> Topology {
     with_endpoints(&["web", "db"])
@@ -69,8 +97,9 @@ pub(crate) fn with_endpoints(names: &[&str]) -> Topology {
     let endpoints = (2..)
         .zip(names)
         .map(|(id, name)| endpoint(name, id))
-        .collect();
+        .collect::<Vec<_>>();
     Topology {
+        policy: open(&endpoints),
         node: "edge-1".to_owned(),
         addresses: Vec::new(),
         ipv4: Some("10.0.1.0/24".parse().unwrap()),
@@ -84,8 +113,6 @@ pub(crate) fn with_endpoints(names: &[&str]) -> Topology {
         peers: Vec::new(),
         devices: Vec::new(),
         masquerade: None,
-        prefixes: BTreeMap::new(),
-        policy: Policy::default(),
         host_routing: HostRouting::Auto,
         endpoint_routes: false,
         capacity: Capacity::default(),
@@ -109,9 +136,11 @@ pub(crate) fn outside() -> Topology {
         addresses: vec![Ipv4Addr::new(192, 0, 2, 10).into()],
         devices: vec![device("eth0", true)],
         masquerade: Some(masquerade((49_152, 65_535))),
-        prefixes: prefixes
-            .map(|(prefix, known)| (prefix.parse().unwrap(), known))
-            .into(),
+        policy: with(&lab(), |tables| {
+            tables.prefixes = prefixes
+                .map(|(prefix, known)| (prefix.parse().unwrap(), known))
+                .into();
+        }),
         peers: vec![Peer {
             name: "edge-2".to_owned(),
             addresses: vec![Ipv4Addr::new(192, 0, 2, 11).into()],
@@ -222,7 +251,12 @@ pub(crate) fn swapped() -> Topology {
 
 /// Returns the lab with other labels on `web`.
 pub(crate) fn relabelled() -> Topology {
-    changed(lab(), "web", |web| web.identity = 70_000)
+    let lab = lab();
+    let policy = with(&lab, |tables| {
+        let web = tables.subjects.get_mut(&2).expect("the slot of web");
+        web.identity = 70_000;
+    });
+    Topology { policy, ..lab }
 }
 
 /// Returns the lab with `web` in another namespace.

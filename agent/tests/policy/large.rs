@@ -1,6 +1,7 @@
 //! Long lists of prefixes stay small and quick.
 
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 use std::time::Instant;
 
 use ciliate::config::Config;
@@ -57,7 +58,7 @@ fn rule(egress: Vec<Term>, egress_deny: Vec<Term>) -> Rule {
     }
 }
 
-fn compile(what: &str, rules: Vec<Rule>) -> Policy {
+fn compile(what: &str, rules: Vec<Rule>) -> Arc<Policy> {
     let mut config = Config::parse("a.toml", LAB).expect("a good file");
     config.policy.rules = rules;
     let start = Instant::now();

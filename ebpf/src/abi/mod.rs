@@ -55,6 +55,9 @@ pub const OVERTAKING_SLOTS: u32 = 256;
 /// Number of lines of notes about packets on their way through the node's stack: a power of two.
 pub const TICKET_LINES: u32 = 2048;
 
+/// Identity of the node itself.
+pub const IDENTITY_HOST: u32 = 1;
+
 /// Number of entries of the `DROPS` map: one for each possible reason.
 pub const DROP_SLOTS: u32 = 256;
 

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
+use std::sync::Arc;
 
 use ipnet::IpNet;
 
@@ -73,12 +74,12 @@ pub(in crate::topology) fn compile(
     let subjects = parties.iter();
     let subjects = subjects.map(|party| (party.slot, party.subject(&policies)));
     Ok(Policy {
-        tables: policy::Policy {
+        tables: Arc::new(policy::Policy {
             subjects: subjects.collect(),
             prefixes,
             entries: entries(&tables.entries, &tables.rows),
             ranges: ranges(&tables.rows),
-        },
+        }),
         terms: infos,
         names: names(config, node, &peers),
         rule_entries: tables.shares,

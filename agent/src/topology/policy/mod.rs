@@ -23,6 +23,7 @@ pub(super) mod term;
 pub mod words;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::plan::policy::{self, Direction};
 
@@ -31,7 +32,7 @@ pub(super) use self::compile::compile;
 /// Holds the policy of a node: the tables, and what explains them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Policy {
-    pub tables: policy::Policy,
+    pub tables: Arc<policy::Policy>,
     /// The terms that verdicts name, by their numbers.
     pub terms: BTreeMap<u16, TermInfo>,
     /// What the identities stand for that this node may meet.
