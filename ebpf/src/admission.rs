@@ -55,12 +55,17 @@ fn settle<A: Address + KeyHash, T: Tables<A>>(
     if work.is_reply() {
         work.decided.set_reply();
     }
-    if work.is_entered() && !begins_here {
+    let is_entered = work.is_entered() && !begins_here;
+    // What comes from outside may have got past the hook of its device.
+    if !is_entered || work.sender == OUTSIDE {
+        let refusal = policy::ask(tables, work);
+        if refusal.is_some() {
+            return refusal;
+        }
+    }
+    if is_entered {
         remember_inside(tables, work);
         return None;
-    }
-    if let Some(reason) = policy::ask(tables, work) {
-        return Some(reason);
     }
     if work.is_bound() {
         binding::renew(tables, work);
@@ -71,7 +76,9 @@ fn settle<A: Address + KeyHash, T: Tables<A>>(
     if work.is_hairpin() {
         binding::renew_receiver(tables, work);
     }
-    if is_new || work.standing == Standing::Pending as u8 {
+    // The node is no flooder, and an answer that is late should find its flow.
+    let is_of_node = work.sender == work.moment.host && work.receiver == OUTSIDE;
+    if !is_of_node && (is_new || work.standing == Standing::Pending as u8) {
         wait(tables, work);
         if work.decided.is_for_stack() {
             ticket::issue(tables, work);

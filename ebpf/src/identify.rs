@@ -85,6 +85,14 @@ fn try_receiver<A: Address, P: Packet, T: Tables<A>>(
         Hook::FromNetdev if local == 0 && header.src.is_inside(node) => {
             Err(DropReason::InvalidSourceIp)
         }
+        Hook::FromNetdev if work.moment.guards_host != 0 && local == 0 => {
+            Ok(if header.dst.is_multicast() {
+                0
+            } else {
+                OUTSIDE
+            })
+        }
+        Hook::FromNetdev if work.moment.guards_host != 0 && local == OUTSIDE => Ok(OUTSIDE),
         // Neighbours of the node, and what else is not routed, never talk to endpoints.
         Hook::FromNetdev if local == OUTSIDE && header.src.is_martian() => Ok(0),
         Hook::FromNetdev => Ok(local),
@@ -102,10 +110,20 @@ pub fn sender<A: Address, P: Packet, T: Tables<A>>(
     let Some(hook) = work.hook() else {
         return Some(DropReason::NotReady);
     };
+    // The node has neighbours; whether it listens to them, policy says.
+    let is_for_node = matches!(hook, Hook::FromNetdev) && work.receiver == OUTSIDE;
+    if is_for_node && work.header.src.is_martian() {
+        work.sender = OUTSIDE;
+        work.set_through_stack(false);
+        return None;
+    }
     match source::sender(packet, tables, hook, &work.header.src, &work.moment) {
         Ok(sender) => {
             work.sender = sender.ifindex;
             work.set_through_stack(sender.through_stack);
+            if matches!(hook, Hook::ToNetdev) && sender.ifindex == work.moment.host {
+                work.set_direct(true);
+            }
         }
         Err(reason) => return Some(reason),
     }

@@ -76,6 +76,7 @@ use forward::{Exit, Way};
 use hook::Hook;
 use packet::{
     ETH_ARP, ETH_IPV4, ETH_IPV6, ETH_LEN, ETH_PROTOCOL_OFFSET, ETH_QINQ, ETH_VLAN, MacPair, Packet,
+    VLAN_ID,
 };
 use rewrite::has_free_ports;
 use tables::Tables;
@@ -104,7 +105,10 @@ pub fn enter<P: Packet>(packet: &P, hook: Hook) -> Result<Path, DropReason> {
     let protocol: u16 = packet
         .load(ETH_PROTOCOL_OFFSET)
         .ok_or(DropReason::InvalidPacket)?;
-    let tagged = packet.has_vlan_tag() || protocol == ETH_VLAN || protocol == ETH_QINQ;
+    let tag = packet.vlan_tag();
+    // The stack takes what has only a priority for what it is without.
+    let names_vlan = tag & VLAN_ID != 0 || !matches!(hook, Hook::FromNetdev);
+    let tagged = tag != 0 && names_vlan || protocol == ETH_VLAN || protocol == ETH_QINQ;
     // What the node's stack sends through `cilium_host` is not for endpoints, and what a device
     // sees belongs to whatever lies on top of it.
     let others_are_welcome = matches!(hook, Hook::FromHost) || hook.is_of_device();
@@ -139,8 +143,10 @@ pub fn concerns<A: Address, P: Packet, T: Tables<A>>(packet: &P, tables: &T, hoo
     if src.is_inside(node) {
         return true;
     }
+    let is_guarded = node.guards_host() && !dst.is_multicast();
     match hook {
-        Hook::FromNetdev => tables.local(&dst) != 0,
+        Hook::FromNetdev => is_guarded || tables.local(&dst) != 0,
+        Hook::ToNetdev if packet.ingress_ifindex() == 0 && is_guarded => true,
         // The node's stack answers for what endpoints get (see `error`), and may speak from a
         // port of the range (see `translation`).
         Hook::ToNetdev if packet.ingress_ifindex() == 0 => match A::next_protocol(packet) {
@@ -230,7 +236,7 @@ fn is_for_node<A: Address, T: Tables<A>>(tables: &T, key: &FlowKey<A>) -> bool {
         return false;
     };
     let (src, [first, last]) = (key.src(), node.masquerade.ports);
-    if src.is_inside(node) {
+    if src.is_inside(node) || node.guards_host() {
         return false;
     }
     match tables.local(&key.dst()) {
@@ -262,7 +268,8 @@ fn comes_as_known<A, P: Packet>(packet: &P, flow: &Flow<A>, hook: Hook, host: u3
         Hook::ToNetdev => {
             let ingress = packet.ingress_ifindex();
             let was_sent_here = !flow.is_translated() && ingress == flow.zone;
-            flow.zone != OUTSIDE && (ingress == host || was_sent_here)
+            let is_of_node = flow.zone == host && ingress == 0;
+            flow.zone != OUTSIDE && (ingress == host || was_sent_here) || is_of_node
         }
     }
 }
@@ -273,7 +280,8 @@ fn is_counted<A>(flow: &Flow<A>, hook: Hook, host: u32) -> bool {
     match hook {
         Hook::FromContainer | Hook::FromNetdev => true,
         Hook::FromHost => flow.zone == host,
-        Hook::ToContainer | Hook::ToHost | Hook::ToNetdev => false,
+        Hook::ToNetdev => flow.zone == host,
+        Hook::ToContainer | Hook::ToHost => false,
     }
 }
 
@@ -333,7 +341,7 @@ fn judge<A: Address + KeyHash, P: Packet, T: Tables<A>>(
         return None;
     }
     if let Some(reason) = identify::flow(packet, tables, work) {
-        return (!is_of_node(work)).then_some(reason);
+        return (!is_of_node(work) || is_guarded(work, reason)).then_some(reason);
     }
     fragment::remember(tables, work);
     if let Some(reason) = resolve(packet, tables, work) {
@@ -369,6 +377,14 @@ fn is_of_node<A>(work: &Work<A>) -> bool {
     }
 }
 
+/// Tells whether a packet from outside may not reach the node's stack for this reason, because it
+/// could hide from policy what it is. A later fragment alone makes no datagram.
+#[inline(always)]
+fn is_guarded<A>(work: &Work<A>, reason: DropReason) -> bool {
+    let is_inbound = matches!(work.hook(), Some(Hook::FromNetdev));
+    is_inbound && work.moment.guards_host != 0 && !matches!(reason, DropReason::FragmentNotFound)
+}
+
 /// Finds what a packet leaves with, and for whom it then is; returns the reason to drop it, if
 /// there is one.
 #[inline(never)]
@@ -383,8 +399,11 @@ fn resolve<A: Address + KeyHash, P: Packet, T: Tables<A>>(
     let is_leaving = matches!(work.hook(), Some(Hook::ToNetdev));
     if is_leaving && !work.through_stack() {
         // The node's own packets may leave; others must not have an address of ours.
-        work.receiver = 0;
         translation::give_back(tables, work);
+        if !policy::guards_outward(work) {
+            work.receiver = 0;
+        }
+        work.route.ifindex = 0;
         return (work.sender == OUTSIDE).then_some(DropReason::InvalidSourceIp);
     }
     translation::translate(tables, work)
@@ -403,7 +422,11 @@ fn malformed<A: Address, P: Packet, T: Tables<A>>(
         None => false,
     };
     let is_at_device = matches!(work.hook(), Some(hook) if hook.is_of_device());
-    (is_for_endpoint || !is_at_device).then_some(reason)
+    let may_hide = match tables.node() {
+        Some(node) => node.guards_host() && matches!(work.hook(), Some(Hook::FromNetdev)),
+        None => false,
+    };
+    (is_for_endpoint || !is_at_device || may_hide).then_some(reason)
 }
 
 /// Drops a packet; where an endpoint could not have a port, or policy asks for it, the node's stack
@@ -426,7 +449,9 @@ fn refuse<A: Address, P: Packet, T: Tables<A>>(
         Some(Hook::FromNetdev) => work.out == work.key,
         _ => false,
     };
-    if !is_told || !can_tell || work.moment.net == 0 {
+    // What is addressed to the node itself would reach it.
+    let is_for_node = work.receiver == work.moment.host;
+    if !is_told || !can_tell || is_for_node || work.moment.net == 0 {
         return Some(reason);
     }
     let Some(node) = tables.node() else {

@@ -26,7 +26,8 @@ pub struct ModelPacket {
     pub ifindex: u32,
     pub ingress_ifindex: u32,
     pub gso_size: u32,
-    pub has_vlan_tag: bool,
+    /// See [`Packet::vlan_tag`].
+    pub vlan_tag: u32,
     /// Whether it is addressed to somebody else.
     pub is_foreign: bool,
 }
@@ -52,8 +53,8 @@ impl Packet for ModelPacket {
         !self.is_foreign
     }
 
-    fn has_vlan_tag(&self) -> bool {
-        self.has_vlan_tag
+    fn vlan_tag(&self) -> u32 {
+        self.vlan_tag
     }
 
     fn pull(&mut self, len: u32) -> bool {

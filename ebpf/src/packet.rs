@@ -29,8 +29,9 @@ pub trait Packet {
     /// Tells whether the packet is addressed to this node, not to somebody else on the segment or
     /// to all.
     fn is_for_us(&self) -> bool;
-    /// Tells whether a VLAN tag was taken out of the packet and lies beside it.
-    fn has_vlan_tag(&self) -> bool;
+    /// Returns the VLAN tag that was taken out of the packet and lies beside it, with [`VLAN_TAG`] set;
+    /// 0 if there is none.
+    fn vlan_tag(&self) -> u32;
     /// Makes the first `len` bytes accessible to `load` and `store`.
     fn pull(&mut self, len: u32) -> bool;
     /// Reads a header at a fixed offset, if it lies in the accessible part.
@@ -209,6 +210,12 @@ pub struct IcmpStart {
     pub id: u16,
     pub seq: u16,
 }
+
+/// Says that there is a VLAN tag.
+pub const VLAN_TAG: u32 = 1 << 16;
+/// The bits of a VLAN tag that name the VLAN; 0 is none, and the tag only gives a priority
+/// (IEEE 802.1Q).
+pub const VLAN_ID: u32 = 0xfff;
 
 /// Is an ARP message for IPv4 over Ethernet (RFC 826).
 #[derive(Clone, Copy, Debug, Default)]

@@ -14,6 +14,7 @@
 
 use crate::abi::{Decision, EGRESS, INGRESS, OUTSIDE, PolicyKey, PolicyPort, Ruling, Side};
 use crate::family::Address;
+use crate::hook::Hook;
 use crate::packet::proto;
 use crate::tables::Tables;
 use crate::verdict::DropReason;
@@ -46,6 +47,35 @@ pub fn ask_outward<A: Address, T: Tables<A>>(
     set_port(work);
     let sender = work.sender;
     of_end(tables, work, sender, EGRESS, identity)
+}
+
+/// Tells whether policy is asked about what comes to the node from outside.
+#[inline(always)]
+pub fn guards_inward<A: Address>(work: &Work<A>) -> bool {
+    let is_at_device = matches!(work.hook(), Some(Hook::FromNetdev));
+    is_at_device && work.moment.guards_host != 0 && !is_spared(work)
+}
+
+/// Tells whether policy is asked about what the node sends out of a device.
+#[inline(always)]
+pub fn guards_outward<A: Address>(work: &Work<A>) -> bool {
+    let is_of_node = work.sender == work.moment.host;
+    is_of_node && work.moment.guards_host != 0 && !is_spared(work)
+}
+
+/// Tells whether a packet is one without which the node has no address and no neighbours, so that
+/// no rule can forbid it: neighbour discovery and group membership of IPv6, and DHCP.
+#[inline(always)]
+fn is_spared<A: Address>(work: &Work<A>) -> bool {
+    let key = &work.key;
+    match key.proto() {
+        proto::ICMP6 => matches!(key.tag(), 130..=137 | 143),
+        proto::UDP => matches!(
+            (key.src_port(), key.dst_port()),
+            (67 | 68, 67 | 68) | (546 | 547, 546 | 547)
+        ),
+        _ => key.dst().is_multicast(),
+    }
 }
 
 /// Returns the identity of somebody outside.

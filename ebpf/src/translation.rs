@@ -120,10 +120,18 @@ fn unowned<A: Address, T: Tables<A>>(
     let [first, last] = work.moment.masquerade.ports;
     let in_range = (first..=last).contains(&work.key.dst_port());
     let is_ours = has_free_ports(work.key.proto()) && first != 0 && in_range;
-    if is_ours && !tables.has_socket(&work.key.reversed()) {
+    let is_outer = tables.local(&work.key.dst()) == OUTSIDE;
+    if is_ours && is_outer && !tables.has_socket(&work.key.reversed()) {
         return Some(DropReason::NatNoBinding);
     }
     work.receiver = stack;
+    if policy::guards_inward(work) {
+        tables.route(&work.key, work.device, &mut work.route);
+        // What is not forwarded is for the node.
+        if work.route.ifindex == 0 {
+            work.receiver = work.moment.host;
+        }
+    }
     None
 }
 

@@ -99,6 +99,8 @@ pub struct Moment {
     pub net: u32,
     pub legacy_routing: u32,
     pub reassembles: u32,
+    /// Not 0 if policy has something to say about the node's own packets.
+    pub guards_host: u32,
     pub masquerade: Masquerade,
     pub timeouts: Timeouts,
 }
@@ -114,6 +116,7 @@ impl Moment {
         self.net = node.net_ifindex;
         self.legacy_routing = u32::from(node.legacy_routing);
         self.reassembles = node.reassembles;
+        self.guards_host = u32::from(node.guards_host());
         self.masquerade = node.masquerade;
         self.timeouts = node.timeouts;
     }
@@ -154,7 +157,7 @@ flags! {
     is_error, set_error: "Tells whether the packet is an ICMP error.";
     through_stack, set_through_stack: "Tells whether the node's stack forwards the packet, which one of our hooks has seen before.";
     is_hairpin, set_hairpin: "Tells whether an endpoint sent the packet to a masquerade address.";
-    is_direct, set_direct: "Tells whether the node's stack routed the packet to the endpoint's link itself, past `cilium_host`.";
+    is_direct, set_direct: "Tells whether the node's stack sent the packet where it is past `cilium_host`: to the endpoint's link itself, or out of a device.";
     is_reply, set_reply: "Tells whether the receiver of the packet opened the connection.";
     is_rejected, set_rejected: "Tells whether the sender learns that policy drops the packet.";
     is_needy, set_needy: "Tells whether the packet needs a binding.";

@@ -258,7 +258,7 @@ impl Kernel {
     /// Sends a packet through the program of a hook, and leaves the packet as the program did.
     pub fn run(&mut self, hook: Hook, packet: &mut ModelPacket) -> Fate {
         assert!(
-            !packet.has_vlan_tag,
+            packet.vlan_tag == 0,
             "a test run cannot put a tag beside a packet"
         );
         let mut context = [0; CONTEXT_LEN];
@@ -587,6 +587,7 @@ fn make_links() {
     let (host, device) = (HOST.link, DEVICE_LINK);
     for setting in [
         format!("net/ipv4/conf/link{host}/forwarding"),
+        format!("net/ipv4/conf/link{device}/forwarding"),
         "net/ipv6/conf/all/forwarding".to_owned(),
     ] {
         std::fs::write(format!("/proc/sys/{setting}"), "1").expect("switch forwarding on");

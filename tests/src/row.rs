@@ -10,6 +10,7 @@ use std::net::IpAddr;
 use datapath::abi::{Count, Node};
 use datapath::hook::Hook;
 use datapath::model::{ModelNode, ModelPacket};
+use datapath::packet::VLAN_TAG;
 use datapath::verdict::{DropReason, Verdict};
 
 use crate::frame::Tuple;
@@ -150,9 +151,17 @@ impl Row {
     /// Puts a VLAN tag beside the packet; such a row runs on the host only.
     #[must_use]
     pub fn vlan_beside(mut self) -> Self {
-        self.packet.has_vlan_tag = true;
+        self.packet.vlan_tag = VLAN_TAG | 5;
         self.place = Place::Host;
         self
+    }
+
+    /// Puts a tag beside the packet that gives a priority and names no VLAN; such a row runs on the
+    /// host only.
+    #[must_use]
+    pub fn priority_beside(mut self) -> Self {
+        self.packet.vlan_tag = VLAN_TAG | 3 << 13;
+        self.on_the_host_only()
     }
 
     /// Makes the row run on the host only: a test run refuses such a packet.

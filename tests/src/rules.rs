@@ -19,9 +19,14 @@ pub fn give(model: &mut ModelNode, seed: u64) {
     let prefix = Sides::both(Prefix::new(CIDR, false));
     model.tables4.prefixes.push((FAR.addr4(), 16, prefix));
     model.tables6.prefixes.push((FAR.addr6(), 40, prefix));
-    for who in ALL.into_iter().filter(|who| *who != HOST) {
+    for who in ALL {
         if random.one_in(2) {
             continue;
+        }
+        if who == HOST {
+            for node in [&mut model.tables4.node, &mut model.tables6.node] {
+                node.as_mut().expect("is described").guards = 3;
+            }
         }
         let policy = u32::from(who.slot) + 50;
         let subject = Subject {

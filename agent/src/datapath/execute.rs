@@ -3,7 +3,7 @@
 //! Every operation may be repeated: what is so already, or gone already, is success. The caller
 //! gives the present indices of links.
 
-use datapath::abi::{self, Addr4, Addr6, Node, OUTSIDE, PENDING_PER_SLOT, Party, Side};
+use datapath::abi::{self, Addr4, Addr6, Node, OUTSIDE, PENDING_PER_SLOT, Party, SLOT_HOST, Side};
 use datapath::packet::MacPair;
 
 use super::entry::{gone, insert};
@@ -168,6 +168,7 @@ impl Executor {
             let mut fresh = Node::default();
             fresh.generation = node.generation;
             fresh.fingerprint = node.fingerprint;
+            fresh.guards = node.guards;
             fresh.host_ifindex = ifindex;
             fresh.pending_mask = slots.max(PENDING_PER_SLOT) - 1;
             fresh.to_stack = MacPair::new(mac, gateway_mac);
@@ -213,6 +214,15 @@ impl Executor {
     fn set_policy(&mut self, policy: &Policy) -> Result<(), Error> {
         let active = Side::of(table::read_node(&self.pins)?.generation);
         policy::write(&self.pins, policy, active)?;
+        let idle = 1 << u32::from(active == Side::of(0));
+        let guards_host = policy
+            .subjects
+            .get(&SLOT_HOST)
+            .is_some_and(|host| host.policy != 0);
+        // Before the switch: two words of an entry are not written at once.
+        self.write_node(&mut |node| {
+            node.guards = node.guards & !idle | if guards_host { idle } else { 0 };
+        })?;
         self.write_node(&mut |node| node.generation = after(node.generation) ^ 1)
     }
 

@@ -187,7 +187,9 @@ pub struct Node {
     pub net_ifindex: u32,
     /// Whether the node's stack puts fragments together, and so in order, that it forwards.
     pub reassembles: u32,
-    spare: [u32; 3],
+    /// For each side of policy, whether the node itself has one: bit 0 and bit 1.
+    pub guards: u32,
+    spare: [u32; 2],
 }
 
 impl Node {
@@ -213,6 +215,12 @@ impl Node {
     /// Returns the prefix and its length of IPv6, if the node has one.
     pub fn ipv6(&self) -> Option<(Addr6, u8)> {
         self.has_ipv6().then_some((self.prefix6, self.prefix6_len))
+    }
+
+    /// Tells whether policy has something to say about the node's own packets.
+    #[inline(always)]
+    pub const fn guards_host(&self) -> bool {
+        self.guards >> (self.generation & 1) & 1 != 0
     }
 
     /// Tells whether endpoints of this node have IPv4 addresses.

@@ -15,7 +15,7 @@ use aya_ebpf::helpers::generated::{
     bpf_skb_load_bytes, bpf_skb_pull_data, bpf_skb_store_bytes,
 };
 use datapath::checksum;
-use datapath::packet::{CheckChange, Packet, Wire};
+use datapath::packet::{CheckChange, Packet, VLAN_TAG, Wire};
 
 /// Packet type of the kernel for "to us".
 const PACKET_HOST: u32 = 0;
@@ -161,9 +161,15 @@ impl Packet for Skb {
     }
 
     #[inline(always)]
-    fn has_vlan_tag(&self) -> bool {
+    fn vlan_tag(&self) -> u32 {
         // SAFETY: see `len`.
-        unsafe { (*self.0).vlan_present != 0 }
+        unsafe {
+            if (*self.0).vlan_present == 0 {
+                0
+            } else {
+                VLAN_TAG | (*self.0).vlan_tci
+            }
+        }
     }
 
     #[inline(always)]

@@ -37,7 +37,7 @@ fuzz_target!(|input: &[u8]| {
             ifindex: 99 + u32::from(link % 22),
             ingress_ifindex: 99 + u32::from(gso % 22),
             gso_size: u32::from(gso) * 16,
-            has_vlan_tag: link >= 252,
+            vlan_tag: u32::from(link >= 252) << 16 | u32::from(link & 1),
             is_foreign: link == 251,
         };
         overwrite(&mut packet.bytes, usize::from(at), patch);

@@ -11,6 +11,7 @@ mod errors;
 mod extensions;
 mod fast;
 mod fragments;
+mod guard;
 mod hairpin;
 mod headers;
 mod legacy;
@@ -203,6 +204,11 @@ fn policy_lets_connections_begin_and_go_on_or_does_not() {
 }
 
 #[test]
+fn policy_guards_the_node_itself() {
+    run(&guard::rows());
+}
+
+#[test]
 fn nothing_is_forwarded_by_a_node_that_is_not_ready() {
     run(&readiness::rows());
 }
@@ -236,6 +242,7 @@ fn rows_have_names_of_their_own_and_are_many() {
         legacy::rows(),
         devices::rows(),
         policy::rows(),
+        guard::rows(),
         readiness::rows(),
     ];
     let all: Vec<&str> = tables.iter().flat_map(|rows| names(rows)).collect();
