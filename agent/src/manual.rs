@@ -119,6 +119,15 @@ pub const ENTRIES: &[Entry] = &[
          endpoint's address instead (`ip saddr`, `ip daddr`, `ip rule add from`), or cilium_host.",
     ),
     entry(
+        "CIL0210",
+        "the policy of the node would cut the connection by which whoever applies it is here",
+        "A rule with `host` closes the node, and none lets in the TCP connection that a process has \
+         from which `ciliate` descends, as that of an SSH server. `apply` refuses to begin unless it is \
+         given `--allow-lockout`. Let the port in, or set `host = \"audit\"` in [policy], which lets \
+         everything through and counts what would be denied. Neighbour discovery and DHCP pass \
+         whatever rules say.",
+    ),
+    entry(
         "CIL0301",
         "the file names a device that is not there",
         "`ip link` lists the links of this machine. A device that comes later has to be there \

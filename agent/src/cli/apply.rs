@@ -11,6 +11,7 @@ use super::instance::{self, Instance, Whereabouts};
 use crate::daemon::Sparing;
 use crate::host::netns;
 use crate::plan::object::{Key, State};
+use crate::plan::warning::LOCKOUT;
 use crate::plan::{self, Desired, Notes, Plan};
 use crate::reconcile::{self, Journal, Report, System};
 use crate::topology::Topology;
@@ -22,6 +23,24 @@ pub struct Options {
     pub timings: bool,
     /// Whether to begin although nothing will pass.
     pub force: bool,
+    /// Whether to begin although the caller's connection will be cut.
+    pub allow_lockout: bool,
+}
+
+impl Options {
+    /// Stops at what the caller has not said to go on with.
+    fn accept(self, notes: &Notes) -> Result<(), Failure> {
+        let mut stops = notes.stops();
+        stops.retain(|warning| match warning.code {
+            LOCKOUT => !self.allow_lockout,
+            _ => !self.force,
+        });
+        if stops.is_empty() {
+            Ok(())
+        } else {
+            Err(Failure::stopped(&stops))
+        }
+    }
 }
 
 /// Says what becomes of a node of which a device is missing.
@@ -69,16 +88,11 @@ pub fn apply(
     options: Options,
     out: &mut dyn Write,
 ) -> Result<u8, Failure> {
-    let Options { timings, force } = options;
     let topology = instance::topology(file, common.node.as_deref())?;
     let instance = Instance::new(common, &topology.node);
-    let report = instance.enter(|| {
-        bring_up(common, &topology, file, |notes| match notes.stops() {
-            stops if stops.is_empty() || force => Ok(()),
-            stops => Err(Failure::stopped(&stops)),
-        })
-    })?;
-    let printed = print_report(&report, common.json, timings, out).and_then(|()| {
+    let report =
+        instance.enter(|| bring_up(common, &topology, file, |notes| options.accept(notes)))?;
+    let printed = print_report(&report, common.json, options.timings, out).and_then(|()| {
         if common.json || report.plan.is_empty() {
             return Ok(());
         }
@@ -193,6 +207,9 @@ pub fn converge(
     system
         .state()
         .set_host_routing(desired.notes.host_routing.as_ref())?;
+    system
+        .state()
+        .set_enforcement(&topology.policy.enforcement.to_string())?;
     report.plan.notes = desired.notes;
     let applied = instance::fingerprint(topology);
     system.state().set_applied(file, &applied)?;

@@ -87,6 +87,9 @@ pub enum Verb {
         /// Go on although a firewall will let nothing through (CIL0203)
         #[arg(long)]
         force: bool,
+        /// Go on although the policy cuts the connection by which you are here (CIL0210)
+        #[arg(long)]
+        allow_lockout: bool,
     },
     /// Make the node what the file says, and keep it so until TERM or INT; the datapath stays.
     /// HUP reads the file anew; a node that `apply` changes meanwhile is kept as that says

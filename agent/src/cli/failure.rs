@@ -7,7 +7,7 @@ use thiserror::Error;
 use super::exit;
 use crate::config::Report;
 use crate::plan::Refusals;
-use crate::plan::warning::Warning;
+use crate::plan::warning::{LOCKOUT, Warning};
 use crate::reconcile::{ApplyError, Cause, FileError};
 use crate::{datapath, host};
 
@@ -40,9 +40,9 @@ pub enum Failure {
     State(#[from] FileError),
     #[error(transparent)]
     Refused(#[from] Refusals),
-    /// It could be set up, but nothing would pass.
-    #[error("{0}\nnothing was changed; `--force` goes on all the same")]
-    Stopped(String),
+    /// It could be set up, but something that matters would not pass.
+    #[error("{0}\nnothing was changed; {1} goes on all the same")]
+    Stopped(String, &'static str),
     #[error(transparent)]
     Host(#[from] host::Error),
     #[error(transparent)]
@@ -65,7 +65,18 @@ impl Failure {
     /// Says what `apply` does not begin with.
     pub fn stopped(warnings: &[&Warning]) -> Self {
         let lines: Vec<String> = warnings.iter().map(ToString::to_string).collect();
-        Self::Stopped(lines.join("\n"))
+        let is_lockout = |warning: &&Warning| warning.code == LOCKOUT;
+        let locks_out = warnings.iter().copied().any(|warning| is_lockout(&warning));
+        let drops = warnings
+            .iter()
+            .copied()
+            .any(|warning| !is_lockout(&warning));
+        let flags = match (drops, locks_out) {
+            (true, true) => "`--force --allow-lockout`",
+            (false, true) => "`--allow-lockout`",
+            (true | false, false) => "`--force`",
+        };
+        Self::Stopped(lines.join("\n"), flags)
     }
 
     /// Returns the exit code.
@@ -79,7 +90,7 @@ impl Failure {
             | Self::State(_)
             | Self::Elsewhere(_)
             | Self::Refused(_)
-            | Self::Stopped(_)
+            | Self::Stopped(..)
             | Self::AgentRuns { .. }
             | Self::Host(_)
             | Self::Datapath(_)

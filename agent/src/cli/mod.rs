@@ -62,11 +62,13 @@ pub fn run(command: &Command, out: &mut dyn Write, err: &mut dyn Write) -> Resul
             file: given,
             timings,
             force,
+            allow_lockout,
         } => {
             need_root("apply")?;
             let options = apply::Options {
                 timings: *timings,
                 force: *force,
+                allow_lockout: *allow_lockout,
             };
             apply::apply(common, &file(given)?, options, out)
         }

@@ -6,7 +6,7 @@ use super::args::Common;
 use super::exit;
 use super::failure::Failure;
 use super::instance::Instance;
-use crate::observe::status::{self, Status};
+use crate::observe::status::{self, Guard, Status};
 
 /// Shows the status of the node that is set up here. Returns the exit code.
 ///
@@ -19,9 +19,10 @@ pub fn status(common: &Common, out: &mut dyn Write) -> Result<u8, Failure> {
         let (objects, links) = system.look()?;
         let config = system.state().config().map(ToOwned::to_owned);
         let choice = system.state().host_routing().cloned();
+        let enforcement = system.state().enforcement().map(ToOwned::to_owned);
         Ok(status::status(
             &instance.node,
-            (config, choice.as_ref()),
+            (config, choice.as_ref(), enforcement.as_deref()),
             &objects,
             &links,
             system.pins(),
@@ -35,6 +36,21 @@ pub fn status(common: &Common, out: &mut dyn Write) -> Result<u8, Failure> {
         print(&status, out)?;
     }
     Ok(exit::OK)
+}
+
+fn words(guard: &Guard) -> String {
+    let Guard {
+        ingress,
+        egress,
+        audit,
+        would_deny,
+    } = guard;
+    let audited = if *audit || *would_deny != 0 {
+        format!(", audited: {would_deny} packets would have been denied")
+    } else {
+        String::new()
+    };
+    format!("ingress {ingress}, egress {egress}{audited}")
 }
 
 fn print(status: &Status, out: &mut dyn Write) -> Result<(), Failure> {
@@ -56,7 +72,16 @@ fn print(status: &Status, out: &mut dyn Write) -> Result<(), Failure> {
         "fragments     {} ({})",
         fragments.mode, fragments.reason
     )?;
-    writeln!(out, "policy        {}", status.policy.enforcement)?;
+    let policy = &status.policy;
+    writeln!(
+        out,
+        "policy        {} ({} entries, {} ranges, {} prefixes); the node itself: {}",
+        policy.enforcement,
+        policy.entries,
+        policy.ranges,
+        policy.prefixes,
+        words(&policy.host)
+    )?;
     writeln!(out, "devices       {}", status.devices.len())?;
     for device in &status.devices {
         writeln!(
@@ -77,6 +102,7 @@ fn print(status: &Status, out: &mut dyn Write) -> Result<(), Failure> {
             addresses.join(", "),
             endpoint.state
         )?;
+        writeln!(out, "    {}", words(&endpoint.policy))?;
     }
     writeln!(out, "repairs       {}", status.drift.repairs)?;
     if let Some(last) = &status.drift.last {

@@ -1,9 +1,10 @@
 //! Typed access to the pinned maps.
 
+use std::collections::BTreeMap;
 use std::os::fd::AsFd;
 
 use aya::Pod;
-use aya::maps::{Array, HashMap, LpmTrie, Map, MapData, MapError, PerCpuArray};
+use aya::maps::{Array, HashMap, LpmTrie, Map, MapData, MapError, PerCpuArray, PerCpuValues};
 use datapath::abi::{
     Addr4, Addr6, Binding, Count, Datagram, Device, Flow, FlowKey, FragmentKey, Line, Node, Party,
     Pending, PolicyEntry, PolicyKey, PolicyPort, Prefix, Ruling, Sides, Subject,
@@ -205,16 +206,51 @@ pub fn read_drops(pins: &Pins) -> Result<Vec<(DropReason, Count)>, Error> {
         let counts = drops
             .get(&u32::from(*reason as u8), 0)
             .map_err(|error| Error::map("read map", "DROPS", &error))?;
-        let mut sum = Count::default();
-        for count in counts.iter() {
-            sum.packets += count.packets;
-            sum.bytes += count.bytes;
-        }
+        let sum = sum(&counts);
         if sum.packets != 0 {
             found.push((*reason, sum));
         }
     }
     Ok(found)
+}
+
+/// Sums up the packets that policy would have denied, for each slot that had some.
+pub fn read_audits(pins: &Pins) -> Result<BTreeMap<u16, u64>, Error> {
+    let sums = read_counts(&audits(pins)?, "AUDITS")?;
+    let packets = sums.into_iter().map(|(slot, count)| (slot, count.packets));
+    Ok(packets.collect())
+}
+
+/// Sums up what terms of policy have allowed or denied, for each that had some.
+pub fn read_terms(pins: &Pins) -> Result<BTreeMap<u16, Count>, Error> {
+    read_counts(&terms(pins)?, "TERMS")
+}
+
+fn read_counts(
+    map: &PerCpuArray<MapData, Count>,
+    name: &'static str,
+) -> Result<BTreeMap<u16, Count>, Error> {
+    let mut found = BTreeMap::new();
+    for index in 0..map.len() {
+        let counts = map
+            .get(&index, 0)
+            .map_err(|error| Error::map("read map", name, &error))?;
+        let sum = sum(&counts);
+        if let (Ok(index), true) = (u16::try_from(index), sum.packets != 0) {
+            found.insert(index, sum);
+        }
+    }
+    Ok(found)
+}
+
+/// Adds up a counter over all processors.
+fn sum(counts: &PerCpuValues<Count>) -> Count {
+    let mut sum = Count::default();
+    for count in counts.iter() {
+        sum.packets += count.packets;
+        sum.bytes += count.bytes;
+    }
+    sum
 }
 
 /// Returns how many entries a map has room for, if it can be opened.

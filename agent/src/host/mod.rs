@@ -8,6 +8,7 @@
 //! - [`execute`]: one change of the planner, carried out; [`names`] behind its symbols
 //! - [`link`], [`veth`], [`address`], [`route`]: the objects, one file each
 //! - [`device`], [`reach`]: devices that the file names, and the kernel's way to peers
+//! - `caller`: the connections by which we are called
 //! - [`surroundings`]: all of that, read at once
 //! - [`rule`]: policy routing
 //! - [`obstacle`]: what BPF host routing would bypass: [`firewall`], rules, [`ipsec`]
@@ -22,6 +23,7 @@
 
 pub mod address;
 pub mod bpffs;
+mod caller;
 pub mod clsact;
 pub mod device;
 pub mod error;

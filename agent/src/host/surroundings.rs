@@ -14,9 +14,9 @@ use super::firewall::{self, Ruleset, Traffic, blind, nat};
 use super::link::{self, Properties};
 use super::mark::{Mark, Owner};
 use super::netlink::Netlink;
-use super::{device, obstacle, reach, rule, sysctl};
+use super::{caller, device, obstacle, reach, rule, sysctl};
 use crate::config::family::Family;
-use crate::plan::object::{BlindRule, DeviceFacts, NextHop, Obstacle, SourceNat};
+use crate::plan::object::{BlindRule, Conversation, DeviceFacts, NextHop, Obstacle, SourceNat};
 use crate::plan::reserved::RESERVED_PORTS;
 
 /// Holds the first and the last port of the kernel's own choice.
@@ -51,6 +51,8 @@ pub struct Surroundings {
     pub source_nats: Vec<SourceNat>,
     /// Whether [`SENDER_CHECK`] is strict.
     pub strict_senders: bool,
+    /// The connections by which we are called.
+    pub callers: Vec<Conversation>,
     /// Present value of [`RESERVED_PORTS`]; empty if there is none.
     pub reserved_ports: String,
     pub local_port_range: Option<(u16, u16)>,
@@ -73,6 +75,7 @@ pub fn read(node: &str, interest: &Interest) -> Result<Surroundings> {
         blind_rules: blind_rules(&mut netlink, &ruleset, &traffic)?,
         source_nats: nat::on_devices(&ruleset, &interest.devices),
         strict_senders: sysctl::read(SENDER_CHECK)?.as_deref() == Some("1"),
+        callers: caller::conversations(),
         reserved_ports: sysctl::read(RESERVED_PORTS)?.unwrap_or_default(),
         local_port_range: sysctl::read(PORT_RANGE)?.as_deref().and_then(port_range),
     })

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use serde::Serialize;
 
@@ -13,7 +14,11 @@ use crate::datapath::table::{self, MapStatus};
 use crate::datapath::{self};
 use crate::plan::host_routing::Choice;
 use crate::plan::object::{AttachKind, Hook, HostRoutingMode, Key, Link, LinkRef, State, Value};
+use crate::plan::policy::{Decision, Direction, EntryKey, Policy as Tables};
 use crate::reconcile::drift::Drift;
+
+/// A slot that no party has.
+const NOBODY: u16 = u16::MAX;
 
 /// Number of this layout.
 const SCHEMA: u32 = 1;
@@ -50,7 +55,26 @@ pub struct Mode {
 /// Tells how policy is enforced.
 #[derive(Clone, Debug, Serialize)]
 pub struct Policy {
-    pub enforcement: &'static str,
+    /// As the file that was applied last says; `unknown` if that is not recorded.
+    pub enforcement: String,
+    /// What holds for the node itself.
+    pub host: Guard,
+    /// What the kernel holds of it.
+    pub prefixes: usize,
+    pub entries: usize,
+    pub ranges: usize,
+}
+
+/// Tells what policy does to one party.
+#[derive(Clone, Debug, Serialize)]
+pub struct Guard {
+    /// `open`, or `closed` to everything that no rule allows.
+    pub ingress: &'static str,
+    pub egress: &'static str,
+    /// Whether what would be denied is let through and counted.
+    pub audit: bool,
+    /// Packets that were let through so.
+    pub would_deny: u64,
 }
 
 /// Is a device with programs of ours.
@@ -77,6 +101,7 @@ pub struct Endpoint {
     pub ifindex: u32,
     pub link: String,
     pub addresses: Vec<IpAddr>,
+    pub policy: Guard,
     /// `ready`, or what is missing.
     pub state: String,
 }
@@ -87,7 +112,7 @@ pub struct Endpoint {
 /// When a map cannot be read.
 pub fn status(
     node: &str,
-    (config, choice): (Option<PathBuf>, Option<&Choice>),
+    (config, choice, enforcement): (Option<PathBuf>, Option<&Choice>, Option<&str>),
     objects: &State,
     links: &BTreeMap<Link, u32>,
     pins: &Pins,
@@ -97,10 +122,17 @@ pub fn status(
         Some(Value::Datapath { digest, .. }) => Some(digest.clone()),
         Some(_) | None => None,
     };
-    let drops = if datapath.is_some() {
-        table::read_drops(pins)?
+    let (drops, audits) = if datapath.is_some() {
+        (table::read_drops(pins)?, table::read_audits(pins)?)
     } else {
-        Vec::new()
+        (Vec::new(), BTreeMap::new())
+    };
+    let guards = Guards {
+        policy: match objects.get(&Key::Policy) {
+            Some(Value::Policy(policy)) => Arc::clone(policy),
+            Some(_) | None => Arc::default(),
+        },
+        audits,
     };
     Ok(Status {
         schema: SCHEMA,
@@ -111,10 +143,14 @@ pub fn status(
         masquerade: masquerade(objects),
         fragments: fragments(objects),
         policy: Policy {
-            enforcement: "never",
+            enforcement: enforcement.unwrap_or("unknown").to_owned(),
+            host: guards.of(u16::default()),
+            prefixes: guards.policy.prefixes.len(),
+            entries: guards.policy.entries.len(),
+            ranges: guards.policy.ranges.len(),
         },
         devices: devices(objects),
-        endpoints: endpoints(objects, links),
+        endpoints: endpoints(objects, links, &guards),
         drift,
         maps: table::status(pins),
         drops: drops
@@ -225,12 +261,47 @@ fn devices(objects: &State) -> Vec<Device> {
     devices
 }
 
-fn endpoints(objects: &State, links: &BTreeMap<Link, u32>) -> Vec<Endpoint> {
+/// Holds what the kernel knows of policy.
+struct Guards {
+    policy: Arc<Tables>,
+    /// Packets that the policies of slots would have denied.
+    audits: BTreeMap<u16, u64>,
+}
+
+impl Guards {
+    fn of(&self, slot: u16) -> Guard {
+        let word = |direction| {
+            let subject = self.policy.subjects.get(&slot).copied().unwrap_or_default();
+            let everybody = EntryKey {
+                subject: subject.policy,
+                direction,
+                identity: 0,
+            };
+            match self.policy.entries.get(&everybody) {
+                Some(entry) if entry.verdict.decision != Decision::Allow => "closed",
+                None if subject.policy != 0 => "closed",
+                Some(_) | None => "open",
+            }
+        };
+        Guard {
+            ingress: word(Direction::Ingress),
+            egress: word(Direction::Egress),
+            audit: self
+                .policy
+                .subjects
+                .get(&slot)
+                .is_some_and(|subject| subject.audit),
+            would_deny: self.audits.get(&slot).copied().unwrap_or(0),
+        }
+    }
+}
+
+fn endpoints(objects: &State, links: &BTreeMap<Link, u32>, guards: &Guards) -> Vec<Endpoint> {
     let mut found = Vec::new();
     for (key, value) in objects {
         if let (Key::EndpointLink(name), Value::EndpointLink { link, .. }) = (key, value) {
             let entry = objects.get(&Key::EndpointEntry(name.clone()));
-            found.push(endpoint(name, link, entry, objects, links));
+            found.push(endpoint(name, link, entry, objects, links, guards));
         }
     }
     found
@@ -242,6 +313,7 @@ fn endpoint(
     entry: Option<&Value>,
     objects: &State,
     links: &BTreeMap<Link, u32>,
+    guards: &Guards,
 ) -> Endpoint {
     let lxc = Link::Lxc(name.to_owned());
     let ifindex = links.get(&lxc).copied().unwrap_or(0);
@@ -263,6 +335,7 @@ fn endpoint(
         ifindex,
         link: link.to_owned(),
         addresses: Vec::new(),
+        policy: guards.of(NOBODY),
         state: "map entry missing".to_owned(),
     };
     if let Some(Value::EndpointEntry {
@@ -274,10 +347,9 @@ fn endpoint(
     }) = entry
     {
         endpoint.id = *id;
-        if let Some(Value::Policy(policy)) = objects.get(&Key::Policy) {
-            let subject = policy.subjects.get(id);
-            endpoint.identity = subject.map_or(0, |subject| subject.identity);
-        }
+        let subject = guards.policy.subjects.get(id);
+        endpoint.identity = subject.map_or(0, |subject| subject.identity);
+        endpoint.policy = guards.of(*id);
         let addresses = [ipv4.map(IpAddr::V4), ipv6.map(IpAddr::V6)];
         endpoint.addresses = addresses.into_iter().flatten().collect();
         let state = match link {

@@ -5,7 +5,7 @@
 //! else's.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
@@ -45,11 +45,20 @@ pub struct Ambient {
     /// Whether every link refuses senders that its own routes do not lead to
     /// (`net/ipv4/conf/all/rp_filter` is 1).
     pub strict_senders: bool,
+    /// The TCP connections by which whoever runs the agent is on this host.
+    pub callers: Vec<Conversation>,
     /// `net/ipv4/ip_local_reserved_ports` as it is without us.
     pub reserved_ports: String,
     /// `net/ipv4/ip_local_port_range`, if it can be read: the first and the last port that the
     /// kernel gives out by itself.
     pub local_port_range: Option<(u16, u16)>,
+}
+
+/// Is a TCP connection of the host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Conversation {
+    pub local: SocketAddr,
+    pub remote: SocketAddr,
 }
 
 /// Describes a link that the file calls a device.

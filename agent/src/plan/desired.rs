@@ -21,6 +21,7 @@ use ipnet::IpNet;
 use sha2::{Digest, Sha256};
 
 use super::host_routing;
+use super::lockout;
 use super::notes::Notes;
 use super::object::{
     Ambient, AttachKind, Hook, HostRoutingMode, Key, Link, LinkRef, Netns, Obstacle, ObstacleKind,
@@ -96,6 +97,7 @@ fn examine<'a>(topology: &'a Topology, ambient: &'a Ambient) -> (Notes, Outside<
     if topology.endpoint_routes && topology.ipv4.is_some() && ambient.strict_senders {
         warnings.push(warning::strict_senders());
     }
+    warnings.extend(lockout::lockouts(topology, ambient));
     let blind = ambient.blind_rules.iter();
     // Packets to endpoints leave by their own links where each has a route.
     let blind = blind.filter(|rule| rule.by_incoming || !topology.endpoint_routes);

@@ -18,7 +18,8 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 pub use super::ambient::{
-    Ambient, BlindRule, DeviceFacts, DeviceKind, NextHop, Obstacle, ObstacleKind, SourceNat,
+    Ambient, BlindRule, Conversation, DeviceFacts, DeviceKind, NextHop, Obstacle, ObstacleKind,
+    SourceNat,
 };
 pub use super::link::{AttachKind, Hook, Link, LinkRef, Program};
 pub use super::masquerade::{Filtering, Mapping, Masquerade, PortSelection, Timeouts};

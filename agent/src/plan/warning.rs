@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde::Serialize;
 
-use super::object::{BlindRule, Obstacle, ObstacleKind, SourceNat};
+use super::object::{BlindRule, Conversation, Obstacle, ObstacleKind, SourceNat};
 use crate::config::family::Family;
 
 /// Is something that works less well than the file makes believe.
@@ -24,6 +24,9 @@ pub struct Warning {
     /// Whether `apply` refuses to begin, unless it is forced.
     pub stops: bool,
 }
+
+/// Code of what would lock out whoever applies it.
+pub const LOCKOUT: &str = "CIL0210";
 
 impl Warning {
     /// Describes what has no commands and stops nothing.
@@ -139,6 +142,30 @@ pub(super) fn strict_senders() -> Warning {
              IPv4 packets of endpoints that it gets"
                 .into(),
             "make it 0 or 2, and keep that in /etc/sysctl.d; or leave `endpoint_routes` out".into(),
+        )
+    }
+}
+
+/// Policy would cut the connection of whoever applies it.
+pub(super) fn lockout(caller: &Conversation, place: Option<&str>) -> Warning {
+    let (Conversation { local, remote }, port) = (caller, caller.local.port());
+    let why = match place {
+        Some(place) => format!("the term at {place} denies it"),
+        None => "no rule lets it in".to_owned(),
+    };
+    Warning {
+        stops: true,
+        ..Warning::new(
+            LOCKOUT,
+            format!(
+                "the policy of the node would cut the connection from {remote} to {local}, by which \
+                 you are here: {why}"
+            ),
+            format!(
+                "add `{{ from = [\"{}\"], ports = [\"tcp/{port}\"] }}` to the `ingress` of a rule with \
+                 `host`; or try it with `host = \"audit\"` in [policy] first",
+                remote.ip()
+            ),
         )
     }
 }

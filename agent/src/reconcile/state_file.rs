@@ -58,6 +58,9 @@ struct Content {
     /// How packets get from one device to the other, and why.
     #[serde(default)]
     host_routing: Option<Choice>,
+    /// When policy is enforced, as the file that was applied last says.
+    #[serde(default)]
+    enforcement: Option<String>,
 }
 
 impl Default for Content {
@@ -72,6 +75,7 @@ impl Default for Content {
             netns: BTreeMap::new(),
             namespace: None,
             host_routing: None,
+            enforcement: None,
         }
     }
 }
@@ -156,6 +160,19 @@ impl StateFile {
     /// Returns how packets get from one device to the other, and why.
     pub fn host_routing(&self) -> Option<&Choice> {
         self.content.host_routing.as_ref()
+    }
+
+    /// Returns when policy is enforced, if that is recorded.
+    pub fn enforcement(&self) -> Option<&str> {
+        self.content.enforcement.as_deref()
+    }
+
+    /// Records when policy is enforced: the kernel holds only what follows from it.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn set_enforcement(&mut self, enforcement: &str) -> Result<(), FileError> {
+        self.update(|content| content.enforcement = Some(enforcement.to_owned()))
     }
 
     /// Records how packets get from one device to the other: the kernel does not tell why.

@@ -85,6 +85,7 @@ impl System {
             blind_rules: around.blind_rules,
             source_nats: around.source_nats,
             strict_senders: around.strict_senders,
+            callers: around.callers,
             reserved_ports,
             local_port_range: around.local_port_range,
         })

@@ -74,6 +74,7 @@ pub(in crate::topology) fn compile(
     let subjects = parties.iter();
     let subjects = subjects.map(|party| (party.slot, party.subject(&policies)));
     Ok(Policy {
+        enforcement: config.policy.enforcement,
         tables: Arc::new(policy::Policy {
             subjects: subjects.collect(),
             prefixes,

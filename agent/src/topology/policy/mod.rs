@@ -25,6 +25,7 @@ pub mod words;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::config::policy::Enforcement;
 use crate::plan::policy::{self, Direction};
 
 pub(super) use self::compile::compile;
@@ -32,6 +33,8 @@ pub(super) use self::compile::compile;
 /// Holds the policy of a node: the tables, and what explains them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Policy {
+    /// When it is enforced, as the file says.
+    pub enforcement: Enforcement,
     pub tables: Arc<policy::Policy>,
     /// The terms that verdicts name, by their numbers.
     pub terms: BTreeMap<u16, TermInfo>,

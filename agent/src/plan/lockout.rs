@@ -1,0 +1,62 @@
+//! What a policy about the node would cut: the connection by which somebody is applying it.
+//!
+//! Neighbour discovery and DHCP pass whatever rules say, so that the gateway stays reachable; see
+//! `policy` of the datapath.
+
+use std::net::IpAddr;
+
+use super::object::{Ambient, Conversation};
+use super::policy::{Decision, Direction};
+use super::warning::{self, Warning};
+use crate::topology::Topology;
+
+/// Number of TCP.
+const TCP: u8 = 6;
+
+/// Slot of the node itself.
+const HOST: u16 = 0;
+
+/// Returns a warning for each connection of the caller that policy would cut.
+pub(super) fn lockouts(topology: &Topology, ambient: &Ambient) -> Vec<Warning> {
+    let tables = &topology.policy.tables;
+    let is_enforced = matches!(tables.subjects.get(&HOST), Some(host) if !host.audit);
+    if !is_enforced {
+        return Vec::new();
+    }
+    let cut = ambient
+        .callers
+        .iter()
+        .filter(|caller| is_cut(topology, caller));
+    cut.map(|caller| warning::lockout(caller, deciding_place(topology, caller)))
+        .collect()
+}
+
+/// Tells whether policy would not let somebody connect as they are connected.
+fn is_cut(topology: &Topology, caller: &Conversation) -> bool {
+    // Other links than devices and those of endpoints have no programs of ours.
+    let reaches = !topology.devices.is_empty() || endpoint(topology, caller.remote.ip()).is_some();
+    reaches && verdict(topology, caller).decision != Decision::Allow
+}
+
+/// Returns the place of the term that cuts the connection; `None` if no rule lets it in.
+fn deciding_place<'t>(topology: &'t Topology, caller: &Conversation) -> Option<&'t str> {
+    let term = topology.policy.terms.get(&verdict(topology, caller).term)?;
+    Some(&term.place)
+}
+
+fn verdict(topology: &Topology, caller: &Conversation) -> super::policy::Verdict {
+    let tables = &topology.policy.tables;
+    let remote = caller.remote.ip();
+    let identity = endpoint(topology, remote).unwrap_or_else(|| tables.identity_of(remote));
+    let port = (TCP, caller.local.port());
+    tables.verdict(HOST, Direction::Ingress, identity, port)
+}
+
+/// Returns the identity of the endpoint of the node that has an address.
+fn endpoint(topology: &Topology, address: IpAddr) -> Option<u32> {
+    let found = topology.endpoints.iter().find(|endpoint| {
+        endpoint.ipv4.map(IpAddr::V4) == Some(address)
+            || endpoint.ipv6.map(IpAddr::V6) == Some(address)
+    });
+    found.map(|endpoint| endpoint.identity)
+}
