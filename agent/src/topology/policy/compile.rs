@@ -48,50 +48,68 @@ pub(in crate::topology) fn compile(
     let terms = terms(&config.policy);
     check_prefixes(node, prefixes.len(), &terms, &config.policy)?;
     let parties = parties(config, node, endpoints);
-    let mut policies: BTreeMap<u32, (Who<'_>, [Side; 2])> = BTreeMap::new();
+    let mut policies: BTreeMap<u32, Applying<'_>> = BTreeMap::new();
     for party in &parties {
-        policies
-            .entry(party.number)
-            .or_insert_with(|| (party.who, sides(&config.policy, &terms, party.who)));
+        policies.entry(party.number).or_insert_with(|| Applying {
+            who: party.who,
+            sides: sides(&config.policy, &terms, party.who),
+        });
     }
-    policies.retain(|_, (_, sides)| sides.iter().any(Side::has_policy));
-
     let numbers = numbered(policies.values(), &terms);
     check_terms(node, numbers.len())?;
     let peers = Parties::new(config, node.name.get_ref(), identities);
-    let infos = numbers
-        .iter()
-        .map(|(id, number)| (*number, info(&terms[*id])));
-    let infos = infos.collect();
-    let mut tables = Tables::new(&terms, &peers, numbers, config.policy.rules.len());
-    for (number, (who, sides)) in &policies {
-        for side in sides {
-            tables.add(*number, *who, side);
+    let rules = config.policy.rules.len();
+    let mut tables = Tables::new(&terms, &peers, numbers.clone(), rules);
+    for (number, applying) in policies.iter().filter(|(_, applying)| applying.is_any()) {
+        for side in &applying.sides {
+            tables.add(*number, applying.who, side);
         }
         check_tables(node, &tables, &config.policy)?;
     }
-
-    let subjects = parties.iter();
-    let subjects = subjects.map(|party| (party.slot, party.subject(&policies)));
+    let infos = numbers.iter();
+    let infos = infos.map(|(id, number)| (*number, info(*id, &terms[*id])));
     Ok(Policy {
         tables: Arc::new(policy::Policy {
-            subjects: subjects.collect(),
+            subjects: each(&parties, |party| party.subject(&policies[&party.number])),
             prefixes,
             entries: entries(&tables.entries, &tables.rows),
             ranges: ranges(&tables.rows),
         }),
-        terms: infos,
+        terms: infos.collect(),
+        sides: each(&parties, |party| {
+            let sides = &policies[&party.number].sides;
+            sides.each_ref().map(|side| side.info(&numbers))
+        }),
+        nodes: nodes(config, node, identities),
         names: names(config, node, &peers),
         rule_entries: tables.shares,
     })
 }
 
+/// Returns something of each party by its slot.
+fn each<T>(parties: &[Party<'_>], what: impl Fn(&Party<'_>) -> T) -> BTreeMap<u16, T> {
+    let parties = parties.iter();
+    parties.map(|party| (party.slot, what(party))).collect()
+}
+
+/// Is what applies to subjects that share a policy, one of whom stands for all.
+#[derive(Debug)]
+struct Applying<'c> {
+    who: Who<'c>,
+    sides: [Side; 2],
+}
+
+impl Applying<'_> {
+    fn is_any(&self) -> bool {
+        self.sides.iter().any(Side::has_policy)
+    }
+}
+
 impl Party<'_> {
-    fn subject<T>(&self, policies: &BTreeMap<u32, T>) -> Subject {
-        let has_policy = policies.contains_key(&self.number);
+    fn subject(&self, applying: &Applying<'_>) -> Subject {
         Subject {
             identity: self.identity,
-            policy: if has_policy { self.number } else { 0 },
+            policy: if applying.is_any() { self.number } else { 0 },
             audit: self.audit,
         }
     }
@@ -152,18 +170,19 @@ fn policy_numbers(given: &[&config::Endpoint], endpoints: &[Endpoint]) -> Vec<u3
 
 /// Numbers the terms that apply to any of these.
 fn numbered<'p, 'c: 'p>(
-    policies: impl Iterator<Item = &'p (Who<'c>, [Side; 2])>,
+    policies: impl Iterator<Item = &'p Applying<'c>>,
     terms: &[Placed<'_>],
 ) -> BTreeMap<TermId, u16> {
-    let sides = policies.flat_map(|(_, sides)| sides);
+    let sides = policies.flat_map(|applying| &applying.sides);
     let applying: BTreeSet<_> = sides.flat_map(|side| side.terms.iter().copied()).collect();
     let applying = applying.into_iter().map(|id| (id, &terms[id]));
     numbers(&applying.collect::<Vec<_>>())
 }
 
-fn info(placed: &Placed<'_>) -> TermInfo {
+fn info(term_idx: TermId, placed: &Placed<'_>) -> TermInfo {
     TermInfo {
         rule_idx: placed.rule_idx,
+        term_idx,
         description: placed.rule.description.clone(),
         place: placed.term.place.clone(),
         direction: placed.direction,
@@ -199,6 +218,17 @@ fn ranges(rows: &Rows) -> BTreeMap<policy::Range, Verdict> {
         }
     }
     ranges
+}
+
+fn nodes(config: &Config, node: &config::Node, identities: &Identities) -> BTreeMap<String, u32> {
+    let identity = |other: &config::Node| {
+        let seen = identities.node(other.name.get_ref());
+        if other == node { HOST } else { seen }
+    };
+    let nodes = config.nodes.iter();
+    nodes
+        .map(|node| (node.name.get_ref().clone(), identity(node)))
+        .collect()
 }
 
 /// Names everybody whom a node may meet.

@@ -5,11 +5,10 @@
 //! same is left out.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Range;
 
 use super::super::identity::HOST;
-use super::party::{Parties, Reach, port};
-use super::port::{name, spans, well_known};
+use super::party::{Parties, Reach};
+use super::port::name;
 use super::row::{Rows, Sheet, paint};
 use super::side::{Side, Who};
 use super::term::{Placed, TermId};
@@ -162,7 +161,10 @@ impl<'c> Tables<'c> {
             (true, false) => Decision::Deny,
             (true, true) => Decision::Reject,
         };
-        let spans = |ports: &Ports| self.spans(task, identity, ports);
+        let spans = |ports: &Ports| {
+            self.parties
+                .spans(task.who, task.side.direction, identity, ports)
+        };
         let all = term.ports.is_empty();
         Sheet {
             spans: (!all).then(|| term.ports.iter().flat_map(spans).collect()),
@@ -171,16 +173,6 @@ impl<'c> Tables<'c> {
                 term: self.numbers[&id],
             },
         }
-    }
-
-    fn spans(&self, task: Task<'_>, identity: Option<u32>, ports: &Ports) -> Vec<Range<u32>> {
-        spans(ports, |name| match (task.side.direction, task.who) {
-            (Direction::Ingress, Who::Endpoint(endpoint)) => {
-                port(endpoint, name).into_iter().collect()
-            }
-            (Direction::Ingress, Who::Host(_)) => well_known(name).into_iter().collect(),
-            (Direction::Egress, _) => self.parties.ports(identity.unwrap_or(0), name),
-        })
     }
 }
 
