@@ -102,7 +102,8 @@ pub fn run(command: &Command, out: &mut dyn Write, err: &mut dyn Write) -> Resul
             policy::test(common, &file(given)?, question, out)
         }
         Verb::Policy(Policy::Show { name, file: given }) => {
-            policy::show(common, &file(given)?, name.as_deref(), out)
+            let (name, given) = policy::show::arguments(common, name.as_deref(), given);
+            policy::show(common, &file(&given)?, name, out)
         }
         Verb::Lab(Lab::Up { file: given, only }) => {
             need_root("lab up")?;

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::super::args::Common;
+use super::super::args::{Common, File};
 use super::super::exit;
 use super::super::failure::Failure;
 use super::cast::{Cast, Party};
@@ -60,6 +60,27 @@ struct CountedTerm {
 struct Counted {
     packets: u64,
     bytes: u64,
+}
+
+/// Tells a name from a file where only one argument is given: a path has a slash, or ends with
+/// `.toml`.
+pub fn arguments<'n>(
+    common: &Common,
+    name: Option<&'n str>,
+    file: &File,
+) -> (Option<&'n str>, File) {
+    let is_path = |name: &&str| {
+        let ending = Path::new(name).extension();
+        name.contains('/') || ending.is_some_and(|ending| ending == "toml")
+    };
+    let is_free = file.file.is_none() && common.config.is_none();
+    match name.filter(is_path).filter(|_| is_free) {
+        Some(path) => {
+            let file = Some(path.into());
+            (None, File { file })
+        }
+        None => (name, file.clone()),
+    }
 }
 
 /// Shows the policy of an endpoint or a node, else of all that the played node has. Returns the

@@ -19,7 +19,7 @@ pub(super) fn check_terms(node: &Node, count: usize) -> Result<(), Box<Diagnosti
     }
     let message =
         format!("{count} terms of the policy apply here, and at most {NODE_TERMS_MAX} can");
-    Err(error(node, message)
+    Err(error(node, &message)
         .help("join rules that differ only in whom they mean")
         .into())
 }
@@ -65,7 +65,7 @@ pub(super) fn check_prefixes(
 
 fn too_many(node: &Node, what: &str, shares: &[usize], rules: &[Rule]) -> Diagnostic {
     let message = format!("the policy makes more than {ENTRIES_MAX} {what}");
-    let error = error(node, message);
+    let error = error(node, &message);
     let most = shares.iter().zip(rules).max_by_key(|(share, _)| **share);
     match most {
         Some((share, rule)) => {
@@ -81,7 +81,7 @@ fn too_many(node: &Node, what: &str, shares: &[usize], rules: &[Rule]) -> Diagno
     }
 }
 
-fn error(node: &Node, message: String) -> Diagnostic {
+fn error(node: &Node, message: &str) -> Diagnostic {
     let message = format!("node {}: {message}", node.name.get_ref());
     Diagnostic::new(Kind::PolicyTooLarge, node.name.span(), message)
 }
