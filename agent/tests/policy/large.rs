@@ -1,5 +1,6 @@
 //! Long lists of prefixes stay small and quick.
 
+use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Instant;
@@ -122,6 +123,41 @@ fn exceptions_are_as_quick_as_prefixes() {
 
     assert_eq!(spoken_of(&tables).len(), list().len() + 1);
     assert_eq!(entries(&tables), 1);
+}
+
+#[test]
+fn rules_for_a_thousand_endpoints_with_labels_of_their_own_are_in_the_tables_once() {
+    let endpoints = (0..1000).map(|at| {
+        format!(
+            "[[endpoint]]\nname = \"x{at}\"\nlabels = {{ app = \"x{at}\", zone = \"z{}\" }}\n",
+            at % 10
+        )
+    });
+    let rules = (0..100).map(|at| {
+        let zone = at % 10;
+        format!(
+            "[[policy.rule]]\nendpoints = {{ zone = \"z{zone}\" }}\ningress = [{{ from = [\"cluster\", \
+             {{ app = \"x{at}\" }}], ports = \"tcp/{}\" }}]\n",
+            1000 + at
+        )
+    });
+    let node = "[[node]]\nname = \"n1\"\nipv4 = \"10.0.0.0/16\"\n".to_owned();
+    let text = node + &endpoints.chain(rules).collect::<String>();
+    let config = Config::parse("a.toml", &text).expect("a good file");
+
+    let start = Instant::now();
+    let topology = resolve(&config, None, None).expect("a good policy");
+    eprintln!("endpoints: {:?}", start.elapsed());
+
+    let subjects = topology.policy.tables.subjects.values();
+    let policies: BTreeSet<_> = subjects.map(|subject| subject.policy).collect();
+    assert_eq!(
+        policies.len(),
+        11,
+        "one for each zone, and none for the node"
+    );
+    // For each zone everybody of the file, the node, the health endpoint, and the rest.
+    assert_eq!(entries(&topology.policy.tables), 10 * (1000 + 2));
 }
 
 #[test]

@@ -180,6 +180,22 @@ fn endpoints_with_the_same_labels_may_call_different_ports_so() {
 }
 
 #[test]
+fn endpoints_to_which_the_same_terms_apply_share_a_policy() {
+    let all = "[[policy.rule]]\nendpoints = {}\ningress = [{ from = \"cluster\" }]\n";
+    let own = format!("{all}[[policy.rule]]\nendpoints = \"a\"\negress = []");
+
+    let policies = |policy: &str| {
+        let n1 = at("n1", policy);
+        let of = |place: usize| n1.policy.tables.subjects[&n1.endpoints[place].id].policy;
+        (of(0), of(1))
+    };
+    let (a, b) = policies(all);
+    assert_eq!(a, b);
+    let (a, b) = policies(&own);
+    assert_ne!(a, b);
+}
+
+#[test]
 fn a_rule_about_one_family_of_the_world_tells_the_families_apart() {
     let one = at("n1", "");
     let rule = "[[policy.rule]]\nhost = true\ningress = [{ from = \"world-ipv4\" }]";

@@ -6,20 +6,24 @@
 //! - `class`: addresses that all rules treat alike
 //! - `party`: whom a term means
 //! - `side`: which rules apply to a subject, and what holds besides
+//! - `subject`: who has a policy, and who shares one
 //! - `port`, `row`: what holds port by port
 //! - `table`: the entries of one subject
 //! - [`limit`]: how much is too much, and which rule it comes from
+//! - `explain`: what numbers stand for
 //! - [`near`](mod@near): which term almost allows what is denied
 //! - [`words`]: peers and ports as the file writes them
 
 pub(super) mod class;
 pub mod compile;
+mod explain;
 pub mod limit;
 pub mod near;
 mod party;
 mod port;
 mod row;
 mod side;
+mod subject;
 mod table;
 pub(super) mod term;
 pub mod words;

@@ -179,7 +179,7 @@ impl<'c> Parties<'c> {
 }
 
 /// Returns the port that an endpoint calls so.
-fn port(endpoint: &Endpoint, name: &str) -> Option<u16> {
+pub(super) fn port(endpoint: &Endpoint, name: &str) -> Option<u16> {
     let own = endpoint.ports.get(name).copied();
     own.or_else(|| service::number(name))
 }
