@@ -99,6 +99,10 @@ fn answer(
     question: Question<'_>,
     probe: &Probe,
 ) -> Result<Answer, Failure> {
+    if common.node.is_some() {
+        // It must be one of the file, also where nothing depends on it.
+        cast.played(common)?;
+    }
     let from = cast.find(question.from, common)?;
     let to = cast.find(question.to, common)?;
     check(cast, from, to)?;

@@ -58,7 +58,9 @@ pub(in crate::topology) fn compile(
         }),
         nodes: nodes(config, node, identities),
         names: names(config, node, &parties),
-        rule_entries: tables.shares,
+        rule_entries: std::iter::zip(&tables.shares, tables.range_shares())
+            .map(|(entries, ranges)| entries + ranges)
+            .collect(),
     })
 }
 

@@ -30,16 +30,15 @@ pub(super) fn check_tables(
     tables: &Tables<'_>,
     policy: &policy::Policy,
 ) -> Result<(), Box<Diagnostic>> {
-    let (entries, ranges) = (tables.entries.len(), tables.rows.ranges());
-    if entries.max(ranges) <= ENTRIES_MAX {
-        return Ok(());
+    let rules = &policy.rules;
+    if tables.entries.len() > ENTRIES_MAX {
+        return Err(too_many(node, "entries", &tables.shares, rules).into());
     }
-    let what = if entries > ENTRIES_MAX {
-        "entries"
-    } else {
-        "ranges of ports"
-    };
-    Err(too_many(node, what, &tables.shares, &policy.rules).into())
+    if tables.rows.cells().count() > ENTRIES_MAX {
+        let shares = tables.range_shares();
+        return Err(too_many(node, "ranges of ports", &shares, rules).into());
+    }
+    Ok(())
 }
 
 /// Refuses more prefixes than the table holds.

@@ -110,9 +110,9 @@ impl Rows {
         (!cells.is_empty()).then(|| *self.0.entry(cells).or_insert(next))
     }
 
-    /// Returns how many ranges there are.
-    pub(super) fn ranges(&self) -> usize {
-        self.0.keys().map(Vec::len).sum()
+    /// Returns the cells of all rows.
+    pub(super) fn cells(&self) -> impl Iterator<Item = &Cell> {
+        self.0.keys().flatten()
     }
 
     /// Returns each row with its place and the number that its content gives it.

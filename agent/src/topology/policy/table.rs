@@ -95,6 +95,20 @@ impl<'c> Tables<'c> {
         }
     }
 
+    /// Returns how many ranges come from each rule, by its place in the file.
+    pub(super) fn range_shares(&self) -> Vec<usize> {
+        let rules = self.numbers.iter();
+        let rules = rules.map(|(id, number)| (*number, self.terms[*id].rule_idx));
+        let rules: BTreeMap<_, _> = rules.collect();
+        let mut shares = vec![0; self.shares.len()];
+        for cell in self.rows.cells() {
+            if let Some(rule) = rules.get(&cell.verdict.term) {
+                shares[*rule] += 1;
+            }
+        }
+        shares
+    }
+
     /// Returns the terms of a side that mean everybody, and the others by whom they mean.
     fn touched(&self, side: &Side) -> (Vec<TermId>, BTreeMap<u32, Vec<TermId>>) {
         let mut everybody = Vec::new();
