@@ -8,9 +8,9 @@ use clap::{Args, Parser, Subcommand};
 pub const DEFAULT_FILE: &str = "/etc/ciliate/ciliate.toml";
 
 const EXIT_CODES: &str = "\
-Exit codes: 0 done, or nothing to do; 1 `doctor` found something; 2 `plan` has changes; 64 wrong
-command line; 69 the node is not set up; 71 the kernel refused; 77 not privileged; 78 the file is
-missing or wrong.";
+Exit codes: 0 done, or nothing to do; 1 `doctor` found something, `policy test` says denied; 2
+`plan` has changes; 64 wrong command line, or an unknown name; 69 the node is not set up; 71 the
+kernel refused; 77 not privileged; 78 the file is missing or wrong.";
 
 /// Cilium's datapath for a machine that has no cluster.
 #[derive(Debug, Parser)]
@@ -55,7 +55,7 @@ pub struct Common {
     /// What to log to standard error: error, warn, info, debug or trace
     #[arg(long, global = true, value_name = "LEVEL", default_value = "info")]
     pub log_level: log::LevelFilter,
-    /// Print JSON instead of text: plan, apply, down, status, doctor and flows
+    /// Print JSON instead of text: plan, apply, down, status, doctor, flows and policy
     #[arg(long, global = true)]
     pub json: bool,
 }
@@ -112,9 +112,41 @@ pub enum Verb {
     },
     /// List the flows that the datapath knows
     Flows,
+    /// Tell what the policy of a file means; offline, needs no privilege
+    #[command(subcommand)]
+    Policy(Policy),
     /// Run the nodes of a file side by side on this machine
     #[command(subcommand)]
     Lab(Lab),
+}
+
+/// Names what is asked about a policy.
+#[derive(Debug, Subcommand)]
+pub enum Policy {
+    /// Tell whether a connection is allowed, and which rule says so
+    ///
+    /// Exits with 0 if it is allowed, with 1 if it is denied, also where that is only audited.
+    Test {
+        /// Who connects: an endpoint, a node, host, world, or an address
+        #[arg(long, value_name = "PARTY")]
+        from: String,
+        /// To whom: an endpoint, a node, host, world, or an address
+        #[arg(long, value_name = "PARTY")]
+        to: String,
+        /// At which port: tcp/80, udp/dns, icmp/echo-request, icmp/3/4 or proto/47
+        #[arg(long)]
+        port: String,
+        #[command(flatten)]
+        file: File,
+    },
+    /// Show what each endpoint, and the node itself, may do
+    Show {
+        /// Only this endpoint or node
+        #[arg(value_name = "ENDPOINT")]
+        name: Option<String>,
+        #[command(flatten)]
+        file: File,
+    },
 }
 
 impl Command {
@@ -126,7 +158,9 @@ impl Command {
         let (config, node, json) = match self.verb {
             Verb::Check(_) | Verb::Run(_) => (true, true, false),
             Verb::Init | Verb::Explain { .. } => (false, false, false),
-            Verb::Plan(_) | Verb::Apply { .. } | Verb::Doctor(_) => (true, true, true),
+            Verb::Plan(_) | Verb::Apply { .. } | Verb::Doctor(_) | Verb::Policy(_) => {
+                (true, true, true)
+            }
             Verb::Down { .. } | Verb::Status | Verb::Flows => (false, true, true),
             Verb::Lab(_) => (true, false, false),
         };
@@ -154,6 +188,8 @@ impl Verb {
             Self::Doctor(_) => "doctor",
             Self::Explain { .. } => "explain",
             Self::Flows => "flows",
+            Self::Policy(Policy::Test { .. }) => "policy test",
+            Self::Policy(Policy::Show { .. }) => "policy show",
             Self::Lab(Lab::Up { .. }) => "lab up",
             Self::Lab(Lab::Down { .. }) => "lab down",
         }
@@ -205,6 +241,8 @@ mod tests {
             ("--json explain CIL0203", Some("--json")),
             ("run a.toml --node a", None),
             ("run --json", Some("--json")),
+            ("policy show web a.toml --node a --json", None),
+            ("policy test --from a --to b --port tcp/80 --json", None),
             ("lab up --node a", Some("--node")),
             ("down --config a.toml", Some("--config")),
         ] {

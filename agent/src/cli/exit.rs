@@ -9,6 +9,9 @@ pub const CHANGES: u8 = 2;
 /// `doctor` has found something.
 pub const FOUND: u8 = 1;
 
+/// `policy test` says that it is denied.
+pub const DENIED: u8 = 1;
+
 /// The command line is wrong.
 pub const USAGE: u8 = 64;
 

@@ -9,7 +9,7 @@
 //! - [`instance`], [`resident`], [`machine`]: the node that a verb works on, its agent, the machine that
 //!   it runs on
 //! - [`check`], [`init`], [`apply`], [`run`](mod@run), [`status`], [`doctor`], [`explain`], [`flows`],
-//!   [`lab`]: the verbs
+//!   [`policy`], [`lab`]: the verbs
 
 pub mod apply;
 pub mod args;
@@ -24,13 +24,14 @@ pub mod instance;
 pub mod lab;
 pub mod machine;
 pub mod output;
+pub mod policy;
 pub mod resident;
 pub mod run;
 pub mod status;
 
 use std::io::Write;
 
-use args::{Command, Lab, Verb};
+use args::{Command, Lab, Policy, Verb};
 use failure::Failure;
 
 /// Does what the command line says. Returns the exit code.
@@ -92,6 +93,19 @@ pub fn run(command: &Command, out: &mut dyn Write, err: &mut dyn Write) -> Resul
         Verb::Flows => {
             need_root("flows")?;
             flows::flows(common, out)
+        }
+        Verb::Policy(Policy::Test {
+            from,
+            to,
+            port,
+            file: given,
+        }) => {
+            let question = policy::trial::Question { from, to, port };
+            policy::test(common, &file(given)?, question, out)
+        }
+        Verb::Policy(Policy::Show { name, file: given }) => {
+            let (name, given) = policy::show::arguments(common, name.as_deref(), given);
+            policy::show(common, &file(&given)?, name, out)
         }
         Verb::Lab(Lab::Up { file: given, only }) => {
             need_root("lab up")?;

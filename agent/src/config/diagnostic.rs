@@ -244,7 +244,7 @@ pub(crate) fn quote(text: &str) -> String {
 }
 
 /// Returns the word that is nearest to what was written, if it is near enough to be meant.
-pub(super) fn closest<'w>(
+pub(crate) fn closest<'w>(
     written: &str,
     words: impl IntoIterator<Item = &'w str>,
 ) -> Option<&'w str> {

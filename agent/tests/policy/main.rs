@@ -6,6 +6,7 @@
 mod large;
 mod model;
 mod random;
+mod scenario;
 mod sketch;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -156,7 +157,7 @@ fn ranges_of_a_row_are_disjoint_and_say_what_their_entries_do_not() {
             for (range, verdict) in &tables.ranges {
                 rows.entry(range.row)
                     .or_default()
-                    .push((span(range), verdict));
+                    .push((span(*range), verdict));
             }
             for row in rows.values() {
                 let sorted = row.is_sorted_by(|(one, _), (other, _)| one.1 < other.0);
@@ -175,7 +176,7 @@ fn ranges_of_a_row_are_disjoint_and_say_what_their_entries_do_not() {
 }
 
 /// Returns the first and the last place of a range.
-fn span(range: &Range) -> (u32, u32) {
+fn span(range: Range) -> (u32, u32) {
     let first = u32::from(range.protocol) << 16 | u32::from(range.port);
     (first, first + (1 << (Range::BITS - range.bits)) - 1)
 }

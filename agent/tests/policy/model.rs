@@ -86,7 +86,7 @@ impl<'c> Question<'c> {
         }
     }
 
-    fn first<'t>(self, list: Option<&'t Vec<Term>>) -> Option<&'t Term> {
+    fn first(self, list: Option<&Vec<Term>>) -> Option<&Term> {
         let mut terms = list.into_iter().flatten();
         terms.find(|term| {
             (term.peers.is_empty() || term.peers.iter().any(|peer| self.means(peer)))

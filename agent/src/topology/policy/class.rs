@@ -56,9 +56,13 @@ pub(in crate::topology) fn classes(policy: &Policy) -> Classes {
     for here in bounds.chunk_by(|one, other| one.prefix == other.prefix) {
         let prefix = here[0].prefix;
         while let Some(outer) = around.pop_if(|outer| !outer[0].prefix.contains(&prefix)) {
-            outer.iter().for_each(|bound| sweep.cross(bound, false));
+            for bound in outer {
+                sweep.cross(bound, false);
+            }
         }
-        here.iter().for_each(|bound| sweep.cross(bound, true));
+        for bound in here {
+            sweep.cross(bound, true);
+        }
         around.push(here);
 
         let class = (!sweep.inside.is_empty()).then(|| {
@@ -105,7 +109,7 @@ struct Sweep {
     /// A word for each term.
     words: Vec<u128>,
     inside: BTreeSet<TermId>,
-    /// The words of the terms in `inside`, XORed.
+    /// The XOR of the words of the terms in `inside`.
     key: u128,
 }
 

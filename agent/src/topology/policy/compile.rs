@@ -1,38 +1,22 @@
 //! Compiles the policy of one node.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Range;
 use std::sync::Arc;
 
 use ipnet::IpNet;
 
-use super::super::identity::{HEALTH, HOST, Identities};
-use super::super::number::{assign, digest};
+use super::super::identity::Identities;
 use super::super::{Endpoint, Prefix};
+use super::Policy;
+use super::explain::{info, names, nodes};
 use super::limit::{check_prefixes, check_tables, check_terms};
 use super::party::Parties;
 use super::row::Rows;
-use super::side::{Side, Who, sides};
+use super::subject::{Subject, subjects};
 use super::table::{Draft, Tables};
 use super::term::{Placed, TermId, numbers, terms};
-use super::{Policy, TermInfo, words};
-use crate::config::family::Family;
 use crate::config::{self, Config, Diagnostic};
-use crate::plan::policy::{self, Entry, EntryKey, Subject, Verdict};
-
-/// Numbers of policies of endpoints that share an identity, but not their names of ports.
-const VARIANTS: Range<u32> = 0x0300_0000..0x0400_0000;
-
-/// Is a subject with what its policy derives from.
-#[derive(Clone, Copy, Debug)]
-struct Party<'c> {
-    slot: u16,
-    who: Who<'c>,
-    identity: u32,
-    /// Number of its policy, if it has one.
-    number: u32,
-    audit: bool,
-}
+use crate::plan::policy::{self, Entry, EntryKey, Verdict};
 
 /// Compiles the policy of a node with these endpoints; `prefixes` are complete.
 ///
@@ -47,132 +31,60 @@ pub(in crate::topology) fn compile(
 ) -> Result<Policy, Box<Diagnostic>> {
     let terms = terms(&config.policy);
     check_prefixes(node, prefixes.len(), &terms, &config.policy)?;
-    let parties = parties(config, node, endpoints);
-    let mut policies: BTreeMap<u32, (Who<'_>, [Side; 2])> = BTreeMap::new();
-    for party in &parties {
-        policies
-            .entry(party.number)
-            .or_insert_with(|| (party.who, sides(&config.policy, &terms, party.who)));
-    }
-    policies.retain(|_, (_, sides)| sides.iter().any(Side::has_policy));
-
-    let numbers = numbered(policies.values(), &terms);
+    let subjects = subjects(config, node, endpoints, &terms);
+    let numbers = numbered(&subjects, &terms);
     check_terms(node, numbers.len())?;
-    let peers = Parties::new(config, node.name.get_ref(), identities);
-    let infos = numbers
-        .iter()
-        .map(|(id, number)| (*number, info(&terms[*id])));
-    let infos = infos.collect();
-    let mut tables = Tables::new(&terms, &peers, numbers, config.policy.rules.len());
-    for (number, (who, sides)) in &policies {
-        for side in sides {
-            tables.add(*number, *who, side);
+    let parties = Parties::new(config, node.name.get_ref(), identities);
+    let rules = config.policy.rules.len();
+    let mut tables = Tables::new(&terms, &parties, numbers.clone(), rules);
+    for subject in one_of_each(&subjects) {
+        for side in &subject.sides {
+            tables.add(subject.policy, subject.who, side);
         }
         check_tables(node, &tables, &config.policy)?;
     }
-
-    let subjects = parties.iter();
-    let subjects = subjects.map(|party| (party.slot, party.subject(&policies)));
+    let infos = numbers.iter();
+    let infos = infos.map(|(id, number)| (*number, info(*id, &terms[*id])));
     Ok(Policy {
         enforcement: config.policy.enforcement,
         tables: Arc::new(policy::Policy {
-            subjects: subjects.collect(),
+            subjects: each(&subjects, Subject::entry),
             prefixes,
             entries: entries(&tables.entries, &tables.rows),
             ranges: ranges(&tables.rows),
         }),
-        terms: infos,
-        names: names(config, node, &peers),
-        rule_entries: tables.shares,
+        terms: infos.collect(),
+        sides: each(&subjects, |subject| {
+            subject.sides.each_ref().map(|side| side.info(&numbers))
+        }),
+        nodes: nodes(config, node, identities),
+        names: names(config, node, &parties),
+        rule_entries: std::iter::zip(&tables.shares, tables.range_shares())
+            .map(|(entries, ranges)| entries + ranges)
+            .collect(),
     })
 }
 
-impl Party<'_> {
-    fn subject<T>(&self, policies: &BTreeMap<u32, T>) -> Subject {
-        let has_policy = policies.contains_key(&self.number);
-        Subject {
-            identity: self.identity,
-            policy: if has_policy { self.number } else { 0 },
-            audit: self.audit,
-        }
-    }
-}
-
-/// Lists the node and its endpoints.
-fn parties<'c>(
-    config: &'c Config,
-    node: &'c config::Node,
-    endpoints: &[Endpoint],
-) -> Vec<Party<'c>> {
-    let audits = config.policy.audit || node.audit;
-    let name = node.name.get_ref();
-    let host = Party {
-        slot: 0,
-        who: Who::Host(name),
-        identity: HOST,
-        number: HOST,
-        audit: audits || !config.policy.enforces_host,
-    };
-    let given = config.endpoints.iter();
-    let given: Vec<_> = given.filter(|endpoint| endpoint.node == *name).collect();
-    let numbers = policy_numbers(&given, endpoints);
-    let mine = given.into_iter().zip(endpoints).zip(numbers);
-    let mine = mine.map(|((given, endpoint), number)| Party {
-        slot: endpoint.id,
-        who: Who::Endpoint(given),
-        identity: endpoint.identity,
-        number,
-        audit: audits || given.audit,
-    });
-    [host].into_iter().chain(mine).collect()
-}
-
-/// Numbers the policies of endpoints: as their identities, unless endpoints of one identity
-/// call different ports by the same names.
-fn policy_numbers(given: &[&config::Endpoint], endpoints: &[Endpoint]) -> Vec<u32> {
-    let mut variants: BTreeMap<u32, BTreeSet<_>> = BTreeMap::new();
-    for (given, endpoint) in given.iter().zip(endpoints) {
-        variants
-            .entry(endpoint.identity)
-            .or_default()
-            .insert(&given.ports);
-    }
-    let digests = given.iter().zip(endpoints).map(|(given, endpoint)| {
-        let differ = variants[&endpoint.identity].len() > 1;
-        let content = || format!("{} {:?}", endpoint.identity, given.ports);
-        differ.then(|| digest([content().as_str()]))
-    });
-    let digests: Vec<_> = digests.collect();
-    let numbers = assign(&digests.iter().flatten().copied().collect(), &VARIANTS);
-    let own = endpoints.iter().map(|endpoint| endpoint.identity);
-    let numbered = own.zip(&digests);
-    numbered
-        .map(|(own, digest)| digest.map_or(own, |digest| numbers[&digest]))
+/// Returns something of each subject by its slot.
+fn each<'c, T>(subjects: &[Subject<'c>], what: impl Fn(&Subject<'c>) -> T) -> BTreeMap<u16, T> {
+    let subjects = subjects.iter();
+    subjects
+        .map(|subject| (subject.slot, what(subject)))
         .collect()
 }
 
-/// Numbers the terms that apply to any of these.
-fn numbered<'p, 'c: 'p>(
-    policies: impl Iterator<Item = &'p (Who<'c>, [Side; 2])>,
-    terms: &[Placed<'_>],
-) -> BTreeMap<TermId, u16> {
-    let sides = policies.flat_map(|(_, sides)| sides);
+/// Returns one subject for each policy.
+fn one_of_each<'s, 'c>(subjects: &'s [Subject<'c>]) -> impl Iterator<Item = &'s Subject<'c>> {
+    let policies: BTreeMap<_, _> = subjects.iter().map(|one| (one.policy, one)).collect();
+    policies.into_values().filter(|one| one.policy != 0)
+}
+
+/// Numbers the terms that apply to any subject.
+fn numbered(subjects: &[Subject<'_>], terms: &[Placed<'_>]) -> BTreeMap<TermId, u16> {
+    let sides = subjects.iter().flat_map(|subject| &subject.sides);
     let applying: BTreeSet<_> = sides.flat_map(|side| side.terms.iter().copied()).collect();
     let applying = applying.into_iter().map(|id| (id, &terms[id]));
     numbers(&applying.collect::<Vec<_>>())
-}
-
-fn info(placed: &Placed<'_>) -> TermInfo {
-    TermInfo {
-        rule_idx: placed.rule_idx,
-        description: placed.rule.description.clone(),
-        place: placed.term.place.clone(),
-        direction: placed.direction,
-        denies: placed.denies,
-        rejects: placed.denies && placed.rule.reject,
-        peers: words::peers(&placed.term.peers),
-        ports: words::all_ports(&placed.term.ports),
-    }
 }
 
 fn entries(drafts: &BTreeMap<EntryKey, Draft>, rows: &Rows) -> BTreeMap<EntryKey, Entry> {
@@ -200,47 +112,4 @@ fn ranges(rows: &Rows) -> BTreeMap<policy::Range, Verdict> {
         }
     }
     ranges
-}
-
-/// Names everybody whom a node may meet.
-fn names(config: &Config, node: &config::Node, parties: &Parties<'_>) -> BTreeMap<u32, String> {
-    let identities = parties.identities();
-    let mut names = BTreeMap::from([(HOST, "host".to_owned()), (HEALTH, "health".to_owned())]);
-    for family in Family::BOTH {
-        let identity = identities.worlds.identity(family);
-        names.insert(identity, identities.worlds.name(family).to_owned());
-    }
-    for other in config.nodes.iter().filter(|other| *other != node) {
-        let name = other.name.get_ref();
-        let named = identities.nodes.contains_key(name);
-        let text = if named { name } else { "remote-node" };
-        names.insert(identities.node(name), text.to_owned());
-    }
-    for (identity, alike) in parties.endpoints() {
-        let name = match alike.as_slice() {
-            [one] => one.name.get_ref().clone(),
-            all => words::labels(&all[0].labels),
-        };
-        names.insert(*identity, name);
-    }
-    names.extend(class_names(identities));
-    names
-}
-
-fn class_names(identities: &Identities) -> impl Iterator<Item = (u32, String)> {
-    let classes = &identities.classes;
-    let mut sizes = vec![0_usize; classes.list.len()];
-    for class in classes.prefixes.iter().filter_map(|(_, class)| *class) {
-        sizes[class] += 1;
-    }
-    let sized = classes.list.iter().zip(sizes);
-    sized.map(|(class, size)| {
-        let first = class.first;
-        let name = match size {
-            1 => first.to_string(),
-            2 => format!("{first} and another prefix"),
-            size => format!("{first} and {} more prefixes", size - 1),
-        };
-        (class.identity, name)
-    })
 }

@@ -19,7 +19,7 @@ pub(super) fn check_terms(node: &Node, count: usize) -> Result<(), Box<Diagnosti
     }
     let message =
         format!("{count} terms of the policy apply here, and at most {NODE_TERMS_MAX} can");
-    Err(error(node, message)
+    Err(error(node, &message)
         .help("join rules that differ only in whom they mean")
         .into())
 }
@@ -30,16 +30,15 @@ pub(super) fn check_tables(
     tables: &Tables<'_>,
     policy: &policy::Policy,
 ) -> Result<(), Box<Diagnostic>> {
-    let (entries, ranges) = (tables.entries.len(), tables.rows.ranges());
-    if entries.max(ranges) <= ENTRIES_MAX {
-        return Ok(());
+    let rules = &policy.rules;
+    if tables.entries.len() > ENTRIES_MAX {
+        return Err(too_many(node, "entries", &tables.shares, rules).into());
     }
-    let what = if entries > ENTRIES_MAX {
-        "entries"
-    } else {
-        "ranges of ports"
-    };
-    Err(too_many(node, what, &tables.shares, &policy.rules).into())
+    if tables.rows.cells().count() > ENTRIES_MAX {
+        let shares = tables.range_shares();
+        return Err(too_many(node, "ranges of ports", &shares, rules).into());
+    }
+    Ok(())
 }
 
 /// Refuses more prefixes than the table holds.
@@ -65,7 +64,7 @@ pub(super) fn check_prefixes(
 
 fn too_many(node: &Node, what: &str, shares: &[usize], rules: &[Rule]) -> Diagnostic {
     let message = format!("the policy makes more than {ENTRIES_MAX} {what}");
-    let error = error(node, message);
+    let error = error(node, &message);
     let most = shares.iter().zip(rules).max_by_key(|(share, _)| **share);
     match most {
         Some((share, rule)) => {
@@ -81,7 +80,7 @@ fn too_many(node: &Node, what: &str, shares: &[usize], rules: &[Rule]) -> Diagno
     }
 }
 
-fn error(node: &Node, message: String) -> Diagnostic {
+fn error(node: &Node, message: &str) -> Diagnostic {
     let message = format!("node {}: {message}", node.name.get_ref());
     Diagnostic::new(Kind::PolicyTooLarge, node.name.span(), message)
 }

@@ -6,18 +6,24 @@
 //! - `class`: addresses that all rules treat alike
 //! - `party`: whom a term means
 //! - `side`: which rules apply to a subject, and what holds besides
+//! - `subject`: who has a policy, and who shares one
 //! - `port`, `row`: what holds port by port
 //! - `table`: the entries of one subject
 //! - [`limit`]: how much is too much, and which rule it comes from
-//! - `words`: peers and ports as the file writes them
+//! - `explain`: what numbers stand for
+//! - [`near`](mod@near): which term almost allows what is denied
+//! - [`words`]: peers and ports as the file writes them
 
 pub(super) mod class;
 pub mod compile;
+mod explain;
 pub mod limit;
+pub mod near;
 mod party;
 mod port;
 mod row;
 mod side;
+mod subject;
 mod table;
 pub(super) mod term;
 pub mod words;
@@ -26,7 +32,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::config::policy::Enforcement;
-use crate::plan::policy::{self, Direction};
+use crate::plan::policy::{self, Direction, Verdict};
 
 pub(super) use self::compile::compile;
 
@@ -38,6 +44,10 @@ pub struct Policy {
     pub tables: Arc<policy::Policy>,
     /// The terms that verdicts name, by their numbers.
     pub terms: BTreeMap<u16, TermInfo>,
+    /// What applies to the node itself (slot 0) and its endpoints: ingress, then egress.
+    pub sides: BTreeMap<u16, [SideInfo; 2]>,
+    /// Identities of the nodes of the file, as this one sees them.
+    pub nodes: BTreeMap<String, u32>,
     /// What the identities stand for that this node may meet.
     pub names: BTreeMap<u32, String>,
     /// How many entries and ranges each rule is part of, in the order of the file.
@@ -49,6 +59,8 @@ pub struct Policy {
 pub struct TermInfo {
     /// Place of its rule in the file, from 0.
     pub rule_idx: usize,
+    /// Place among all terms of the file, rule by rule.
+    pub term_idx: usize,
     /// The rule's description, if it has one.
     pub description: Option<String>,
     /// `file:line:column` of the term.
@@ -60,4 +72,24 @@ pub struct TermInfo {
     /// Peers and ports in words; of a long list the beginning.
     pub peers: String,
     pub ports: String,
+}
+
+/// Tells what applies to a subject in one direction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SideInfo {
+    pub direction: Direction,
+    /// What holds where no term says anything.
+    pub default: Verdict,
+    /// Numbers of the terms, in the order of the file.
+    pub terms: Vec<u16>,
+    /// Places of the rules in the file that close it.
+    pub closed_by: Vec<usize>,
+}
+
+impl Policy {
+    /// Returns what applies to a subject in a direction.
+    pub fn side(&self, slot: u16, direction: Direction) -> Option<&SideInfo> {
+        let sides = self.sides.get(&slot)?;
+        sides.iter().find(|side| side.direction == direction)
+    }
 }

@@ -1,19 +1,31 @@
 //! Whom terms mean, as one node sees it: identities.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 use super::super::identity::{HEALTH, HOST, Identities};
-use super::port::well_known;
+use super::port::spans;
+use super::side::Who;
 use super::term::TermId;
 use crate::config::family::Family;
-use crate::config::policy::{Entity, Peer, Selector, Term};
+use crate::config::policy::{Entity, Peer, Ports, Selector, Term, service};
 use crate::config::{Config, Endpoint};
+use crate::plan::policy::Direction;
 
 /// Tells whom a term means.
 #[derive(Debug)]
 pub(super) enum Reach {
     Everybody,
     These(BTreeSet<u32>),
+}
+
+impl Reach {
+    pub(super) fn contains(&self, identity: u32) -> bool {
+        match self {
+            Self::Everybody => true,
+            Self::These(identities) => identities.contains(&identity),
+        }
+    }
 }
 
 /// Knows everybody whom a node may meet.
@@ -129,14 +141,32 @@ impl<'c> Parties<'c> {
 
     /// Returns the ports that whoever has an identity calls so: those of all its endpoints
     /// together.
-    pub(super) fn ports(&self, identity: u32, name: &str) -> BTreeSet<u16> {
+    fn ports(&self, identity: u32, name: &str) -> BTreeSet<u16> {
         match self.endpoints.get(&identity) {
             Some(alike) => alike
                 .iter()
                 .filter_map(|endpoint| port(endpoint, name))
                 .collect(),
-            None => well_known(name).into_iter().collect(),
+            None => service::number(name).into_iter().collect(),
         }
+    }
+
+    /// Returns what ports cover that a subject is asked for, or asks of an identity; a name means
+    /// what the party calls so that is spoken to.
+    pub(super) fn spans(
+        &self,
+        who: Who<'_>,
+        direction: Direction,
+        identity: Option<u32>,
+        ports: &Ports,
+    ) -> Vec<Range<u32>> {
+        spans(ports, |name| match (direction, who) {
+            (Direction::Ingress, Who::Endpoint(endpoint)) => {
+                port(endpoint, name).into_iter().collect()
+            }
+            (Direction::Ingress, Who::Host(_)) => service::number(name).into_iter().collect(),
+            (Direction::Egress, _) => self.ports(identity.unwrap_or(0), name),
+        })
     }
 
     pub(super) fn endpoints(&self) -> &BTreeMap<u32, Vec<&'c Endpoint>> {
@@ -151,5 +181,5 @@ impl<'c> Parties<'c> {
 /// Returns the port that an endpoint calls so.
 pub(super) fn port(endpoint: &Endpoint, name: &str) -> Option<u16> {
     let own = endpoint.ports.get(name).copied();
-    own.or_else(|| well_known(name))
+    own.or_else(|| service::number(name))
 }

@@ -51,14 +51,3 @@ pub(super) fn name(ports: &Ports) -> Option<&str> {
         Ports::Range { .. } | Ports::Icmp { .. } | Ports::Protocol(_) => None,
     }
 }
-
-/// Returns the port that everybody calls so.
-pub(super) fn well_known(name: &str) -> Option<u16> {
-    match name {
-        "ssh" => Some(22),
-        "domain" => Some(53),
-        "http" => Some(80),
-        "https" => Some(443),
-        _ => None,
-    }
-}

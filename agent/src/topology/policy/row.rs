@@ -110,9 +110,9 @@ impl Rows {
         (!cells.is_empty()).then(|| *self.0.entry(cells).or_insert(next))
     }
 
-    /// Returns how many ranges there are.
-    pub(super) fn ranges(&self) -> usize {
-        self.0.keys().map(Vec::len).sum()
+    /// Returns the cells of all rows.
+    pub(super) fn cells(&self) -> impl Iterator<Item = &Cell> {
+        self.0.keys().flatten()
     }
 
     /// Returns each row with its place and the number that its content gives it.
@@ -136,9 +136,9 @@ mod tests {
         Verdict { decision, term }
     }
 
-    fn sheet(spans: &[Range<u32>], verdict: Verdict) -> Sheet {
+    fn sheet(span: Range<u32>, verdict: Verdict) -> Sheet {
         Sheet {
-            spans: Some(spans.to_vec()),
+            spans: Some([span].into()),
             verdict,
         }
     }
@@ -148,7 +148,7 @@ mod tests {
         let (deny, allow) = (verdict(Decision::Deny, 1), verdict(Decision::Allow, 2));
         let base = verdict(Decision::Deny, 0);
 
-        let (own, cells) = paint(base, &[sheet(&[80..82], deny), sheet(&[80..84], allow)]);
+        let (own, cells) = paint(base, &[sheet(80..82, deny), sheet(80..84, allow)]);
 
         assert_eq!(own, base);
         let cell = |start, verdict| Cell {
@@ -167,7 +167,7 @@ mod tests {
             verdict: one,
         };
 
-        let painted = paint(verdict(Decision::Deny, 0), &[all, sheet(&[80..81], two)]);
+        let painted = paint(verdict(Decision::Deny, 0), &[all, sheet(80..81, two)]);
 
         assert_eq!(painted, (one, Vec::new()));
     }
@@ -194,7 +194,7 @@ mod tests {
 
         let (_, cells) = paint(
             verdict(Decision::Deny, 0),
-            &[sheet(&[END - 65_536..END], allow)],
+            &[sheet(END - 65_536..END, allow)],
         );
 
         assert_eq!(cells.len(), 1);

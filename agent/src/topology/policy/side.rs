@@ -1,6 +1,9 @@
 //! What applies to one subject in one direction: the rules that select it, and what holds where
 //! their terms say nothing.
 
+use std::collections::BTreeMap;
+
+use super::SideInfo;
 use super::term::{Placed, TermId};
 use crate::config::Endpoint;
 use crate::config::policy::{Enforcement, Policy, Rule, Subject};
@@ -22,6 +25,8 @@ pub(super) struct Side {
     pub(super) default: Verdict,
     /// The terms that apply, in the order of the file.
     pub(super) terms: Vec<TermId>,
+    /// Places of the rules that close it.
+    pub(super) closed_by: Vec<usize>,
 }
 
 impl Who<'_> {
@@ -39,6 +44,16 @@ impl Who<'_> {
 }
 
 impl Side {
+    /// Tells what applies, for a person; the terms have these numbers.
+    pub(super) fn info(&self, numbers: &BTreeMap<TermId, u16>) -> SideInfo {
+        SideInfo {
+            direction: self.direction,
+            default: self.default,
+            terms: self.terms.iter().map(|id| numbers[id]).collect(),
+            closed_by: self.closed_by.clone(),
+        }
+    }
+
     /// Tells whether there is anything to ask: it is not simply open.
     pub(super) fn has_policy(&self) -> bool {
         self.default.decision != Decision::Allow || !self.terms.is_empty()
@@ -52,23 +67,22 @@ pub(super) fn sides(policy: &Policy, terms: &[Placed<'_>], who: Who<'_>) -> [Sid
         .iter()
         .map(|rule| who.is_selected_by(rule))
         .collect();
-    let rules = || {
-        policy
-            .rules
-            .iter()
-            .zip(&selects)
-            .filter(|(_, selects)| **selects)
-    };
+    let is_off = policy.enforcement == Enforcement::Never;
+    let rules = policy.rules.iter().enumerate();
+    let rules: Vec<_> = rules.filter(|(idx, _)| selects[*idx] && !is_off).collect();
     [Direction::Ingress, Direction::Egress].map(|direction| {
-        let rules: Vec<_> = rules().map(|(rule, _)| rule).collect();
-        let applies = |term: &Placed<'_>| term.direction == direction && selects[term.rule_idx];
+        let applies =
+            |term: &Placed<'_>| !is_off && term.direction == direction && selects[term.rule_idx];
         let numbered = terms.iter().enumerate();
-        let applying = numbered.filter(|(_, term)| applies(term));
-        let is_off = policy.enforcement == Enforcement::Never;
+        let closing = rules.iter().filter(|(_, rule)| closes(rule, direction));
         Side {
             direction,
             default: default(policy.enforcement, &rules, direction, who),
-            terms: applying.filter(|_| !is_off).map(|(id, _)| id).collect(),
+            terms: numbered
+                .filter(|(_, term)| applies(term))
+                .map(|(id, _)| id)
+                .collect(),
+            closed_by: closing.map(|(idx, _)| *idx).collect(),
         }
     })
 }
@@ -76,11 +90,11 @@ pub(super) fn sides(policy: &Policy, terms: &[Placed<'_>], who: Who<'_>) -> [Sid
 /// Returns what holds where no term says anything.
 fn default(
     enforcement: Enforcement,
-    rules: &[&Rule],
+    rules: &[(usize, &Rule)],
     direction: Direction,
     who: Who<'_>,
 ) -> Verdict {
-    let closing = || rules.iter().filter(|rule| closes(rule, direction));
+    let closing = || rules.iter().filter(|(_, rule)| closes(rule, direction));
     let is_enforced = match enforcement {
         Enforcement::Never => false,
         Enforcement::Default => closing().next().is_some(),
@@ -89,7 +103,7 @@ fn default(
     };
     let decision = if !is_enforced {
         Decision::Allow
-    } else if closing().any(|rule| rule.reject) {
+    } else if closing().any(|(_, rule)| rule.reject) {
         Decision::Reject
     } else {
         Decision::Deny

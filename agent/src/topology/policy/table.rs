@@ -5,11 +5,10 @@
 //! same is left out.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Range;
 
 use super::super::identity::HOST;
-use super::party::{Parties, Reach, port};
-use super::port::{name, spans, well_known};
+use super::party::{Parties, Reach};
+use super::port::name;
 use super::row::{Rows, Sheet, paint};
 use super::side::{Side, Who};
 use super::term::{Placed, TermId};
@@ -96,6 +95,20 @@ impl<'c> Tables<'c> {
         }
     }
 
+    /// Returns how many ranges come from each rule, by its place in the file.
+    pub(super) fn range_shares(&self) -> Vec<usize> {
+        let rules = self.numbers.iter();
+        let rules = rules.map(|(id, number)| (*number, self.terms[*id].rule_idx));
+        let rules: BTreeMap<_, _> = rules.collect();
+        let mut shares = vec![0; self.shares.len()];
+        for cell in self.rows.cells() {
+            if let Some(rule) = rules.get(&cell.verdict.term) {
+                shares[*rule] += 1;
+            }
+        }
+        shares
+    }
+
     /// Returns the terms of a side that mean everybody, and the others by whom they mean.
     fn touched(&self, side: &Side) -> (Vec<TermId>, BTreeMap<u32, Vec<TermId>>) {
         let mut everybody = Vec::new();
@@ -162,7 +175,10 @@ impl<'c> Tables<'c> {
             (true, false) => Decision::Deny,
             (true, true) => Decision::Reject,
         };
-        let spans = |ports: &Ports| self.spans(task, identity, ports);
+        let spans = |ports: &Ports| {
+            self.parties
+                .spans(task.who, task.side.direction, identity, ports)
+        };
         let all = term.ports.is_empty();
         Sheet {
             spans: (!all).then(|| term.ports.iter().flat_map(spans).collect()),
@@ -171,16 +187,6 @@ impl<'c> Tables<'c> {
                 term: self.numbers[&id],
             },
         }
-    }
-
-    fn spans(&self, task: Task<'_>, identity: Option<u32>, ports: &Ports) -> Vec<Range<u32>> {
-        spans(ports, |name| match (task.side.direction, task.who) {
-            (Direction::Ingress, Who::Endpoint(endpoint)) => {
-                port(endpoint, name).into_iter().collect()
-            }
-            (Direction::Ingress, Who::Host(_)) => well_known(name).into_iter().collect(),
-            (Direction::Egress, _) => self.parties.ports(identity.unwrap_or(0), name),
-        })
     }
 }
 

@@ -134,3 +134,70 @@ pub fn protocol(number: u8) -> String {
         other => format!("proto/{other}"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn requirement(key: &str, requirement: Requirement) -> (String, Requirement) {
+        (key.to_owned(), requirement)
+    }
+
+    #[test]
+    fn a_selector_reads_like_the_file() {
+        let values = ["web", "api"].map(str::to_owned).into();
+        let selector = Selector {
+            requirements: [
+                requirement("app", Requirement::In(values)),
+                requirement("old", Requirement::Absent),
+            ]
+            .into(),
+            not: Some([requirement("tier", Requirement::Exists)].into()),
+        };
+
+        assert_eq!(
+            super::selector(&selector),
+            "{ app=api|web, no old, not tier }"
+        );
+        assert_eq!(super::selector(&Selector::default()), "every endpoint");
+    }
+
+    #[test]
+    fn a_long_list_is_cut() {
+        let cidr = |at| Peer::Cidr {
+            prefix: format!("10.{at}.0.0/16").parse().expect("a prefix"),
+            except: Vec::new(),
+        };
+        let list: Vec<_> = (0..100_000).map(|at| cidr(at % 256)).collect();
+
+        assert_eq!(
+            peers(&list),
+            "10.0.0.0/16, 10.1.0.0/16, 10.2.0.0/16, 10.3.0.0/16 and 99996 more"
+        );
+    }
+
+    #[test]
+    fn ports_read_like_the_file() {
+        let words = [
+            Ports::Range {
+                protocol: 6,
+                first: 80,
+                last: 80,
+            },
+            Ports::Range {
+                protocol: 17,
+                first: 1,
+                last: 9,
+            },
+            Ports::Icmp {
+                protocol: 58,
+                kind: 128,
+                code: None,
+            },
+            Ports::Protocol(47),
+        ];
+
+        assert_eq!(all_ports(&words), "tcp/80, udp/1-9, icmpv6/128, proto/47");
+        assert_eq!(all_ports(&[]), "every port");
+    }
+}

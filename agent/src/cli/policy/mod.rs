@@ -1,0 +1,19 @@
+//! `ciliate policy`: what the policy of a file means; offline, without root.
+//!
+//! Both verbs read the tables that the kernel would get, so that what they say is what it does.
+//!
+//! # Layout
+//! - [`trial`]: `policy test`
+//! - [`show`](mod@show): `policy show`
+//! - `cast`: the nodes of the file, and whom a word on the command line means
+//! - `probe`: the port that is tried
+//! - `line`: rules and terms, on a line
+
+mod cast;
+mod line;
+mod probe;
+pub mod show;
+pub mod trial;
+
+pub use show::show;
+pub use trial::test;

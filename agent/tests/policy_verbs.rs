@@ -1,0 +1,258 @@
+//! `policy test` and `policy show`: what a person reads, and what a script sees.
+
+use std::fs;
+
+use ciliate::cli::args::Command;
+use ciliate::cli::{self, exit};
+use clap::Parser as _;
+use serde_json::Value;
+
+const LAB: &str = r#"
+[[node]]
+name = "edge-1"
+address = "192.0.2.10"
+ipv4 = "10.0.1.0/24"
+
+[[node]]
+name = "edge-2"
+address = "192.0.2.11"
+ipv4 = "10.0.2.0/24"
+
+[[endpoint]]
+node = "edge-1"
+name = "web"
+labels = { app = "web" }
+ports = { http = 8080 }
+
+[[endpoint]]
+node = "edge-2"
+name = "db"
+ipv4 = "10.0.2.9"
+labels = { app = "db" }
+
+[[endpoint]]
+node = "edge-2"
+name = "idle"
+audit = true
+
+[policy]
+host = "enforce"
+
+[[policy.rule]]
+description = "web and its database"
+endpoints = { app = "web" }
+ingress = [{ from = "world", ports = "tcp/http" }]
+egress = [{ to = { app = "db" }, ports = "tcp/5432" }]
+egress_deny = [{ to = "198.51.100.0/24" }]
+
+[[policy.rule]]
+description = "idle is idle"
+endpoints = "idle"
+reject = true
+ingress = []
+"#;
+
+/// Runs a command line on the lab. Returns the exit code, and what a person reads.
+fn run(line: &str) -> (u8, String) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("lab.toml");
+    fs::write(&file, LAB).expect("write");
+    let path = file.to_str().expect("UTF-8");
+    let words = line.split(' ').map(|word| word.replace("FILE", path));
+    let words = ["ciliate".to_owned(), "policy".to_owned()]
+        .into_iter()
+        .chain(words);
+    let command = Command::try_parse_from(words).expect("a command line");
+    let (mut out, mut err) = (Vec::new(), Vec::new());
+    let (code, failure) = match cli::run(&command, &mut out, &mut err) {
+        Ok(code) => (code, String::new()),
+        Err(failure) => (failure.code(), failure.to_string()),
+    };
+    let text = String::from_utf8(out).expect("UTF-8") + &failure;
+    (
+        code,
+        text.replace(&format!("{}/", folder.path().display()), ""),
+    )
+}
+
+/// Asks about a connection; `port` is the last word.
+fn ask(from: &str, to: &str, port: &str) -> (u8, String) {
+    run(&format!("test --from {from} --to {to} --port {port} FILE"))
+}
+
+#[test]
+fn what_is_allowed_names_the_term_that_allows_it() {
+    let (code, text) = ask("web", "db", "tcp/5432");
+
+    assert_eq!(code, exit::OK, "{text}");
+    let expected = "\
+allowed: web → db, tcp/5432
+
+egress of web on edge-1: allowed: a rule allows it
+  other side  db (identity 45215)
+  decided by  lab.toml:36:11 (web and its database)
+              allow { app=db } at tcp/5432
+
+ingress of db on edge-2: allowed: no rule closes it
+  other side  web (identity 20199)
+";
+    assert_eq!(text, expected);
+}
+
+#[test]
+fn what_is_denied_names_what_closes_it_and_the_nearest_term() {
+    let (code, text) = ask("web", "db", "tcp/5433");
+
+    assert_eq!(code, exit::DENIED, "{text}");
+    let expected = "\
+denied: web → db, tcp/5433
+
+egress of web on edge-1: denied: no rule allows it
+  other side  db (identity 45215)
+  closed by   lab.toml:32:1 (web and its database)
+  nearest     lab.toml:36:11 (web and its database)
+              allow { app=db } at tcp/5432
+              the same peer, but other ports
+
+ingress of db on edge-2: allowed: no rule closes it
+  other side  web (identity 20199)
+";
+    assert_eq!(text, expected);
+}
+
+#[test]
+fn the_right_port_of_the_wrong_party_is_near_as_well() {
+    let (code, text) = ask("web", "edge-2", "tcp/5432");
+
+    assert_eq!(code, exit::DENIED, "{text}");
+    assert!(text.contains("the same port, but other peers"), "{text}");
+}
+
+#[test]
+fn a_name_of_a_port_means_what_the_receiver_calls_so() {
+    assert_eq!(ask("world", "web", "tcp/http").0, exit::OK);
+    assert_eq!(ask("203.0.113.1", "web", "tcp/8080").0, exit::OK);
+    assert_eq!(ask("world", "web", "tcp/80").0, exit::DENIED);
+    assert_eq!(ask("world", "web", "tcp/nonsense").0, exit::USAGE);
+}
+
+#[test]
+fn an_address_of_an_endpoint_is_the_endpoint() {
+    let (code, text) = ask("web", "10.0.2.9", "tcp/5432");
+
+    assert_eq!(code, exit::OK, "{text}");
+    assert!(text.starts_with("allowed: web → db, tcp/5432\n"), "{text}");
+}
+
+#[test]
+fn the_node_itself_may_reach_its_endpoints_and_no_other_node_may() {
+    let own = run("test --from host --to web --port tcp/22 --node edge-1 FILE");
+    let other = ask("edge-2", "web", "tcp/22");
+
+    assert_eq!(own.0, exit::OK, "{}", own.1);
+    assert!(own.1.contains("a node may always reach its own endpoints"));
+    assert_eq!(other.0, exit::DENIED, "{}", other.1);
+}
+
+#[test]
+fn what_is_only_audited_is_denied_and_says_that_it_goes_through() {
+    let (code, text) = ask("db", "idle", "tcp/80");
+
+    assert_eq!(code, exit::DENIED);
+    assert!(text.starts_with("rejected (audited): db → idle, tcp/80\nit goes through"));
+    assert!(
+        text.contains("nothing allows this peer, or this port"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_deny_term_is_named_with_its_place() {
+    let (code, text) = run("test --from web --to 198.51.100.7 --port udp/53 --json FILE");
+
+    assert_eq!(code, exit::DENIED);
+    let answer: Value = serde_json::from_str(&text).expect("JSON");
+    assert_eq!(answer["verdict"], "denied");
+    assert_eq!(answer["audited"], false);
+    let step = &answer["steps"][0];
+    assert_eq!(step["direction"], "egress");
+    assert_eq!(step["identity_name"], "198.51.100.0/24");
+    assert_eq!(step["term"]["effect"], "deny");
+    assert_eq!(step["term"]["place"], "lab.toml:37:16");
+    assert_eq!(answer["steps"].as_array().map(Vec::len), Some(1));
+}
+
+#[test]
+fn a_name_that_means_nobody_gets_a_suggestion() {
+    let (code, text) = ask("web", "dbb", "tcp/80");
+
+    assert_eq!(code, exit::USAGE);
+    assert_eq!(text, "lab.toml has no `dbb`; did you mean `db`?");
+}
+
+#[test]
+fn questions_that_no_policy_is_asked_are_refused() {
+    for (from, to, words) in [
+        ("web", "web", "are the same"),
+        ("world", "8.8.8.8", "is of this file"),
+        ("web", "2001:db8::1", "no family of addresses in common"),
+    ] {
+        let (code, text) = ask(from, to, "tcp/80");
+        assert_eq!(code, exit::USAGE);
+        assert!(text.contains(words), "{text}");
+    }
+    assert_eq!(ask("web", "db", "80").0, exit::USAGE);
+}
+
+#[test]
+fn an_endpoint_is_shown_in_words() {
+    let (code, text) = run("show web FILE");
+
+    assert_eq!(code, exit::OK, "{text}");
+    let expected = "\
+node edge-1, enforcement default
+
+web (identity 20199)
+  ingress  closed, all else is denied
+    allow world at tcp/http
+      lab.toml:35:12 (web and its database)
+  egress   closed, all else is denied
+    deny 198.51.100.0/24 at every port
+      lab.toml:37:16 (web and its database)
+    allow { app=db } at tcp/5432
+      lab.toml:36:11 (web and its database)
+";
+    assert_eq!(text, expected);
+}
+
+#[test]
+fn a_node_is_shown_with_all_its_endpoints() {
+    let (code, text) = run("show --node edge-2 FILE");
+
+    assert_eq!(code, exit::OK, "{text}");
+    let lines: Vec<_> = text.lines().collect();
+    assert_eq!(lines[0], "node edge-2, enforcement default");
+    let starts = ["node edge-2 (", "db (", "idle ("];
+    for start in starts {
+        assert!(lines.iter().any(|line| line.starts_with(start)), "{text}");
+    }
+    assert!(
+        text.contains("  audit: what is denied goes through"),
+        "{text}"
+    );
+    assert!(
+        text.contains("  ingress  closed, all else is rejected"),
+        "{text}"
+    );
+}
+
+#[test]
+fn the_same_is_shown_in_json() {
+    let (code, text) = run("show db --json --config FILE");
+
+    assert_eq!(code, exit::OK, "{text}");
+    let sheet: Value = serde_json::from_str(&text).expect("JSON");
+    assert_eq!(sheet["node"], "edge-2");
+    assert_eq!(sheet["subjects"][0]["name"], "db");
+    assert_eq!(sheet["subjects"][0]["directions"][0]["default"], "open");
+}
