@@ -279,8 +279,7 @@ fn comes_as_known<A, P: Packet>(packet: &P, flow: &Flow<A>, hook: Hook, host: u3
 fn is_counted<A>(flow: &Flow<A>, hook: Hook, host: u32) -> bool {
     match hook {
         Hook::FromContainer | Hook::FromNetdev => true,
-        Hook::FromHost => flow.zone == host,
-        Hook::ToNetdev => flow.zone == host,
+        Hook::FromHost | Hook::ToNetdev => flow.zone == host,
         Hook::ToContainer | Hook::ToHost => false,
     }
 }
@@ -438,11 +437,11 @@ fn refuse<A: Address, P: Packet, T: Tables<A>>(
     reason: DropReason,
     work: &mut Work<A>,
 ) -> Option<DropReason> {
-    let is_told = match reason {
-        DropReason::NatExhausted | DropReason::NatLimit | DropReason::NatAddressGone => true,
-        DropReason::PolicyDenied | DropReason::PolicyDenyList => work.is_rejected(),
-        _ => false,
-    };
+    let is_about_ports = matches!(
+        reason,
+        DropReason::NatExhausted | DropReason::NatLimit | DropReason::NatAddressGone
+    );
+    let is_told = is_about_ports || work.is_rejected();
     // The stack would take a masquerade address for its own, and answer itself.
     let can_tell = match work.hook() {
         Some(Hook::FromContainer) => !work.is_hairpin(),

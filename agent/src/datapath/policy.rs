@@ -24,6 +24,10 @@ use crate::plan::policy::{Decision, Direction, Entry, EntryKey, Policy, Range, S
 use crate::topology::Prefix;
 use crate::topology::prefix::WORLD;
 
+/// Length of a row in bits.
+const ROW_BITS: u8 = 32;
+const _: () = assert!(ROW_BITS as u32 == PolicyPort::ROW_BITS);
+
 /// Writes a policy to the side that is not active. It holds from [`switch`] on.
 ///
 /// # Errors
@@ -36,7 +40,7 @@ pub(super) fn write(pins: &Pins, policy: &Policy, active: Side) -> Result<(), Er
     overlay("PREFIXES6", &mut trie, &prefixes6, active)?;
     let ranges = policy.ranges.iter().map(|(range, verdict)| {
         let port = PolicyPort::new(range.row, range.protocol, range.port);
-        let len = PolicyPort::ROW_BITS + u32::from(range.bits);
+        let len = u32::from(ROW_BITS + range.bits);
         (bits(port, len), ruling(*verdict))
     });
     overlay(
@@ -71,7 +75,7 @@ pub(super) fn observe(pins: &Pins, active: Side) -> Result<Arc<Policy>, Error> {
             row: port.row(),
             protocol: port.protocol(),
             port: port.port(),
-            bits: bits.len.saturating_sub(PolicyPort::ROW_BITS as u8),
+            bits: bits.len.saturating_sub(ROW_BITS),
         };
         policy
             .ranges
@@ -317,7 +321,8 @@ impl Word for Addr4 {
     }
 
     fn from_word(word: u128) -> Self {
-        Self::new(((word >> 96) as u32).to_be_bytes())
+        let [a, b, c, d, ..] = word.to_be_bytes();
+        Self::new([a, b, c, d])
     }
 }
 
@@ -338,7 +343,9 @@ impl Word for PolicyPort {
     }
 
     fn from_word(word: u128) -> Self {
-        let port = word >> 72;
-        Self::new((word >> 96) as u32, (port >> 16) as u8, port as u16)
+        let [row @ .., protocol, high, low] = (word >> 72).to_be_bytes();
+        let [.., a, b, c, d] = row;
+        let port = u16::from_be_bytes([high, low]);
+        Self::new(u32::from_be_bytes([a, b, c, d]), protocol, port)
     }
 }
