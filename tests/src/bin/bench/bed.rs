@@ -224,9 +224,12 @@ fn node_entry(host: &Place, pair: &HostPair) -> Result<Value> {
     })
 }
 
+/// Slot of the second endpoint.
+pub(crate) const SLOT_TWO: u16 = 2;
+
 /// Returns a policy that knows everybody, and allows everything.
-fn policy() -> Policy {
-    let subjects = [0_u16, 1, 2].map(|slot| {
+pub(crate) fn policy() -> Policy {
+    let subjects = [0, 1, SLOT_TWO].map(|slot| {
         let identity = if slot == 0 {
             1
         } else {

@@ -9,6 +9,7 @@
 //! - [`bed`], [`uplink`]: the node: namespaces, links, maps, programs
 //! - [`frame`], [`wrapper`], [`assembler`]: packets, and what restores them
 //! - [`case`], [`masquerade`], [`cold`], [`part`]: what is measured
+//! - [`growth`]: policies of several sizes
 //! - [`measure`], [`report`]: the clock and the table
 
 mod assembler;
@@ -16,6 +17,7 @@ mod bed;
 mod case;
 mod cold;
 mod frame;
+mod growth;
 mod masquerade;
 mod measure;
 mod part;
@@ -46,6 +48,8 @@ use wrapper::{Wrapped, wrap};
 /// Rounds with and without `--quick`.
 const QUICK_ROUNDS: u32 = 7;
 const ROUNDS: u32 = 21;
+const GROWTH_QUICK_ROUNDS: u32 = 3;
+const GROWTH_ROUNDS: u32 = 9;
 
 /// Measures the datapath's cost per packet.
 #[derive(Debug, Parser)]
@@ -59,6 +63,9 @@ struct Arguments {
     /// Fail if this case costs more than this, net of the wrapper
     #[arg(long, value_name = "CASE=NS", value_parser = limit)]
     max_net_ns: Vec<Limit>,
+    /// Measure what policies cost as they grow, and nothing else
+    #[arg(long)]
+    growth: bool,
     /// Measure only cases whose name contains one of these
     #[arg(long, value_name = "TEXT")]
     only: Vec<String>,
@@ -79,6 +86,17 @@ fn main() -> Result<()> {
     let cpu = arguments.cpu.unwrap_or(last);
     pin_to(cpu)?;
     let bed = Bed::new()?;
+    if arguments.growth {
+        let rounds = if arguments.quick {
+            GROWTH_QUICK_ROUNDS
+        } else {
+            GROWTH_ROUNDS
+        };
+        let text = growth::measure(&bed, arguments.rounds.unwrap_or(rounds), arguments.runs)?;
+        return io::stdout()
+            .write_all(text.as_bytes())
+            .context("write to stdout");
+    }
     let report = measure_all(&bed, &arguments, cpu)?;
     io::stdout()
         .write_all(report.table()?.as_bytes())

@@ -23,7 +23,7 @@ const OUTER4: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 2);
 const OUTER6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 1, 0, 0, 0, 0, 2);
 const NEXT_HOP4: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 1);
 const NEXT_HOP6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 1, 0, 0, 0, 0, 1);
-const FAR4: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 7);
+pub(crate) const FAR4: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 7);
 const FAR6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0x51, 0, 0, 0, 0, 7);
 
 /// Makes the device; returns the node as the outside sees it, and who is behind the next hop.
@@ -47,6 +47,7 @@ pub(crate) fn make(netlink: &mut Netlink, executor: &mut Executor) -> Result<[Pl
         format!("neighbour add {NEXT_HOP4} lladdr {hop_mac} dev {DEVICE}"),
         format!("neighbour add {NEXT_HOP6} lladdr {hop_mac} dev {DEVICE}"),
         format!("route add {FAR4} via {NEXT_HOP4} dev {DEVICE}"),
+        format!("route add 60.0.0.0/8 via {NEXT_HOP4} dev {DEVICE}"),
         format!("route add {FAR6} via {NEXT_HOP6} dev {DEVICE}"),
     ] {
         let status = Command::new("ip").args(line.split(' ')).status();

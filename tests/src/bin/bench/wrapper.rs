@@ -27,6 +27,14 @@ pub(crate) const SKB_DATA: i16 = 76;
 pub(crate) const SKB_DATA_END: i16 = 80;
 const SKB_COUNT: i16 = 64;
 
+/// Number of destinations of a table, a power of two. Each is an address, and an identification that
+/// keeps the checksum of the header.
+pub(crate) const DESTINATIONS: u32 = 1 << 17;
+
+/// Where these stand in a packet of IPv4.
+const DESTINATION: i16 = 30;
+const IDENTIFICATION: i16 = 18;
+
 /// Number of flows of the cold cases.
 pub(crate) const FLOWS: u32 = 100_000;
 
@@ -37,6 +45,9 @@ pub(crate) enum Vary {
     Same,
     /// Each run is the first packet of a flow that was never seen.
     New,
+    /// The same, and the runs take turns over the destinations of a table, which takes the place of
+    /// that of the ports.
+    NewTo,
     /// The runs take turns over [`FLOWS`] flows in random order, with `1 << shift` packets each.
     Turns { shift: u8 },
 }
@@ -177,6 +188,16 @@ fn choose(code: &mut Assembler, vary: Vary, ports: BorrowedFd<'_>, at: i16) {
             .load(Width::U32, Reg::R1, Reg::R2, 0);
     }
     code.store(Width::U32, Reg::R7, at, Reg::R1);
+    if vary == Vary::NewTo {
+        code.number(Alu::And, Reg::R1, (DESTINATIONS - 1).cast_signed())
+            .number(Alu::Shl, Reg::R1, 3)
+            .map_value(Reg::R2, ports)
+            .reg(Alu::Add, Reg::R2, Reg::R1)
+            .load(Width::U32, Reg::R1, Reg::R2, 0)
+            .store(Width::U32, Reg::R7, DESTINATION, Reg::R1)
+            .load(Width::U32, Reg::R1, Reg::R2, 4)
+            .store(Width::U16, Reg::R7, IDENTIFICATION, Reg::R1);
+    }
 }
 
 /// Makes the table of the ports of all flows, in random order.
