@@ -89,15 +89,15 @@ fn complete<A: Address, T: Tables<A>>(tables: &T, work: &mut Work<A>) {
     if work.is_hairpin() {
         work.decided.set_past_stack();
     }
+    let outside = policy::outside_identity(tables, work);
     let flow = &mut work.decided;
-    let side = work.moment.side();
     if work.sender == OUTSIDE {
-        flow.source_identity = policy::outside_identity(tables, &work.key.src(), side);
+        flow.source_identity = outside;
     }
     if work.receiver != OUTSIDE || is_error {
         return;
     }
-    flow.target_identity = policy::outside_identity(tables, &work.key.dst(), side);
+    flow.target_identity = outside;
     if work.route.ifindex == 0 {
         return;
     }

@@ -148,6 +148,9 @@ pub trait Address: Copy + Eq + Default {
     /// Tells whether no router forwards packets from the address.
     fn is_martian(&self) -> bool;
 
+    /// Returns the first `len` bits of the address, with zeros behind them.
+    fn first(&self, len: u32) -> Self;
+
     /// Tells whether the address has the first `len` bits of a prefix.
     fn shares(&self, prefix: &Self, len: u32) -> bool;
 

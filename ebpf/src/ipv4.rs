@@ -226,6 +226,13 @@ impl Address for Addr4 {
     }
 
     #[inline(always)]
+    fn first(&self, len: u32) -> Self {
+        let shift = 32_u32.saturating_sub(len) & 63;
+        let address = u64::from(u32::from_be_bytes(self.octets()));
+        Self::new(((address >> shift << shift) as u32).to_be_bytes())
+    }
+
+    #[inline(always)]
     fn shares(&self, prefix: &Self, len: u32) -> bool {
         let shift = 32_u32.saturating_sub(len);
         let [own, prefix] =

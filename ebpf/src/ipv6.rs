@@ -195,6 +195,17 @@ impl Address for Addr6 {
     }
 
     #[inline(always)]
+    fn first(&self, len: u32) -> Self {
+        let [high, low] = words(*self);
+        let (high, low) = if len <= 64 {
+            (cut(high, 64 - len), 0)
+        } else {
+            (high, cut(low, 128_u32.saturating_sub(len)))
+        };
+        Self::from_wire([high.to_be(), low.to_be()])
+    }
+
+    #[inline(always)]
     fn shares(&self, prefix: &Self, len: u32) -> bool {
         // Prefixes longer than /64 compare their second half as well.
         let [own, prefix] = [*self, *prefix].map(words);
@@ -236,6 +247,12 @@ fn address(halves: [u64; 2]) -> Addr6 {
 #[inline(always)]
 fn words(address: Addr6) -> [u64; 2] {
     address.wire().map(u64::from_be)
+}
+
+/// Clears the last `bits` bits of a word, 64 at the most.
+#[inline(always)]
+const fn cut(word: u64, bits: u32) -> u64 {
+    if bits >= 64 { 0 } else { word >> bits << bits }
 }
 
 #[inline(always)]

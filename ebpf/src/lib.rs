@@ -13,7 +13,7 @@
 //! - [`flow`], [`admission`]: freshness, timeouts, how a flow becomes known
 //! - [`identify`], [`work`]: sender, receiver and flow of a packet on the slow path
 //! - [`source`], [`neighbour`], [`error`], [`fragment`], [`reassembly`]: who may say what
-//! - [`policy`]: who may open a connection to whom
+//! - [`beyond`], [`policy`]: who is behind an address, who may open a connection to whom
 //! - [`translation`], [`binding`], [`permit`], [`rewrite`]: masquerade: what a packet leaves with
 //! - [`ticket`], [`note`]: what the stack forwards is known again
 //! - [`decision`], [`forward`]: from whom to whom, and how the packet leaves
@@ -40,6 +40,7 @@
 pub mod abi;
 pub mod address;
 pub mod admission;
+pub mod beyond;
 pub mod binding;
 pub mod checksum;
 pub mod decision;
@@ -343,6 +344,7 @@ fn judge<A: Address + KeyHash, P: Packet, T: Tables<A>>(
         return (!is_of_node(work) || is_guarded(work, reason)).then_some(reason);
     }
     fragment::remember(tables, work);
+    beyond::find(tables, work);
     if let Some(reason) = resolve(packet, tables, work) {
         return refuse(packet, tables, reason, work);
     }

@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::hash::Hash;
 
 use crate::abi::{
-    Addr4, Addr6, Binding, Count, Datagram, Device, Flow, FlowKey, FragmentKey, Line, Node,
-    OUTSIDE, Overtaking, PENDING_PER_SLOT, Party, Pending, PolicyEntry, PolicyKey, PolicyPort,
-    Prefix, Ruling, Side, Sides, Subject,
+    Addr4, Addr6, Binding, Count, Datagram, Device, Flow, FlowKey, FragmentKey, Lengths, Line,
+    Node, OUTSIDE, Overtaking, PENDING_PER_SLOT, Party, Pending, PolicyEntry, PolicyKey,
+    PolicyPort, Prefix, PrefixKey, Ruling, Side, Sides, Subject,
 };
 use crate::checksum;
 
@@ -144,8 +144,9 @@ pub struct ModelTables<A: Ord> {
     pub fragments: BTreeMap<FragmentKey<A>, Datagram>,
     pub overtaking: BTreeMap<u32, Overtaking>,
     pub devices: BTreeMap<u32, Device>,
-    /// By address and length, each address cut off at its length.
-    pub prefixes: Vec<(A, u32, Sides<Prefix>)>,
+    /// Prefixes, and the markers among them.
+    pub prefixes: BTreeMap<PrefixKey<A>, Sides<Prefix>>,
+    pub lengths: Sides<Lengths>,
     pub subjects: BTreeMap<u16, Sides<Subject>>,
     pub policies: BTreeMap<PolicyKey, Sides<PolicyEntry>>,
     /// By port and length.
@@ -163,6 +164,48 @@ pub struct ModelTables<A: Ord> {
     pub routes: Vec<(A, u32, Route)>,
     /// Packets that were dropped, but for those whose verdict says so.
     pub drops: BTreeMap<DropReason, u64>,
+}
+
+impl<A: Address + Ord> ModelTables<A> {
+    /// Says what is known of a prefix, on both sides; one of which two lengths at most are known
+    /// needs no markers as long as no prefix lies in another one.
+    fn add_prefix(&mut self, (address, len): (A, u32), prefix: Prefix) {
+        let key = PrefixKey::new(address.first(len), len);
+        self.prefixes.insert(key, Sides::both(prefix));
+        let known: BTreeSet<u8> = self.prefixes.keys().map(|key| key.len as u8).collect();
+        let mut lengths = Lengths {
+            count: known.len() as u32,
+            ..Lengths::default()
+        };
+        for (place, len) in lengths.bits.iter_mut().zip(known) {
+            *place = len;
+        }
+        self.lengths = Sides::both(lengths);
+        self.mark();
+    }
+
+    /// Adds the markers that a search by halves comes by.
+    fn mark(&mut self) {
+        let lengths = self.lengths.get(Side::of(0));
+        let known: Vec<u32> = lengths.bits[..lengths.count as usize]
+            .iter()
+            .map(|len| u32::from(*len))
+            .collect();
+        let wanted: Vec<PrefixKey<A>> = self.prefixes.keys().copied().collect();
+        for key in wanted {
+            let (mut low, mut high) = (0, known.len());
+            while low < high {
+                let middle = usize::midpoint(low, high);
+                if known[middle] >= key.len {
+                    high = middle;
+                    continue;
+                }
+                let marker = PrefixKey::new(key.address.first(known[middle]), known[middle]);
+                self.prefixes.entry(marker).or_default();
+                low = middle + 1;
+            }
+        }
+    }
 }
 
 impl<A: Address + Ord + Hash + Default> Tables<A> for ModelTables<A> {
@@ -235,15 +278,17 @@ impl<A: Address + Ord + Hash + Default> Tables<A> for ModelTables<A> {
         self.devices.get(&ifindex)
     }
 
-    fn prefix(&self, address: &A, side: Side) -> Prefix {
-        let matching = self
-            .prefixes
-            .iter()
-            .filter(|(prefix, len, _)| address.shares(prefix, *len));
-        matching
-            .max_by_key(|(_, len, _)| *len)
-            .map(|(_, _, prefix)| prefix.get(side))
-            .unwrap_or_default()
+    fn lengths(&self, side: Side) -> (u32, Prefix) {
+        let lengths = self.lengths.get(side);
+        (lengths.count, lengths.rest)
+    }
+
+    fn length(&self, side: Side, place: u32) -> u32 {
+        u32::from(self.lengths.get(side).bits[place as usize])
+    }
+
+    fn prefix(&self, key: &PrefixKey<A>, side: Side) -> Option<Prefix> {
+        self.prefixes.get(key).map(|prefix| prefix.get(side))
     }
 
     fn subject(&self, slot: u16, side: Side) -> Subject {
@@ -382,6 +427,12 @@ impl ModelNode {
         let both = Sides::both(subject);
         self.tables4.subjects.insert(slot, both);
         self.tables6.subjects.insert(slot, both);
+    }
+
+    /// Says the same of a prefix of each family, on both sides.
+    pub fn add_prefixes(&mut self, v4: (Addr4, u32), v6: (Addr6, u32), prefix: Prefix) {
+        self.tables4.add_prefix(v4, prefix);
+        self.tables6.add_prefix(v6, prefix);
     }
 
     /// Says what holds between a subject and an identity.

@@ -12,7 +12,7 @@
 //! The tables are disjoint, see [`crate::abi::PolicyEntry`]. A subject that has a policy, and no
 //! entry for what is asked, lets nothing through: tables that could not be filled do not open.
 
-use crate::abi::{Decision, EGRESS, INGRESS, OUTSIDE, PolicyKey, PolicyPort, Ruling, Side};
+use crate::abi::{Decision, EGRESS, INGRESS, PolicyKey, PolicyPort, Ruling, SLOT_OUTSIDE};
 use crate::family::Address;
 use crate::hook::Hook;
 use crate::packet::proto;
@@ -42,7 +42,7 @@ pub fn ask_outward<A: Address, T: Tables<A>>(
     tables: &mut T,
     work: &mut Work<A>,
 ) -> Option<DropReason> {
-    let identity = outside_identity(tables, &work.key.dst(), work.moment.side());
+    let identity = outside_identity(tables, work);
     work.set_reply(false);
     set_port(work);
     let sender = work.sender;
@@ -78,14 +78,11 @@ fn is_spared<A: Address>(work: &Work<A>) -> bool {
     }
 }
 
-/// Returns the identity of somebody outside.
+/// Returns the identity of whoever is outside.
 #[inline(always)]
-pub fn outside_identity<A: Address, T: Tables<A>>(tables: &T, address: &A, side: Side) -> u32 {
-    match tables.prefix(address, side).identity() {
-        0 => match tables.party(OUTSIDE) {
-            Some(party) => tables.subject(party.slot, side).identity,
-            None => 0,
-        },
+pub fn outside_identity<A: Address, T: Tables<A>>(tables: &T, work: &Work<A>) -> u32 {
+    match work.beyond.prefix.identity() {
+        0 => tables.subject(SLOT_OUTSIDE, work.moment.side()).identity,
         identity => identity,
     }
 }

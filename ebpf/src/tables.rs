@@ -2,7 +2,7 @@
 
 use crate::abi::{
     Binding, Datagram, Device, Flow, FlowKey, FragmentKey, Line, NextHop, Node, Overtaking, Party,
-    Pending, PolicyEntry, PolicyKey, PolicyPort, Prefix, Ruling, Side, Subject,
+    Pending, PolicyEntry, PolicyKey, PolicyPort, Prefix, PrefixKey, Ruling, Side, Subject,
 };
 use crate::verdict::DropReason;
 use crate::work::Work;
@@ -22,9 +22,12 @@ pub trait Tables<A> {
     fn local(&self, address: &A) -> u32;
     /// Returns the device with this index.
     fn device(&self, ifindex: u32) -> Option<&Device>;
-    /// Returns what is known of the longest prefix that an address lies in; the default if it lies in
-    /// none.
-    fn prefix(&self, address: &A, side: Side) -> Prefix;
+    /// Returns the number of lengths of prefixes, and what is known of addresses in none of them.
+    fn lengths(&self, side: Side) -> (u32, Prefix);
+    /// Returns one of the lengths of prefixes in bits, of which the first is the shortest.
+    fn length(&self, side: Side, place: u32) -> u32;
+    /// Returns what is known of a prefix.
+    fn prefix(&self, key: &PrefixKey<A>, side: Side) -> Option<Prefix>;
     /// Returns what the party with this slot is to policy.
     fn subject(&self, slot: u16, side: Side) -> Subject;
     /// Returns what holds between a subject and an identity; without a decision if there is no entry.

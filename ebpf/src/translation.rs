@@ -236,7 +236,7 @@ fn look_outside<A: Address + KeyHash, T: Tables<A>>(
         return None;
     }
     let Some(address) = A::masquerade(device) else {
-        let is_wanted = !is_excluded(tables, work);
+        let is_wanted = !is_excluded(work);
         return is_wanted.then_some(DropReason::NatAddressGone);
     };
     if answers_outside(tables, work) {
@@ -250,7 +250,7 @@ fn look_outside<A: Address + KeyHash, T: Tables<A>>(
     }
     work.set_bound(is_found);
     let is_own = is_found && (work.inside == work.key || was_translated(tables, work));
-    if is_own || !is_excluded(tables, work) {
+    if is_own || !is_excluded(work) {
         work.set_needy(true);
     } else {
         work.set_bound(false);
@@ -329,9 +329,8 @@ fn was_translated<A: Address + KeyHash, T: Tables<A>>(tables: &T, work: &mut Wor
 }
 
 #[inline(always)]
-fn is_excluded<A: Address, T: Tables<A>>(tables: &T, work: &Work<A>) -> bool {
-    let side = work.moment.side();
-    tables.prefix(&work.key.dst(), side).is_excluded()
+fn is_excluded<A>(work: &Work<A>) -> bool {
+    work.beyond.prefix.is_excluded()
 }
 
 /// Takes the translation of a flow that stands into `work.out`.

@@ -8,6 +8,7 @@
 use crate::abi::{
     Binding, Flow, FlowKey, Masquerade, Node, Pending, PolicyPort, Side, Stage, Timeouts,
 };
+use crate::beyond::Finding;
 use crate::family::Header;
 use crate::forward::Exit;
 use crate::hook::Hook;
@@ -60,6 +61,8 @@ pub struct Work<A> {
     pub outer: Header<A>,
     /// What policy is asked about; the row is left out.
     pub asked: PolicyPort,
+    /// What is known of whoever is outside.
+    pub beyond: Finding<A>,
     pub key: FlowKey<A>,
     /// What the packet leaves with: the key, or its translation.
     pub out: FlowKey<A>,

@@ -22,8 +22,9 @@ use ciliate::datapath::table;
 use ciliate::host::Netlink;
 use ciliate::plan::object::Program;
 use datapath::abi::{
-    Addr4, Addr6, Binding, Count, Datagram, Device, Flow, FlowKey, FragmentKey, Line, Node, Party,
-    Pending, PolicyEntry, PolicyKey, PolicyPort, Prefix, Ruling, Sides, Subject,
+    Addr4, Addr6, Binding, Count, Datagram, Device, Flow, FlowKey, FragmentKey, Lengths, Line,
+    Node, Party, Pending, PolicyEntry, PolicyKey, PolicyPort, Prefix, PrefixKey, Ruling, Side,
+    Sides, Subject,
 };
 use datapath::flow::KeyHash;
 use datapath::hook::Hook;
@@ -52,6 +53,7 @@ const SIZES: Sizes = Sizes {
     flows_given: true,
     endpoint_slots: SLOTS,
     bindings: 4_096,
+    prefixes: 4_096,
 };
 
 /// Room for the longest packet of a test, in bytes.
@@ -106,6 +108,9 @@ pub struct Kernel {
     pub tables4: KernelTables<Addr4>,
     pub tables6: KernelTables<Addr6>,
     drops: PerCpuArray<MapData, Count>,
+    prefixes4: HashMap<MapData, PrefixKey<Addr4>, Sides<Prefix>>,
+    prefixes6: HashMap<MapData, PrefixKey<Addr6>, Sides<Prefix>>,
+    lengths: Array<MapData, Lengths>,
     subjects: Array<MapData, Sides<Subject>>,
     policies: HashMap<MapData, PolicyKey, Sides<PolicyEntry>>,
     ranges: LpmTrie<MapData, PolicyPort, Sides<Ruling>>,
@@ -138,7 +143,6 @@ where
     pub permits: Lines,
     pub tickets: Lines,
     fragments: HashMap<MapData, FragmentKey<A>, Datagram>,
-    prefixes: LpmTrie<MapData, A, Sides<Prefix>>,
     bindings: HashMap<MapData, FlowKey<A>, Binding<A>>,
 }
 
@@ -160,7 +164,6 @@ impl Kernel {
                 permits: Lines::new(table::permits4(&pins).expect("open PERMITS4")),
                 tickets: Lines::new(table::tickets4(&pins).expect("open TICKETS4")),
                 fragments: table::fragments4(&pins).expect("open FRAGMENTS4"),
-                prefixes: table::prefixes4(&pins).expect("open PREFIXES4"),
                 bindings: table::bindings4(&pins).expect("open BINDINGS4"),
             },
             tables6: KernelTables {
@@ -171,10 +174,12 @@ impl Kernel {
                 permits: Lines::new(table::permits6(&pins).expect("open PERMITS6")),
                 tickets: Lines::new(table::tickets6(&pins).expect("open TICKETS6")),
                 fragments: table::fragments6(&pins).expect("open FRAGMENTS6"),
-                prefixes: table::prefixes6(&pins).expect("open PREFIXES6"),
                 bindings: table::bindings6(&pins).expect("open BINDINGS6"),
             },
             drops: table::drops(&pins).expect("open DROPS"),
+            prefixes4: table::prefixes4(&pins).expect("open PREFIXES4"),
+            prefixes6: table::prefixes6(&pins).expect("open PREFIXES6"),
+            lengths: table::lengths(&pins).expect("open LENGTHS"),
             subjects: table::subjects(&pins).expect("open SUBJECTS"),
             policies: table::policy(&pins).expect("open POLICY"),
             ranges: table::ranges(&pins).expect("open RANGES"),
@@ -193,6 +198,17 @@ impl Kernel {
         replace(&mut self.parties, &model.tables4.parties);
         replace(&mut self.devices, &model.tables4.devices);
         self.fill_policy(&model.tables4);
+        replace(&mut self.prefixes4, &model.tables4.prefixes);
+        replace(&mut self.prefixes6, &model.tables6.prefixes);
+        let lengths = [&model.tables4.lengths, &model.tables6.lengths];
+        for (index, lengths) in (0..).step_by(2).zip(lengths) {
+            for side in [Side::of(0), Side::of(1)] {
+                let place = index + side.number();
+                self.lengths
+                    .set(place, lengths.get(side), 0)
+                    .expect("write LENGTHS");
+            }
+        }
         for index in 0..self.bound.len() {
             let bound = if index % 2 == 0 {
                 &model.tables4.bound
@@ -356,7 +372,6 @@ where
         replace(&mut self.bindings, &model.bindings);
         self.permits.fill(&model.permits);
         self.tickets.fill(&model.tickets);
-        refill(&mut self.prefixes, &model.prefixes);
         let waiting = self.waiting.take();
         let waiting = waiting.unwrap_or_else(|| (0..self.pending.len()).collect());
         let wanted: BTreeSet<u32> = model.pending.keys().copied().collect();

@@ -15,7 +15,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use datapath::abi::{
     Action, Addr4, Addr6, Device, Flow, Masquerade, NextHop, Node, OUTSIDE, Party, Prefix,
-    SLOT_OUTSIDE, Sides, Stage, Subject,
+    SLOT_OUTSIDE, Stage, Subject,
 };
 use datapath::model::ModelNode;
 use datapath::packet::MacPair;
@@ -354,11 +354,10 @@ pub fn model() -> ModelNode {
         Some(outer4),
         Some(outer6),
     ));
-    let excluded = Sides::both(Prefix::new(FRIENDS, true));
+    let excluded = Prefix::new(FRIENDS, true);
     let friends4 = Addr4::new(FRIEND4.octets());
     let friends6 = Addr6::new(FRIEND6.octets());
-    model.tables4.prefixes.push((friends4, 32, excluded));
-    model.tables6.prefixes.push((friends6, 128, excluded));
+    model.add_prefixes((friends4, 32), (friends6, 128), excluded);
     add_routes(&mut model);
     model
 }

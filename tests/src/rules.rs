@@ -16,9 +16,8 @@ const CIDR: u32 = 0x0100_0007;
 /// something else on the other side.
 pub fn give(model: &mut ModelNode, seed: u64) {
     let mut random = Random::new(seed ^ 0x0070_6f6c_6963_7900);
-    let prefix = Sides::both(Prefix::new(CIDR, false));
-    model.tables4.prefixes.push((FAR.addr4(), 16, prefix));
-    model.tables6.prefixes.push((FAR.addr6(), 40, prefix));
+    let prefix = Prefix::new(CIDR, false);
+    model.add_prefixes((FAR.addr4(), 24), (FAR.addr6(), 48), prefix);
     for who in ALL {
         if random.one_in(2) {
             continue;

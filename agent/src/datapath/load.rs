@@ -36,11 +36,9 @@ const CALLED: [(&str, u32); 3] = [
     ("arp", CALL_ARP),
 ];
 
-/// Most prefixes of a family: those of the endpoints of a file, and as many others three times.
-const PREFIXES_MAX: u32 = 1 << 17;
-
-/// Most entries of a policy that holds, and of one that takes its place, together.
-const POLICIES_MAX: u32 = 1 << 17;
+/// Most ranges of a policy that holds and of one that takes its place, together; their trie takes
+/// memory only for what is in it.
+const RANGES_MAX: u32 = 1 << 17;
 
 /// Name of the folder in which programs are collected before they count.
 pub(super) const INCOMPLETE: &str = "incomplete";
@@ -57,6 +55,8 @@ pub struct Sizes {
     pub endpoint_slots: u32,
     /// Of `BINDINGS4` and `BINDINGS6`.
     pub bindings: u32,
+    /// Of `PREFIXES4`; `POLICY` has half of it, and `PREFIXES6` a quarter. A power of two.
+    pub prefixes: u32,
 }
 
 impl Sizes {
@@ -66,7 +66,11 @@ impl Sizes {
         // Half of the budget, for an IPv4 flow and half an IPv6 one of about 340 bytes together.
         let affordable = (budget / 2 / 340).clamp(1_024, 65_536);
         let affordable = u32::try_from(affordable).unwrap_or(1_024);
+        // An eighth for the empty table, which has 16 bytes for each entry.
+        let prefixes = (budget / 8 / 16).clamp(4_096, 262_144);
+        let prefixes = u32::try_from(prefixes).unwrap_or(4_096);
         Self {
+            prefixes: 1 << prefixes.ilog2(),
             flows: flows.unwrap_or(1 << affordable.ilog2()),
             flows_given: flows.is_some(),
             endpoint_slots,
@@ -79,14 +83,15 @@ impl Sizes {
             "FLOWS6" if !self.flows_given => Some(self.flows / 2),
             "FLOWS4" | "FLOWS6" => Some(self.flows),
             "BINDINGS4" | "BINDINGS6" => Some(self.bindings),
-            // Only a limit: the tries take memory for what is in them.
-            "PREFIXES4" | "PREFIXES6" => Some(PREFIXES_MAX),
+            "PREFIXES4" => Some(self.prefixes),
+            "PREFIXES6" => Some(self.prefixes / 4),
             "PENDING4" | "PENDING6" | "PERMITS4" | "PERMITS6" => {
                 Some(self.endpoint_slots * PENDING_PER_SLOT)
             }
             "BOUND" => Some(self.endpoint_slots * 2),
             "SUBJECTS" | "AUDITS" => Some(self.endpoint_slots),
-            "POLICY" | "RANGES" => Some(POLICIES_MAX),
+            "POLICY" => Some(self.prefixes / 2),
+            "RANGES" => Some(RANGES_MAX),
             _ => None,
         }
     }
@@ -96,6 +101,7 @@ impl Sizes {
     pub(super) fn accepts(&self, map: &str, found: u32) -> bool {
         match map {
             "FLOWS4" | "FLOWS6" if !self.flows_given => true,
+            "PREFIXES4" | "PREFIXES6" | "POLICY" => true,
             _ => self.of(map).is_none_or(|wanted| wanted == found),
         }
     }

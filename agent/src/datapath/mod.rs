@@ -9,11 +9,12 @@
 //! - [`reassembly`]: fragments put together by the node's stack
 //! - `binding`, [`sweep`], `audit`: the tables of bindings, rid of what has ended, and recounted
 //! - `entry`, `device`: the entries of endpoints and devices
-//! - [`policy`], `overlay`: the tables of policy, on two sides
+//! - [`policy`], `overlay`, `batch`: the tables of policy, on two sides
 //! - [`observe`], [`execute`]: the BPF part of a node's state, read and changed
 
 pub mod attach;
 mod audit;
+mod batch;
 mod binding;
 pub mod btf;
 pub mod demand;
@@ -37,6 +38,12 @@ use std::path::{Path, PathBuf};
 /// Tells what the kernel refused.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    #[error(
+        "policy names prefixes of {0} different lengths, and the tables take {most} of each family; \
+         split some into two that are longer by one bit",
+        most = datapath::abi::Lengths::MOST
+    )]
+    TooManyLengths(usize),
     #[error("{operation} {}: {error}", path.display())]
     Path {
         operation: &'static str,

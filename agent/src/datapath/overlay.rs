@@ -1,4 +1,4 @@
-//! Tries that hold a value for each of two sides, and what has to be written to change one of them.
+//! Prefixes that hold a value for each of two sides, and what has to be written to change one side.
 //!
 //! ```text
 //!              active   idle                       a new set for the idle side
@@ -8,9 +8,10 @@
 //!
 //! The kernel takes the longest prefix that is there, whichever side put it there. So each prefix
 //! holds, for the side that does not have it, what the prefix around it says there. What says the
-//! same as the prefix around it does is redundant, and no part of a set.
+//! same as the prefix around it does is redundant, and no part of a set; markers, which lead a search
+//! by halves to longer prefixes, are of that kind.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use datapath::abi::{Side, Sides};
 
@@ -24,15 +25,24 @@ pub(super) struct Bits {
 
 impl Bits {
     fn contains(self, other: Self) -> bool {
-        let differing = (self.value ^ other.value).checked_shr(128 - u32::from(self.len));
-        self.len <= other.len && differing.unwrap_or(0) == 0
+        self.len <= other.len && other.cut(self.len).value == self.value
+    }
+
+    /// Returns the prefix of this length that contains this one.
+    fn cut(self, len: u8) -> Self {
+        let mask = u128::MAX.checked_shl(128 - u32::from(len)).unwrap_or(0);
+        Self {
+            value: self.value & mask,
+            len,
+        }
     }
 }
 
-/// Holds prefixes and what they say; the default value is what is said where there is none.
-pub(super) type Set<V> = BTreeMap<Bits, V>;
+/// Holds prefixes in their order, each once, and what they say; the default value is what is said
+/// where there is none.
+pub(super) type Set<V> = Vec<(Bits, V)>;
 
-/// Returns what one side of a trie says, without what is redundant.
+/// Returns what one side of a table says, without what is redundant.
 pub(super) fn side<V: Copy + PartialEq + Default>(raw: &Set<Sides<V>>, side: Side) -> Set<V> {
     let mut around = Around::default();
     let mut set = Set::new();
@@ -40,40 +50,122 @@ pub(super) fn side<V: Copy + PartialEq + Default>(raw: &Set<Sides<V>>, side: Sid
         let value = sides.get(side);
         if value != around.value_at(*bits) {
             around.push(*bits, value);
-            set.insert(*bits, value);
+            set.push((*bits, value));
         }
     }
     set
 }
 
-/// Returns the trie that says what `active` does on the active side, and `idle` on the other.
+/// Returns the table that says what `active` does on the active side, and `idle` on the other, with
+/// entries for these keys besides.
 pub(super) fn join<V: Copy + PartialEq + Default>(
     active: &Set<V>,
     idle: &Set<V>,
+    markers: impl IntoIterator<Item = Bits>,
     side: Side,
 ) -> Set<Sides<V>> {
-    let mut active = (active, Around::default());
-    let mut idle = (idle, Around::default());
-    let mut joined = Set::new();
-    let mut keys: Vec<Bits> = active.0.keys().chain(idle.0.keys()).copied().collect();
-    keys.sort_unstable();
+    let mut keys: Vec<Bits> = [active, idle]
+        .into_iter()
+        .flatten()
+        .map(|(bits, _)| *bits)
+        .chain(markers)
+        .collect();
+    // Runs that are in order already take little time.
+    keys.sort();
     keys.dedup();
-    for bits in keys {
-        let mut sides = Sides::both(value_of(&mut active, bits));
-        sides.set(side.other(), value_of(&mut idle, bits));
-        joined.insert(bits, sides);
-    }
-    joined
+    let (mut active, mut idle) = (Reader::new(active), Reader::new(idle));
+    let joined = keys.into_iter().map(|bits| {
+        let mut sides = Sides::both(active.value_at(bits));
+        sides.set(side.other(), idle.value_at(bits));
+        (bits, sides)
+    });
+    joined.collect()
 }
 
-/// Returns what a set says at a prefix, its own or not; prefixes come in their order.
-fn value_of<V: Copy + Default>((set, around): &mut (&Set<V>, Around<V>), bits: Bits) -> V {
-    let inherited = around.value_at(bits);
-    let Some(value) = set.get(&bits) else {
-        return inherited;
-    };
-    around.push(bits, *value);
-    *value
+/// Returns the lengths that occur in a set, the shortest first, and without 0.
+pub(super) fn lengths<V>(set: &Set<V>) -> Vec<u8> {
+    let mut seen = [false; 129];
+    for (bits, _) in set {
+        seen[usize::from(bits.len)] = true;
+    }
+    (1..=128).filter(|len| seen[usize::from(*len)]).collect()
+}
+
+/// Returns the markers that a search by halves of these lengths comes by on its way to the prefixes
+/// of a set.
+pub(super) fn markers<V>(set: &Set<V>, lengths: &[u8]) -> BTreeSet<Bits> {
+    let ways: Vec<Vec<u8>> = (0..=128).map(|len| way(lengths, len)).collect();
+    let mut markers = BTreeSet::new();
+    for (bits, _) in set {
+        markers.extend(ways[usize::from(bits.len)].iter().map(|len| bits.cut(*len)));
+    }
+    markers
+}
+
+/// Returns the lengths at which a search for a length has to go on with longer ones.
+fn way(lengths: &[u8], len: u8) -> Vec<u8> {
+    let (mut low, mut high) = (0, lengths.len());
+    let mut way = Vec::new();
+    while low < high {
+        let middle = usize::midpoint(low, high);
+        if lengths[middle] < len {
+            way.push(lengths[middle]);
+            low = middle + 1;
+        } else if lengths[middle] == len {
+            break;
+        } else {
+            high = middle;
+        }
+    }
+    way
+}
+
+/// Returns what has to be written for a table to become another one, and then what to be removed.
+pub(super) fn difference<V: Copy + PartialEq>(
+    present: &Set<V>,
+    wanted: &Set<V>,
+) -> (Set<V>, Vec<Bits>) {
+    let (mut written, mut removed) = (Set::new(), Vec::new());
+    let mut there = present.iter().peekable();
+    for (bits, value) in wanted {
+        while let Some((gone, _)) = there.next_if(|(other, _)| other < bits) {
+            removed.push(*gone);
+        }
+        let same = there.next_if(|(other, _)| other == bits);
+        if same.is_none_or(|(_, old)| old != value) {
+            written.push((*bits, *value));
+        }
+    }
+    removed.extend(there.map(|(gone, _)| *gone));
+    (written, removed)
+}
+
+/// Reads a set at prefixes that come in their order.
+struct Reader<'s, V> {
+    rest: &'s [(Bits, V)],
+    around: Around<V>,
+}
+
+impl<'s, V: Copy + Default> Reader<'s, V> {
+    fn new(set: &'s [(Bits, V)]) -> Self {
+        Self {
+            rest: set,
+            around: Around::default(),
+        }
+    }
+
+    /// Returns what the set says at a prefix, its own or not.
+    fn value_at(&mut self, bits: Bits) -> V {
+        let inherited = self.around.value_at(bits);
+        match self.rest.split_first() {
+            Some(((first, value), rest)) if *first == bits => {
+                self.rest = rest;
+                self.around.push(bits, *value);
+                *value
+            }
+            Some(_) | None => inherited,
+        }
+    }
 }
 
 /// Holds the prefixes around the present one, the widest first.
@@ -99,6 +191,8 @@ impl<V: Copy + Default> Around<V> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -107,7 +201,7 @@ mod tests {
         Side::of(0)
     }
 
-    /// Does what the kernel does.
+    /// Does what a trie in the kernel does.
     fn look_up(raw: &Set<Sides<u32>>, address: u128, side: Side) -> u32 {
         let address = Bits {
             value: address,
@@ -119,30 +213,72 @@ mod tests {
             .map_or(0, |(_, sides)| sides.get(side))
     }
 
+    /// Does what the search by halves in the kernel does.
+    fn search(raw: &Set<Sides<u32>>, lengths: &[u8], address: u128, side: Side) -> u32 {
+        let table: BTreeMap<Bits, Sides<u32>> = raw.iter().copied().collect();
+        let address = Bits {
+            value: address,
+            len: 128,
+        };
+        let zero = table.get(&address.cut(0));
+        let mut found = zero.map_or(0, |sides| sides.get(side));
+        let (mut low, mut high) = (0, lengths.len());
+        while low < high {
+            let middle = usize::midpoint(low, high);
+            if let Some(sides) = table.get(&address.cut(lengths[middle])) {
+                found = sides.get(side);
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        found
+    }
+
     fn look_up_set(set: &Set<u32>, address: u128) -> u32 {
         let raw = set.iter().map(|(bits, value)| (*bits, Sides::both(*value)));
         look_up(&raw.collect(), address, active())
     }
 
     fn any_set() -> impl Strategy<Value = Set<u32>> {
-        let bits = (0..16_u128, 0..=4_u8).prop_map(|(value, len)| Bits {
-            value: (value & !(15 >> len)) << 124,
-            len,
+        let bits = (0..64_u128, 0..=6_u8).prop_map(|(value, len)| {
+            Bits {
+                value: value << 122,
+                len: 128,
+            }
+            .cut(len)
         });
-        proptest::collection::btree_map(bits, 0..4_u32, 0..12)
+        let sets = proptest::collection::btree_map(bits, 0..4_u32, 0..16);
+        sets.prop_map(|set| set.into_iter().collect())
     }
 
     proptest! {
         #[test]
-        fn each_side_of_a_joined_trie_says_what_its_set_says(
+        fn each_side_of_a_joined_table_says_what_its_set_says(
             one in any_set(), other in any_set(),
         ) {
-            let joined = join(&one, &other, active());
+            let joined = join(&one, &other, [], active());
 
-            for address in (0..16_u128).map(|address| address << 124) {
+            for address in (0..64_u128).map(|address| address << 122) {
                 let said = |side| look_up(&joined, address, side);
                 prop_assert_eq!(said(active()), look_up_set(&one, address));
                 prop_assert_eq!(said(active().other()), look_up_set(&other, address));
+            }
+        }
+
+        #[test]
+        fn search_by_halves_finds_on_each_side_what_its_set_says(
+            one in any_set(), other in any_set(),
+        ) {
+            let [by_one, by_other] = [lengths(&one), lengths(&other)];
+            let both = markers(&one, &by_one).into_iter().chain(markers(&other, &by_other));
+            let joined = join(&one, &other, both, active());
+
+            for address in (0..64_u128).map(|address| address << 122) {
+                let here = search(&joined, &by_one, address, active());
+                let there = search(&joined, &by_other, address, active().other());
+                prop_assert_eq!(here, look_up_set(&one, address));
+                prop_assert_eq!(there, look_up_set(&other, address));
             }
         }
 
@@ -151,10 +287,20 @@ mod tests {
             let raw = |set: &Set<u32>| set.iter().map(|(b, v)| (*b, Sides::both(*v))).collect();
             let [one, other] = [one, other].map(|set| side(&raw(&set), active()));
 
-            let joined = join(&one, &other, active());
+            let joined = join(&one, &other, markers(&one, &lengths(&one)), active());
 
             prop_assert_eq!(side(&joined, active()), one);
             prop_assert_eq!(side(&joined, active().other()), other);
+        }
+
+        #[test]
+        fn difference_makes_one_table_of_the_other(one in any_set(), other in any_set()) {
+            let (written, removed) = difference(&one, &other);
+
+            let mut table: BTreeMap<Bits, u32> = one.into_iter().collect();
+            table.extend(written);
+            table.retain(|bits, _| !removed.contains(bits));
+            prop_assert_eq!(table.into_iter().collect::<Set<u32>>(), other);
         }
     }
 }

@@ -11,15 +11,15 @@ use aya::Pod;
 use aya::maps::lpm_trie::{Key as Lpm, LpmTrie};
 use aya::maps::{Array, HashMap, MapData};
 use datapath::abi::{
-    self, Addr4, Addr6, EGRESS, INGRESS, PolicyEntry, PolicyKey, PolicyPort, Ruling, SLOT_OUTSIDE,
-    Side, Sides,
+    self, Addr4, Addr6, EGRESS, INGRESS, Lengths, PolicyEntry, PolicyKey, PolicyPort, PrefixKey,
+    Ruling, SLOT_OUTSIDE, Side, Sides,
 };
 use ipnet::IpNet;
 
 use super::entry::{gone, insert};
 use super::overlay::{self, Bits, Set};
 use super::pin::Pins;
-use super::{Error, table};
+use super::{Error, batch, table};
 use crate::plan::policy::{Decision, Direction, Entry, EntryKey, Policy, Range, Subject, Verdict};
 use crate::topology::Prefix;
 use crate::topology::prefix::WORLD;
@@ -28,28 +28,25 @@ use crate::topology::prefix::WORLD;
 const ROW_BITS: u8 = 32;
 const _: () = assert!(ROW_BITS as u32 == PolicyPort::ROW_BITS);
 
-/// Writes a policy to the side that is not active. It holds from [`switch`] on.
+/// Writes a policy to the side that is not active.
 ///
 /// # Errors
 /// When a map cannot be read or written, as when it is full: then nothing has changed.
 pub(super) fn write(pins: &Pins, policy: &Policy, active: Side) -> Result<(), Error> {
     let [prefixes4, prefixes6] = prefixes(policy);
-    let mut trie = table::prefixes4(pins)?;
-    overlay("PREFIXES4", &mut trie, &prefixes4, active)?;
-    let mut trie = table::prefixes6(pins)?;
-    overlay("PREFIXES6", &mut trie, &prefixes6, active)?;
+    let mut map = table::prefixes4(pins)?;
+    write_prefixes(pins, ("PREFIXES4", &mut map), &prefixes4, active)?;
+    let mut map = table::prefixes6(pins)?;
+    write_prefixes(pins, ("PREFIXES6", &mut map), &prefixes6, active)?;
     let ranges = policy.ranges.iter().map(|(range, verdict)| {
         let port = PolicyPort::new(range.row, range.protocol, range.port);
-        let len = u32::from(ROW_BITS + range.bits);
+        let len = ROW_BITS + range.bits;
         (bits(port, len), ruling(*verdict))
     });
-    overlay(
-        "RANGES",
-        &mut table::ranges(pins)?,
-        &ranges.collect(),
-        active,
-    )?;
-    write_entries(&mut table::policy(pins)?, policy, active)?;
+    let mut ranges: Set<_> = ranges.collect();
+    ranges.sort_by_key(|(bits, _)| *bits);
+    write_ranges(&mut table::ranges(pins)?, &ranges, active)?;
+    write_entries(pins, policy, active)?;
     write_subjects(&mut table::subjects(pins)?, policy, active)
 }
 
@@ -59,29 +56,26 @@ pub(super) fn write(pins: &Pins, policy: &Policy, active: Side) -> Result<(), Er
 /// When a map cannot be read.
 pub(super) fn observe(pins: &Pins, active: Side) -> Result<Arc<Policy>, Error> {
     let mut policy = Policy::default();
-    let trie = table::prefixes4(pins)?;
-    for (bits, prefix) in overlay::side(&read("PREFIXES4", &trie)?, active) {
-        let address: Addr4 = Word::from_word(bits.value);
+    for (bits, prefix) in overlay::side(&read_prefixes::<Addr4>(pins, "PREFIXES4")?, active) {
+        let address = Addr4::from_word(bits.value);
         take_prefix(&mut policy, address.octets().into(), bits.len, prefix);
     }
-    let trie = table::prefixes6(pins)?;
-    for (bits, prefix) in overlay::side(&read("PREFIXES6", &trie)?, active) {
-        let address: Addr6 = Word::from_word(bits.value);
+    for (bits, prefix) in overlay::side(&read_prefixes::<Addr6>(pins, "PREFIXES6")?, active) {
+        let address = Addr6::from_word(bits.value);
         take_prefix(&mut policy, address.octets().into(), bits.len, prefix);
     }
-    for (bits, ruling) in overlay::side(&read("RANGES", &table::ranges(pins)?)?, active) {
-        let port: PolicyPort = Word::from_word(bits.value);
+    for (bits, ruling) in overlay::side(&read_ranges(&table::ranges(pins)?)?, active) {
+        let port = PolicyPort::from_word(bits.value);
         let range = Range {
             row: port.row(),
             protocol: port.protocol(),
             port: port.port(),
             bits: bits.len.saturating_sub(ROW_BITS),
         };
-        policy
-            .ranges
-            .extend(verdict(ruling).map(|verdict| (range, verdict)));
+        let verdict = verdict(ruling).map(|verdict| (range, verdict));
+        policy.ranges.extend(verdict);
     }
-    for (key, sides) in read_entries(&table::policy(pins)?)? {
+    for (key, sides) in read_entries(pins)? {
         let entry = sides.get(active);
         if let (Some(key), Some(verdict)) = (entry_key(key), verdict(entry.ruling)) {
             let entry = Entry {
@@ -95,14 +89,12 @@ pub(super) fn observe(pins: &Pins, active: Side) -> Result<Arc<Policy>, Error> {
     for slot in (0..subjects.len()).filter(|slot| *slot != u32::from(SLOT_OUTSIDE)) {
         let subject = read_subject(&subjects, slot)?.get(active);
         if let (Ok(slot), true) = (u16::try_from(slot), subject.identity != 0) {
-            policy.subjects.insert(
-                slot,
-                Subject {
-                    identity: subject.identity,
-                    policy: subject.policy,
-                    audit: subject.audit != 0,
-                },
-            );
+            let subject = Subject {
+                identity: subject.identity,
+                policy: subject.policy,
+                audit: subject.audit != 0,
+            };
+            policy.subjects.insert(slot, subject);
         }
     }
     Ok(Arc::new(policy))
@@ -115,20 +107,21 @@ fn prefixes(policy: &Policy) -> [Set<abi::Prefix>; 2] {
         let (set, key) = match net {
             IpNet::V4(net) => {
                 let address = Addr4::new(net.network().octets());
-                (&mut sets[0], bits(address, u32::from(net.prefix_len())))
+                (&mut sets[0], bits(address, net.prefix_len()))
             }
             IpNet::V6(net) => {
                 let address = Addr6::new(net.network().octets());
-                (&mut sets[1], bits(address, u32::from(net.prefix_len())))
+                (&mut sets[1], bits(address, net.prefix_len()))
             }
         };
-        set.insert(key, abi::Prefix::new(prefix.identity, prefix.excluded));
+        // Networks of one family have the order of their bits.
+        set.push((key, abi::Prefix::new(prefix.identity, prefix.excluded)));
     }
     sets
 }
 
 fn take_prefix(policy: &mut Policy, address: IpAddr, len: u8, prefix: abi::Prefix) {
-    // The kernel refuses a length that its key has no room for.
+    // No length is written that the family does not have.
     if let Ok(net) = IpNet::new(address, len) {
         let prefix = Prefix {
             identity: prefix.identity(),
@@ -138,48 +131,101 @@ fn take_prefix(policy: &mut Policy, address: IpAddr, len: u8, prefix: abi::Prefi
     }
 }
 
-/// Gives a trie's idle side a new set.
-fn overlay<K: Pod + Word, V: Copy + PartialEq + Default>(
-    name: &'static str,
-    trie: &mut LpmTrie<MapData, K, Sides<V>>,
-    idle: &Set<V>,
-    active: Side,
+/// A table of prefixes, and its name.
+type Prefixes<'m, A> = (
+    &'static str,
+    &'m mut HashMap<MapData, PrefixKey<A>, Sides<abi::Prefix>>,
+);
+
+/// Gives the idle side of a table of prefixes a new set.
+fn write_prefixes<A: Word>(
+    pins: &Pins,
+    (name, map): Prefixes<'_, A>,
+    idle: &Set<abi::Prefix>,
+    side: Side,
 ) -> Result<(), Error>
 where
-    Sides<V>: Pod + PartialEq,
+    PrefixKey<A>: Pod + Default,
 {
-    let present = read(name, trie)?;
-    let wanted = overlay::join(&overlay::side(&present, active), idle, active);
-    let key = |bits: &Bits| Lpm::new(u32::from(bits.len), K::from_word(bits.value));
-    for (bits, sides) in &wanted {
-        if present.get(bits) != Some(sides) {
-            insert(name, trie.insert(&key(bits), *sides, 0))?;
-        }
+    let present = read_prefixes::<A>(pins, name)?;
+    let active = overlay::side(&present, side);
+    let [here, there] = [&active, idle].map(overlay::lengths);
+    if there.len() > Lengths::MOST as usize {
+        return Err(Error::TooManyLengths(there.len()));
     }
-    for bits in present.keys().filter(|bits| !wanted.contains_key(bits)) {
-        gone(name, trie.remove(&key(bits)))?;
+    let markers = overlay::markers(&active, &here).into_iter();
+    let markers = markers.chain(overlay::markers(idle, &there));
+    let wanted = overlay::join(&active, idle, markers, side);
+    let (written, removed) = overlay::difference(&present, &wanted);
+    let key = |bits: Bits| PrefixKey::new(A::from_word(bits.value), u32::from(bits.len));
+    for (bits, sides) in written {
+        insert(name, map.insert(key(bits), sides, 0))?;
+    }
+    for bits in removed {
+        gone(name, map.remove(&key(bits)))?;
+    }
+    let rest = idle.first().filter(|(bits, _)| bits.len == 0);
+    let mut lengths = Lengths {
+        count: u32::try_from(there.len()).unwrap_or(Lengths::MOST),
+        rest: rest.map(|(_, prefix)| *prefix).unwrap_or_default(),
+        ..Lengths::default()
+    };
+    lengths.bits[..there.len()].copy_from_slice(&there);
+    let index = A::FAMILY * 2 + side.other().number();
+    let mut map = table::lengths(pins)?;
+    insert("LENGTHS", map.set(index, lengths, 0))
+}
+
+fn read_prefixes<A: Word>(pins: &Pins, name: &'static str) -> Result<Set<Sides<abi::Prefix>>, Error>
+where
+    PrefixKey<A>: Pod + Default,
+{
+    let entries = batch::entries::<PrefixKey<A>, _>(pins, name)?.into_iter();
+    let mut found: Set<_> = entries
+        .map(|(key, sides)| {
+            let len = u8::try_from(key.len).unwrap_or(u8::MAX);
+            (bits(key.address, len), sides)
+        })
+        .collect();
+    found.sort_unstable_by_key(|(bits, _)| *bits);
+    Ok(found)
+}
+
+/// Gives the idle side of the ranges a new set.
+fn write_ranges(
+    trie: &mut LpmTrie<MapData, PolicyPort, Sides<Ruling>>,
+    idle: &Set<Ruling>,
+    side: Side,
+) -> Result<(), Error> {
+    let present = read_ranges(trie)?;
+    let wanted = overlay::join(&overlay::side(&present, side), idle, [], side);
+    let (written, removed) = overlay::difference(&present, &wanted);
+    let key = |bits: Bits| Lpm::new(u32::from(bits.len), PolicyPort::from_word(bits.value));
+    for (bits, sides) in written {
+        insert("RANGES", trie.insert(&key(bits), sides, 0))?;
+    }
+    for bits in removed {
+        gone("RANGES", trie.remove(&key(bits)))?;
     }
     Ok(())
 }
 
-fn read<K: Pod + Word, V: Pod>(
-    name: &'static str,
-    trie: &LpmTrie<MapData, K, V>,
-) -> Result<Set<V>, Error> {
+fn read_ranges(
+    trie: &LpmTrie<MapData, PolicyPort, Sides<Ruling>>,
+) -> Result<Set<Sides<Ruling>>, Error> {
     let mut found = Set::new();
     for entry in trie {
-        let (key, value) = entry.map_err(|error| Error::map("read map", name, &error))?;
-        found.insert(bits(key.data(), key.prefix_len()), value);
+        let (key, sides) = entry.map_err(|error| Error::map("read map", "RANGES", &error))?;
+        // The kernel refuses a length that its key has no room for.
+        let len = u8::try_from(key.prefix_len()).unwrap_or(u8::MAX);
+        found.push((bits(key.data(), len), sides));
     }
+    found.sort_unstable_by_key(|(bits, _)| *bits);
     Ok(found)
 }
 
-fn write_entries(
-    map: &mut HashMap<MapData, PolicyKey, Sides<PolicyEntry>>,
-    policy: &Policy,
-    active: Side,
-) -> Result<(), Error> {
-    let present = read_entries(map)?;
+fn write_entries(pins: &Pins, policy: &Policy, active: Side) -> Result<(), Error> {
+    let present: BTreeMap<_, _> = read_entries(pins)?.into_iter().collect();
     let mut wanted: BTreeMap<PolicyKey, Sides<PolicyEntry>> = BTreeMap::new();
     for (key, sides) in &present {
         let entry = sides.get(active);
@@ -195,6 +241,7 @@ fn write_entries(
         let sides = wanted.entry(policy_key(*key)).or_default();
         sides.set(active.other(), value);
     }
+    let mut map = table::policy(pins)?;
     for key in present.keys().filter(|key| !wanted.contains_key(key)) {
         gone("POLICY", map.remove(key))?;
     }
@@ -206,11 +253,8 @@ fn write_entries(
     Ok(())
 }
 
-fn read_entries(
-    map: &HashMap<MapData, PolicyKey, Sides<PolicyEntry>>,
-) -> Result<BTreeMap<PolicyKey, Sides<PolicyEntry>>, Error> {
-    let entries = map.iter().collect::<Result<_, _>>();
-    entries.map_err(|error| Error::map("read map", "POLICY", &error))
+fn read_entries(pins: &Pins) -> Result<Vec<(PolicyKey, Sides<PolicyEntry>)>, Error> {
+    batch::entries(pins, "POLICY")
 }
 
 fn write_subjects(
@@ -300,22 +344,25 @@ fn verdict(ruling: Ruling) -> Option<Verdict> {
 }
 
 /// Returns the first bits of a key.
-fn bits<K: Word>(key: K, len: u32) -> Bits {
-    // The kernel refuses a length that its key has no room for.
-    let len = u8::try_from(len).unwrap_or(u8::MAX);
+fn bits<K: Word>(key: K, len: u8) -> Bits {
     Bits {
         value: key.word(),
         len,
     }
 }
 
-/// Is a key of a trie as a number, its first bit the highest.
+/// Is a key of prefixes as a number, its first bit the highest.
 trait Word: Copy {
+    /// Place of its family among the lengths of prefixes.
+    const FAMILY: u32;
+
     fn word(self) -> u128;
     fn from_word(word: u128) -> Self;
 }
 
 impl Word for Addr4 {
+    const FAMILY: u32 = 0;
+
     fn word(self) -> u128 {
         u128::from(u32::from_be_bytes(self.octets())) << 96
     }
@@ -327,6 +374,8 @@ impl Word for Addr4 {
 }
 
 impl Word for Addr6 {
+    const FAMILY: u32 = 1;
+
     fn word(self) -> u128 {
         u128::from_be_bytes(self.octets())
     }
@@ -337,6 +386,8 @@ impl Word for Addr6 {
 }
 
 impl Word for PolicyPort {
+    const FAMILY: u32 = 2;
+
     fn word(self) -> u128 {
         let port = u128::from(self.protocol()) << 16 | u128::from(self.port());
         (u128::from(self.row()) << 24 | port) << 72

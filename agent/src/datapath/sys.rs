@@ -10,9 +10,10 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use aya::Pod;
 use aya_obj::generated::{
     BPF_ALU64, BPF_EXIT, BPF_F_NETFILTER_IP_DEFRAG, BPF_JMP, BPF_K, BPF_MOV, bpf_attach_type,
-    bpf_attr, bpf_cmd, bpf_insn, bpf_link_info, bpf_prog_type,
+    bpf_attr, bpf_attr__bindgen_ty_3, bpf_cmd, bpf_insn, bpf_link_info, bpf_prog_type,
 };
 use nix::libc;
 
@@ -298,6 +299,43 @@ pub fn tcx_links(ifindex: u32, hook: bpf_attach_type) -> io::Result<Vec<u32>> {
     bpf(bpf_cmd::BPF_PROG_QUERY, &mut attr)?;
     // A program without a link has id 0, as have the places that the kernel left alone.
     Ok(links.into_iter().filter(|id| *id != 0).collect())
+}
+
+/// Reads entries of a hash table into keys and values, from where an earlier call stopped or from the
+/// beginning; returns how many there were, and where it stopped if there are more.
+///
+/// # Errors
+/// The kernel's error: `ENOSPC` if there is not even room for those that lie together.
+pub fn lookup_batch<K: Pod, V: Pod>(
+    map: BorrowedFd<'_>,
+    from: Option<u32>,
+    (keys, values): (&mut [K], &mut [V]),
+) -> io::Result<(usize, Option<u32>)> {
+    let (from_ptr, mut stopped) = (
+        from.as_ref().map_or(0, |from| &raw const *from as u64),
+        0_u32,
+    );
+    let mut attr = zeroed();
+    attr.batch = bpf_attr__bindgen_ty_3 {
+        in_batch: from_ptr,
+        out_batch: &raw mut stopped as u64,
+        keys: keys.as_mut_ptr() as u64,
+        values: values.as_mut_ptr() as u64,
+        count: u32::try_from(keys.len().min(values.len())).map_err(io::Error::other)?,
+        map_fd: map.as_raw_fd().cast_unsigned(),
+        elem_flags: 0,
+        flags: 0,
+    };
+    let result = bpf(bpf_cmd::BPF_MAP_LOOKUP_BATCH, &mut attr);
+    // SAFETY: this member is the one that was written above, and the kernel wrote the count.
+    #[expect(unsafe_code, reason = "the kernel's interface is a union")]
+    let count = unsafe { attr.batch.count } as usize;
+    match result {
+        Ok(_) => Ok((count, Some(stopped))),
+        // That was all of them.
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok((count, None)),
+        Err(error) => Err(error),
+    }
 }
 
 /// Tells whether the kernel has tcx, by asking what is attached to the link with this index.

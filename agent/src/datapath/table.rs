@@ -6,8 +6,9 @@ use std::os::fd::AsFd;
 use aya::Pod;
 use aya::maps::{Array, HashMap, LpmTrie, Map, MapData, MapError, PerCpuArray, PerCpuValues};
 use datapath::abi::{
-    Addr4, Addr6, Binding, Count, Datagram, Device, Flow, FlowKey, FragmentKey, Line, Node, Party,
-    Pending, PolicyEntry, PolicyKey, PolicyPort, Prefix, Ruling, Sides, Subject,
+    Addr4, Addr6, Binding, Count, Datagram, Device, Flow, FlowKey, FragmentKey, Lengths, Line,
+    Node, Party, Pending, PolicyEntry, PolicyKey, PolicyPort, Prefix, PrefixKey, Ruling, Sides,
+    Subject,
 };
 use datapath::verdict::DropReason;
 
@@ -15,7 +16,7 @@ use super::Error;
 use super::pin::Pins;
 
 /// Names every pinned map, in the order in which `status` lists them.
-pub const MAPS: [&str; 30] = [
+pub const MAPS: [&str; 31] = [
     "NODE",
     "ENDPOINTS",
     "LOCAL4",
@@ -33,6 +34,7 @@ pub const MAPS: [&str; 30] = [
     "DEVICES",
     "PREFIXES4",
     "PREFIXES6",
+    "LENGTHS",
     "SUBJECTS",
     "POLICY",
     "RANGES",
@@ -126,14 +128,19 @@ pub fn devices(pins: &Pins) -> Result<HashMap<MapData, u32, Device>, Error> {
     open(pins, "DEVICES")
 }
 
-/// Opens the trie of IPv4 prefixes.
-pub fn prefixes4(pins: &Pins) -> Result<LpmTrie<MapData, Addr4, Sides<Prefix>>, Error> {
+/// Opens the table of IPv4 prefixes.
+pub fn prefixes4(pins: &Pins) -> Result<HashMap<MapData, PrefixKey<Addr4>, Sides<Prefix>>, Error> {
     open(pins, "PREFIXES4")
 }
 
-/// Opens the trie of IPv6 prefixes.
-pub fn prefixes6(pins: &Pins) -> Result<LpmTrie<MapData, Addr6, Sides<Prefix>>, Error> {
+/// Opens the table of IPv6 prefixes.
+pub fn prefixes6(pins: &Pins) -> Result<HashMap<MapData, PrefixKey<Addr6>, Sides<Prefix>>, Error> {
     open(pins, "PREFIXES6")
+}
+
+/// Opens the lengths of prefixes: for IPv4 those of each side, then for IPv6.
+pub fn lengths(pins: &Pins) -> Result<Array<MapData, Lengths>, Error> {
+    open(pins, "LENGTHS")
 }
 
 /// Opens the map of what each slot is to policy.

@@ -68,13 +68,60 @@ impl Device {
     }
 }
 
-/// Describes the addresses of a prefix; the longest one counts.
+/// Describes the addresses of a prefix; the longest one counts. See [`crate::beyond`].
 ///
 /// An identity takes 26 bits, as in Cilium, and leaves room for what else is known.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct Prefix {
     word: u32,
+}
+
+/// Names a prefix: the address has zeros behind its bits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(C)]
+pub struct PrefixKey<A> {
+    pub address: A,
+    /// In bits.
+    pub len: u32,
+    pad: u32,
+}
+
+impl<A> PrefixKey<A> {
+    #[inline(always)]
+    pub const fn new(address: A, len: u32) -> Self {
+        Self {
+            address,
+            len,
+            pad: 0,
+        }
+    }
+}
+
+/// Lists the lengths of prefixes of one family, on one side of policy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Lengths {
+    pub count: u32,
+    /// What is known of addresses in no prefix, as a prefix of length 0 would say it.
+    pub rest: Prefix,
+    /// In bits, the shortest first; 0 is not among them.
+    pub bits: [u8; Self::MOST as usize],
+}
+
+impl Lengths {
+    /// Most lengths that there may be.
+    pub const MOST: u32 = 64;
+}
+
+impl Default for Lengths {
+    fn default() -> Self {
+        Self {
+            count: 0,
+            rest: Prefix::default(),
+            bits: [0; Self::MOST as usize],
+        }
+    }
 }
 
 const EXCLUDED: u32 = 1 << 31;

@@ -26,7 +26,7 @@ mod policy;
 pub use crate::address::{Addr4, Addr6};
 pub use binding::{Binding, TAKEN_NS, WITH_OTHER_NS};
 pub use datagram::{Datagram, FragmentKey, Order, Overtaking};
-pub use device::{Device, Prefix};
+pub use device::{Device, Lengths, Prefix, PrefixKey};
 pub use flow::{Action, Flow, NextHop, Pending, Stage};
 pub use key::FlowKey;
 pub use node::{Masquerade, Node, Party, Timeouts};
@@ -54,6 +54,9 @@ pub const OVERTAKING_SLOTS: u32 = 256;
 
 /// Number of lines of notes about packets on their way through the node's stack: a power of two.
 pub const TICKET_LINES: u32 = 2048;
+
+/// Number of entries of the `LENGTHS` map: for IPv4 one for each side of policy, then for IPv6.
+pub const LENGTHS_SLOTS: u32 = 4;
 
 /// Identity of the node itself.
 pub const IDENTITY_HOST: u32 = 1;
@@ -87,7 +90,8 @@ macro_rules! layout {
 
 layout! {
     Addr4: 4, Addr6: 16, FlowKey<Addr4>: 16, FlowKey<Addr6>: 40, Flow<Addr4>: 160,
-    Flow<Addr6>: 184, Binding<Addr4>: 32, Binding<Addr6>: 56, Device: 32, Prefix: 4, Sides<Prefix>: 8, Pending<Addr4>: 72,
+    Flow<Addr6>: 184, Binding<Addr4>: 32, Binding<Addr6>: 56, Device: 32, Prefix: 4, Sides<Prefix>: 8, PrefixKey<Addr4>: 12,
+    PrefixKey<Addr6>: 24, Lengths: 72, Pending<Addr4>: 72,
     Pending<Addr6>: 96, Party: 48, Node: 128, FragmentKey<Addr4>: 16, FragmentKey<Addr6>: 40,
     Datagram: 8, Overtaking: 8, Count: 16, Line: 64, Sides<Subject>: 24,
     PolicyKey: 12, Sides<PolicyEntry>: 16, PolicyPort: 8, Ruling: 4, Sides<Ruling>: 8,

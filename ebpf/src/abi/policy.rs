@@ -20,6 +20,12 @@ impl Side {
         Self((generation & 1) as u8)
     }
 
+    /// Returns the number of the side.
+    #[inline(always)]
+    pub const fn number(self) -> u32 {
+        self.0 as u32
+    }
+
     /// Returns the other side: the one that a new policy is written to.
     #[must_use]
     pub const fn other(self) -> Self {

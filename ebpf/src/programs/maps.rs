@@ -14,8 +14,9 @@ use core::ffi::c_void;
 use core::intrinsics::{AtomicOrdering, atomic_cxchg, atomic_xadd, atomic_xchg};
 use datapath::abi::{
     Addr4, Addr6, Binding, CALLS, Count, DROP_SLOTS, Datagram, Device, Flow, FlowKey, FragmentKey,
-    Line, Node, OVERTAKING_SLOTS, Overtaking, Party, Pending, PolicyEntry, PolicyKey, PolicyPort,
-    Prefix, Ruling, Side, Sides, Subject, TAKEN_NS, TERM_SLOTS, TICKET_LINES,
+    LENGTHS_SLOTS, Lengths, Line, Node, OVERTAKING_SLOTS, Overtaking, Party, Pending, PolicyEntry,
+    PolicyKey, PolicyPort, Prefix, PrefixKey, Ruling, Side, Sides, Subject, TAKEN_NS, TERM_SLOTS,
+    TICKET_LINES,
 };
 use datapath::family::Address;
 use datapath::tables::{Insertion, Route, SWEEP_PAUSE_NS, Step, Tables, Visit};
@@ -77,11 +78,14 @@ static OVERTAKING: Array<Overtaking> = Array::with_max_entries(OVERTAKING_SLOTS,
 #[map(name = "DEVICES")]
 static DEVICE_BY_INDEX: HashMap<u32, Device> = HashMap::with_max_entries(DEVICES, 0);
 #[map]
-static PREFIXES4: LpmTrie<Addr4, Sides<Prefix>> =
-    LpmTrie::with_max_entries(PREFIXES, BPF_F_NO_PREALLOC);
+static PREFIXES4: HashMap<PrefixKey<Addr4>, Sides<Prefix>> =
+    HashMap::with_max_entries(PREFIXES, BPF_F_NO_PREALLOC);
 #[map]
-static PREFIXES6: LpmTrie<Addr6, Sides<Prefix>> =
-    LpmTrie::with_max_entries(PREFIXES, BPF_F_NO_PREALLOC);
+static PREFIXES6: HashMap<PrefixKey<Addr6>, Sides<Prefix>> =
+    HashMap::with_max_entries(PREFIXES, BPF_F_NO_PREALLOC);
+/// The lengths of prefixes, see [`LENGTHS_SLOTS`].
+#[map]
+static LENGTHS: Array<Lengths> = Array::with_max_entries(LENGTHS_SLOTS, 0);
 /// What each slot is to policy.
 #[map]
 static SUBJECTS: Array<Sides<Subject>> = Array::with_max_entries(SLOTS, 0);
@@ -151,6 +155,12 @@ pub(crate) fn work4() -> Option<&'static mut Work<Addr4>> {
 pub(crate) fn work6() -> Option<&'static mut Work<Addr6>> {
     // SAFETY: see above.
     WORK6.get_ptr_mut(0).map(|work| unsafe { &mut *work })
+}
+
+/// Returns the index in `LENGTHS` of a family.
+#[inline(always)]
+fn lengths_index<A: Address>(side: Side) -> u32 {
+    u32::from(A::IS_IPV6) * 2 + side.number()
 }
 
 /// Stands for the maps, and for the kernel's view of the packet in hand.
@@ -298,11 +308,26 @@ macro_rules! tables {
             }
 
             #[inline(always)]
-            fn prefix(&self, address: &$address, side: Side) -> Prefix {
-                match $prefixes.get(&Lpm::new(<$address>::BITS, *address)) {
-                    Some(prefix) => prefix.get(side),
-                    None => Prefix::default(),
+            fn lengths(&self, side: Side) -> (u32, Prefix) {
+                match LENGTHS.get(lengths_index::<$address>(side)) {
+                    Some(lengths) => (lengths.count, lengths.rest),
+                    None => (0, Prefix::default()),
                 }
+            }
+
+            #[inline(always)]
+            fn length(&self, side: Side, place: u32) -> u32 {
+                match LENGTHS.get(lengths_index::<$address>(side)) {
+                    Some(lengths) => u32::from(lengths.bits[(place % Lengths::MOST) as usize]),
+                    None => 0,
+                }
+            }
+
+            #[inline(always)]
+            fn prefix(&self, key: &PrefixKey<$address>, side: Side) -> Option<Prefix> {
+                // SAFETY: the agent replaces entries whole; the kernel frees an old one only
+                // after this program has ended.
+                unsafe { $prefixes.get(key) }.map(|prefix| prefix.get(side))
             }
 
             #[inline(always)]

@@ -433,10 +433,8 @@ fn outside(family: Family) -> Vec<Row> {
     let outer = left(&frame, family);
     let named = |row: Row| {
         row.rule(move |model| {
-            let prefix = Sides::both(Prefix::new(CIDR, false));
-            let (far4, far6) = (FAR.addr4(), FAR.addr6());
-            model.tables4.prefixes.push((far4, 24, prefix));
-            model.tables6.prefixes.push((far6, 48, prefix));
+            let prefix = Prefix::new(CIDR, false);
+            model.add_prefixes((FAR.addr4(), 24), (FAR.addr6(), 48), prefix);
         })
     };
     let row = |text: &str| {

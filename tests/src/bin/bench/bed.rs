@@ -71,6 +71,7 @@ impl Bed {
             endpoint_slots: 4,
             flows_given: true,
             bindings: 32_768,
+            prefixes: 1 << 18,
         };
         load::load(&pins, &sizes, DIGEST)?;
         let ([one, two, host, outer, far], namespaces) = make_node(&pins)?;

@@ -1,0 +1,46 @@
+//! All entries of a hash table, some thousands with each call: one by one, those of a large policy
+//! take a second.
+
+use std::os::fd::AsFd;
+
+use aya::Pod;
+use aya::maps::MapData;
+use nix::libc;
+
+use super::pin::Pins;
+use super::{Error, sys};
+
+/// Entries of the first call.
+const CHUNK: usize = 4_096;
+
+/// Reads all entries of a pinned hash table, in no order.
+///
+/// # Errors
+/// When it cannot be read.
+pub(super) fn entries<K: Pod + Default, V: Pod + Default>(
+    pins: &Pins,
+    name: &'static str,
+) -> Result<Vec<(K, V)>, Error> {
+    let map = MapData::from_pin(pins.map(name));
+    let map = map.map_err(|error| Error::map("open map", name, &error))?;
+    let (mut keys, mut values) = (vec![K::default(); CHUNK], vec![V::default(); CHUNK]);
+    let mut found = Vec::new();
+    let mut from = None;
+    loop {
+        match sys::lookup_batch(map.fd().as_fd(), from, (&mut keys, &mut values)) {
+            Ok((count, stopped)) => {
+                let entries = keys.iter().copied().zip(values.iter().copied());
+                found.extend(entries.take(count));
+                if stopped.is_none() {
+                    return Ok(found);
+                }
+                from = stopped;
+            }
+            Err(error) if error.raw_os_error() == Some(libc::ENOSPC) => {
+                keys.resize(keys.len() * 2, K::default());
+                values.resize(values.len() * 2, V::default());
+            }
+            Err(error) => return Err(Error::at("read map", &pins.map(name))(error)),
+        }
+    }
+}
