@@ -335,3 +335,37 @@ fn the_same_is_shown_in_json() {
     assert_eq!(sheet["subjects"][0]["name"], "db");
     assert_eq!(sheet["subjects"][0]["directions"][0]["default"], "open");
 }
+
+/// Returns the README's example of a policy, with or without what it comments out.
+fn example(is_uncommented: bool) -> String {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md");
+    let readme = fs::read_to_string(path).expect("the README is there");
+    let mut blocks = readme.split("```toml\n").skip(1);
+    let block = blocks.find(|block| block.starts_with("[policy]"));
+    let block = block.and_then(|block| block.split("```").next());
+    let lines = block.expect("the README has an example").lines();
+    let lines = lines.map(|line| match line.strip_prefix("# ") {
+        Some(rest) if is_uncommented => rest,
+        _ => line,
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn the_example_of_the_readme_is_good_also_with_what_it_comments_out() {
+    let (before, _) = LAB.split_once("[policy]").expect("the lab has a policy");
+    for is_uncommented in [false, true] {
+        let text = format!("{before}{}", example(is_uncommented));
+
+        let config = Config::parse("lab.toml", &text).expect("a good file");
+
+        assert_eq!(config.policy.audit, is_uncommented);
+        assert_eq!(config.policy.rules.len(), 1);
+        let topology = resolve(&config, Some("edge-1"), None).expect("a good file");
+        assert_eq!(
+            topology.policy.terms.len(),
+            3,
+            "each term applies to `web`: {text}"
+        );
+    }
+}
