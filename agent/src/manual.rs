@@ -166,6 +166,22 @@ pub const ENTRIES: &[Entry] = &[
     ),
 ];
 
+/// Is what to do about packets that policy denied.
+const DENIED: &str = "`ciliate policy test --from A --to B --port tcp/80` names the rule that denies \
+                      it, or what closes the endpoint and which rule comes near; `ciliate policy \
+                      show` lists what applies, and as root what each term has counted. With `audit \
+                      = true` in [policy], a [[node]] or an [[endpoint]], what would be denied \
+                      passes and is counted.";
+
+/// Returns what to do about packets that were dropped for a reason, if the manual knows.
+fn remedy(reason: DropReason) -> Option<&'static str> {
+    let is_policy = matches!(
+        reason,
+        DropReason::PolicyDenied | DropReason::PolicyDenyList
+    );
+    is_policy.then_some(DENIED)
+}
+
 /// Finds what the manual says: about a warning (`CIL0203`, in any case), or about a drop reason by
 /// its number (`225`) or by the words of `status`.
 pub fn find(code: &str) -> Option<String> {
@@ -181,8 +197,9 @@ pub fn find(code: &str) -> Option<String> {
     }
     let reason = DropReason::ALL.iter().copied().find(of_reason)?;
     let number = reason as u8;
+    let remedy = remedy(reason).map_or_else(String::new, |remedy| format!("\n\n{remedy}"));
     Some(format!(
-        "{number} {}\n\n{}\n\n`ciliate status` counts the packets that were dropped for it.",
+        "{number} {}\n\n{}{remedy}\n\n`ciliate status` counts the packets that were dropped for it.",
         reason.text(),
         reason.meaning()
     ))
@@ -229,5 +246,13 @@ mod tests {
         assert!(find("225").is_some_and(|text| text.contains("belongs to nobody")));
         assert!(find("Invalid packet").is_some_and(|text| text.starts_with("134 ")));
         assert_eq!(find("CIL9999"), None);
+    }
+
+    #[test]
+    fn what_policy_denies_is_explained_with_what_to_do() {
+        for number in ["133", "181"] {
+            assert!(find(number).is_some_and(|text| text.contains("ciliate policy test")));
+        }
+        assert!(find("134").is_some_and(|text| !text.contains("policy")));
     }
 }

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use ciliate::cli::check::validate;
 use ciliate::config::{Config, Diagnostic, Kind, Report, Source, load};
-use ciliate::topology::resolve;
+use ciliate::topology::{Resolver, resolve};
 use proptest::prelude::*;
 
 /// Kinds that no file of reasonable size, or no file alone, can show.
@@ -139,7 +139,8 @@ fn good_files_and_examples_are_accepted() {
     assert!(!examples.is_empty());
     for file in files("tests/config/good").into_iter().chain(examples) {
         let (config, source) = load(&file).unwrap_or_else(|report| panic!("{report}"));
-        validate(&config, &source, None).unwrap_or_else(|report| panic!("{report}"));
+        validate(&Resolver::new(&config), &source, None)
+            .unwrap_or_else(|report| panic!("{report}"));
     }
 }
 

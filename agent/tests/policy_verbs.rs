@@ -3,7 +3,11 @@
 use std::fs;
 
 use ciliate::cli::args::Command;
+use ciliate::cli::policy::count::Counters;
+use ciliate::cli::policy::show;
 use ciliate::cli::{self, exit};
+use ciliate::config::Config;
+use ciliate::topology::{Topology, resolve};
 use clap::Parser as _;
 use serde_json::Value;
 
@@ -73,6 +77,16 @@ fn run(line: &str) -> (u8, String) {
         code,
         text.replace(&format!("{}/", folder.path().display()), ""),
     )
+}
+
+/// Runs a command line of which nobody but root sees more; returns what everybody sees.
+fn run_without_counters(line: &str) -> (u8, String) {
+    let (code, text) = run(&format!("--state-dir /nowhere --bpffs /nowhere {line}"));
+    let mut lines: Vec<_> = text.lines().collect();
+    let before = lines.len();
+    lines.retain(|line| !line.starts_with("no counters: "));
+    assert_eq!(lines.len() + 1, before, "it should say why once: {text}");
+    (code, lines.join("\n") + "\n")
 }
 
 /// Asks about a connection; `port` is the last word.
@@ -206,7 +220,7 @@ fn questions_that_no_policy_is_asked_are_refused() {
 
 #[test]
 fn an_endpoint_is_shown_in_words() {
-    let (code, text) = run("show web FILE");
+    let (code, text) = run_without_counters("show web FILE");
 
     assert_eq!(code, exit::OK, "{text}");
     let expected = "\
@@ -227,7 +241,7 @@ web (identity 20199)
 
 #[test]
 fn a_node_is_shown_with_all_its_endpoints() {
-    let (code, text) = run("show --node edge-2 FILE");
+    let (code, text) = run_without_counters("show --node edge-2 FILE");
 
     assert_eq!(code, exit::OK, "{text}");
     let lines: Vec<_> = text.lines().collect();
@@ -246,6 +260,71 @@ fn a_node_is_shown_with_all_its_endpoints() {
     );
 }
 
+/// Resolves the lab for the node of `web`, and makes up counters for two of its terms.
+fn counted() -> (Config, Topology, Counters) {
+    let config = Config::parse("lab.toml", LAB).expect("a good file");
+    let topology = resolve(&config, Some("edge-1"), None).expect("a good file");
+    let number = |denies| {
+        let mut terms = topology.policy.terms.iter();
+        let term = terms.find(|(_, term)| term.denies == denies);
+        *term.expect("the rule has both kinds of terms").0
+    };
+    let terms = [(number(true), (3, 180)), (number(false), (12, 3456))];
+    let counters = Counters {
+        terms: Some(terms.into()),
+        note: None,
+    };
+    (config, topology, counters)
+}
+
+#[test]
+fn terms_are_shown_with_what_they_have_counted() {
+    let (config, topology, counters) = counted();
+
+    let sheet = show::sheet(&config, &topology, None, &counters);
+
+    let mut out = Vec::new();
+    show::print(&sheet, &mut out).expect("written");
+    let text = String::from_utf8(out).expect("UTF-8");
+    let has = |line: &str| text.lines().any(|there| there.trim() == line);
+    assert!(
+        has("deny 198.51.100.0/24 at every port  [3 packets, 180 bytes]"),
+        "{text}"
+    );
+    assert_eq!(text.matches("[12 packets, 3456 bytes]").count(), 1);
+    assert_eq!(
+        text.matches("[0 packets, 0 bytes]").count(),
+        1,
+        "a term that counted nothing says so: {text}"
+    );
+    assert!(!text.contains("no counters"), "{text}");
+}
+
+#[test]
+fn counters_are_in_json_if_they_are_known_and_else_the_reason() {
+    let (config, topology, counters) = counted();
+    let json = |counters: &Counters| {
+        let sheet = show::sheet(&config, &topology, None, counters);
+        serde_json::to_value(sheet).expect("JSON")
+    };
+    let terms = |sheet: &Value| sheet["subjects"][1]["directions"][1]["terms"].clone();
+
+    let (known, unknown) = (json(&counters), json(&Counters::default()));
+
+    let denying = |term: &&Value| term["effect"] == "deny";
+    let terms_known = terms(&known);
+    let term = terms_known
+        .as_array()
+        .and_then(|all| all.iter().find(denying));
+    assert_eq!(term.expect("a term")["counted"]["packets"], 3);
+    assert_eq!(known.get("note"), None);
+    assert_eq!(terms(&unknown)[0].get("counted"), None);
+    let (_, text) = run("--state-dir /nowhere --bpffs /nowhere show web --json FILE");
+    let sheet: Value = serde_json::from_str(&text).expect("JSON");
+    let note = sheet["note"].as_str().unwrap_or_default();
+    assert!(note.starts_with("no counters: "), "{text}");
+}
+
 #[test]
 fn the_same_is_shown_in_json() {
     let (code, text) = run("show db --json --config FILE");
@@ -255,4 +334,38 @@ fn the_same_is_shown_in_json() {
     assert_eq!(sheet["node"], "edge-2");
     assert_eq!(sheet["subjects"][0]["name"], "db");
     assert_eq!(sheet["subjects"][0]["directions"][0]["default"], "open");
+}
+
+/// Returns the README's example of a policy, with or without what it comments out.
+fn example(is_uncommented: bool) -> String {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md");
+    let readme = fs::read_to_string(path).expect("the README is there");
+    let mut blocks = readme.split("```toml\n").skip(1);
+    let block = blocks.find(|block| block.starts_with("[policy]"));
+    let block = block.and_then(|block| block.split("```").next());
+    let lines = block.expect("the README has an example").lines();
+    let lines = lines.map(|line| match line.strip_prefix("# ") {
+        Some(rest) if is_uncommented => rest,
+        _ => line,
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn the_example_of_the_readme_is_good_also_with_what_it_comments_out() {
+    let (before, _) = LAB.split_once("[policy]").expect("the lab has a policy");
+    for is_uncommented in [false, true] {
+        let text = format!("{before}{}", example(is_uncommented));
+
+        let config = Config::parse("lab.toml", &text).expect("a good file");
+
+        assert_eq!(config.policy.audit, is_uncommented);
+        assert_eq!(config.policy.rules.len(), 1);
+        let topology = resolve(&config, Some("edge-1"), None).expect("a good file");
+        assert_eq!(
+            topology.policy.terms.len(),
+            3,
+            "each term applies to `web`: {text}"
+        );
+    }
 }

@@ -111,7 +111,11 @@ fn the_router_itself_sees_the_nodes_address() {
                 seen.port(),
                 "{what}: {flow}"
             );
-            assert_eq!(flow["to"], "world", "{what}: {flow}");
+            let world = match family {
+                Family::V4 => "world-ipv4",
+                Family::V6 => "world-ipv6",
+            };
+            assert_eq!(flow["to"], world, "{what}: {flow}");
         }
     });
 }

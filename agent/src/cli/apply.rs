@@ -10,6 +10,7 @@ use super::failure::Failure;
 use super::instance::{self, Instance, Whereabouts};
 use crate::daemon::Sparing;
 use crate::host::netns;
+use crate::plan::notes::PolicySize;
 use crate::plan::object::{Key, State};
 use crate::plan::warning::LOCKOUT;
 use crate::plan::{self, Desired, Notes, Plan};
@@ -64,6 +65,7 @@ pub fn plan(common: &Common, file: &Path, out: &mut dyn Write) -> Result<u8, Fai
         let desired = desired(&system, &topology, instance.bpffs(), Missing::Refused)?;
         let mut plan = reconcile::preview(&mut system, &desired.state, &instance.journal())?;
         plan.notes = desired.notes;
+        plan.notes.policy = PolicySize::of(&topology.policy);
         let makes_maps = plan.steps.iter().any(|step| step.key == Key::Datapath);
         if makes_maps || common.json {
             plan.notes.maps = system.map_memory(&desired.state)?;

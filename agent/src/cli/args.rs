@@ -125,6 +125,7 @@ pub enum Verb {
 pub enum Policy {
     /// Tell whether a connection is allowed, and which rule says so
     ///
+    /// Asks the policy of who connects and that of who is connected to, each at its node.
     /// Exits with 0 if it is allowed, with 1 if it is denied, also where that is only audited.
     Test {
         /// Who connects: an endpoint, a node, host, world, or an address
@@ -140,6 +141,11 @@ pub enum Policy {
         file: File,
     },
     /// Show what each endpoint, and the node itself, may do
+    ///
+    /// Where the node is set up on this machine, root also sees what terms have counted: of one that
+    /// allows, the packets of its connections in both directions, less those of the last second; of
+    /// one that denies, the packets denied. A term for several endpoints counts for all of them,
+    /// and what is only audited counts for the term that would deny it.
     Show {
         /// Only this endpoint or node
         #[arg(value_name = "ENDPOINT")]

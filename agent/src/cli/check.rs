@@ -4,8 +4,8 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use super::exit;
-use crate::config::{Config, Kind, Report, Source, load};
-use crate::topology::resolve;
+use crate::config::{Report, Source, load};
+use crate::topology::Resolver;
 
 /// Validates a file for every node in it, and that it has the given node. What is wrong goes to
 /// `err`; returns the exit code.
@@ -19,7 +19,7 @@ pub fn check(
     err: &mut dyn Write,
 ) -> io::Result<u8> {
     let verdict = load(file).and_then(|(config, source)| {
-        validate(&config, &source, node)?;
+        validate(&Resolver::new(&config), &source, node)?;
         Ok(config)
     });
     match verdict {
@@ -45,17 +45,21 @@ pub fn check(
 ///
 /// # Errors
 /// Everything that hinders one of them, and a given node that the file does not have.
-pub fn validate(config: &Config, source: &Source, node: Option<&str>) -> Result<(), Report> {
+pub fn validate(
+    resolver: &Resolver<'_>,
+    source: &Source,
+    node: Option<&str>,
+) -> Result<(), Report> {
     let mut errors = Vec::new();
-    let names = config.nodes.iter().map(|node| node.name.get_ref().as_str());
-    for name in names.chain(node) {
-        if let Err(more) = resolve(config, Some(name), None) {
+    let nodes = &resolver.config().nodes;
+    let names = || nodes.iter().map(|node| node.name.get_ref().as_str());
+    let stranger = node.filter(|node| names().all(|name| name != *node));
+    for name in names().chain(stranger) {
+        if let Err(more) = resolver.resolve(Some(name), None) {
             errors.extend(more);
         }
     }
     errors.sort_by_key(|error| (error.span.start, error.kind));
-    // A given node that the file has is resolved twice.
-    errors.dedup_by(|one, other| one == other && one.kind != Kind::NodeChoice);
     if errors.is_empty() {
         Ok(())
     } else {

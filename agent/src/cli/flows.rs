@@ -1,13 +1,17 @@
 //! `ciliate flows`: the live flow table.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::net::IpAddr;
+use std::path::Path;
 
 use super::args::Common;
 use super::exit;
 use super::failure::Failure;
 use super::instance::Instance;
+use crate::config;
 use crate::observe::flow::{self, FlowView};
+use crate::topology::resolve;
 
 /// Lists the flows of the node that is set up here. Returns the exit code.
 ///
@@ -16,9 +20,12 @@ use crate::observe::flow::{self, FlowView};
 pub fn flows(common: &Common, out: &mut dyn Write) -> Result<u8, Failure> {
     let instance = Instance::find(common)?;
     let flows = instance.enter(|| {
-        let system = instance.system()?;
+        let mut system = instance.system()?;
         let (_, links) = system.look()?;
-        Ok(flow::flows(system.pins(), &links)?)
+        let config = system.state().config();
+        let names = config.map(|config| names(config, &instance.node));
+        let names = names.unwrap_or_default();
+        Ok(flow::flows(system.pins(), &links, &names)?)
     })?;
     if common.json {
         let json = serde_json::to_string_pretty(&flows).map_err(std::io::Error::other)?;
@@ -29,6 +36,14 @@ pub fn flows(common: &Common, out: &mut dyn Write) -> Result<u8, Failure> {
         }
     }
     Ok(exit::OK)
+}
+
+/// Returns what identities stand for, by the file that was applied last. The table can be read
+/// without it: if it is gone or wrong, there are no names.
+fn names(file: &Path, node: &str) -> BTreeMap<u32, String> {
+    let config = config::load(file).map(|(config, _)| config).ok();
+    let topology = config.and_then(|config| resolve(&config, Some(node), None).ok());
+    topology.map_or_else(BTreeMap::new, |topology| topology.policy.names)
 }
 
 fn print(flow: &FlowView, out: &mut dyn Write) -> Result<(), Failure> {

@@ -86,6 +86,22 @@ host_routing = "auto"
 # [masquerade]
 # exclude = ["10.0.0.0/8", "fd00::/8"]
 # ports = "49152-65535"      # kept from the machine's own connections
+
+# Who may open a connection to whom. In a direction of which a rule speaks, its endpoints are closed
+# to everybody else. `ciliate policy test` says what would become of a connection.
+# [policy]
+# audit = true               # deny nothing, and count what would be denied
+
+# [[policy.rule]]
+# description = "web is reachable, and reaches only its database"
+# endpoints = {{ app = "web" }}
+# ingress = [{{ from = "world", ports = ["tcp/80", "tcp/443"] }}]
+# egress = [{{ to = {{ app = "db" }}, ports = "tcp/5432" }}]
+
+# What others may do with this machine itself: only audited, until `host` of [policy] is "enforce".
+# [[policy.rule]]
+# host = true
+# ingress = [{{ from = ["world", "cluster"], ports = ["tcp/22", "icmp", "icmpv6"] }}]
 "#,
         line4 = line(ipv4, true, Family::V4.key()),
         line6 = line(ipv6, has_ipv6, Family::V6.key()),
@@ -238,6 +254,18 @@ mod tests {
         assert_eq!(config.endpoints.len(), 2);
         assert_eq!(config.devices.len(), 1);
         assert_eq!(config.masquerade.exclude.len(), 2);
+        assert_eq!(config.policy.rules.len(), 2);
+        assert!(config.policy.audit);
+        let topology = resolve(&config, None, None).expect("a good file");
+        let tables = &topology.policy.tables;
+        assert!(tables.subjects.values().any(|subject| subject.policy != 0));
+    }
+
+    #[test]
+    fn nobody_has_a_policy_without_asking_for_one() {
+        let config = parsed(&machine("a", &["192.0.2.10/24"], &[]));
+
+        assert!(config.policy.rules.is_empty());
     }
 
     #[test]

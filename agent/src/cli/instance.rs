@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use sha2::{Digest as _, Sha256};
 
 use super::args::{Common, DEFAULT_FILE, File};
+use super::check;
 use super::failure::Failure;
 use super::machine;
 use crate::config::{self, Config, Report, Source, name};
@@ -17,7 +18,7 @@ use crate::host::Error;
 use crate::host::lock::Lock;
 use crate::host::netns;
 use crate::reconcile::{Journal, StateFile, System};
-use crate::topology::{Topology, resolve};
+use crate::topology::{Resolver, Topology};
 
 /// Files that make a folder the one of a node; a run that is killed leaves at least the last.
 const TRACES: [&str; 3] = ["state.json", "journal", "lock"];
@@ -71,7 +72,7 @@ fn is_same(one: &Path, other: &Path) -> bool {
 /// Everything that is wrong with it.
 pub fn load(path: &Path) -> Result<(Config, Source), Failure> {
     let (config, source) = config::load(path)?;
-    super::check::validate(&config, &source, None)?;
+    check::validate(&Resolver::new(&config), &source, None)?;
     Ok((config, source))
 }
 
@@ -80,8 +81,11 @@ pub fn load(path: &Path) -> Result<(Config, Source), Failure> {
 /// # Errors
 /// Everything that is wrong with the file, and a node that cannot be told.
 pub fn topology(path: &Path, node: Option<&str>) -> Result<Topology, Failure> {
-    let (config, source) = load(path)?;
-    resolve(&config, node, machine::hostname().as_deref())
+    let (config, source) = config::load(path)?;
+    let resolver = Resolver::new(&config);
+    check::validate(&resolver, &source, None)?;
+    resolver
+        .resolve(node, machine::hostname().as_deref())
         .map_err(|errors| Report::new(&source, &errors).into())
 }
 

@@ -26,7 +26,7 @@ use super::instance::{self, Instance, Whereabouts};
 use crate::config::{Config, Report, Source};
 use crate::host::{named, netns, segment};
 use crate::plan::object::Netns;
-use crate::topology::{Topology, resolve};
+use crate::topology::{Resolver, Topology};
 
 /// Makes the nodes of a file. Returns the exit code.
 ///
@@ -271,8 +271,9 @@ fn topologies(
         Some(only) => vec![only],
         None => names.collect(),
     };
+    let resolver = Resolver::new(config);
     let resolve = |node: &str| {
-        let resolved = resolve(config, Some(node), None);
+        let resolved = resolver.resolve(Some(node), None);
         resolved.map_err(|errors| Failure::from(Report::new(source, &errors)))
     };
     wanted.into_iter().map(resolve).collect()

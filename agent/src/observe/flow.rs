@@ -10,7 +10,7 @@ use crate::datapath::Error;
 use crate::datapath::pin::Pins;
 use crate::datapath::table;
 use crate::plan::object::Link;
-use crate::topology::prefix::{REMOTE_NODE, WORLD};
+use crate::topology::identity::{HEALTH, HOST, REMOTE_NODE, WORLD, WORLD_IPV4, WORLD_IPV6};
 
 /// Is a flow as `flows` shows it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -25,13 +25,16 @@ pub struct FlowView {
     /// What its packets leave with, where that is something else.
     #[serde(flatten)]
     pub translated: Option<Translated>,
-    /// Name of the endpoint that sends, `host`, `world`, `remote-node`, or the identity of an
-    /// endpoint of another node.
+    /// Name of the endpoint that sends, or of whoever is behind a device: that of its identity, or
+    /// the number if nobody knows a name.
     pub from: String,
     /// Whoever receives, in the same words.
     pub to: String,
     pub source_identity: u32,
     pub destination_identity: u32,
+    /// What the identities stand for, as far as that is known.
+    pub source_identity_name: Option<String>,
+    pub destination_identity_name: Option<String>,
     /// `opening`, `established`, `half-closed` or `closing`.
     pub state: &'static str,
     pub packets: u64,
@@ -52,12 +55,25 @@ pub struct Translated {
     pub translated_destination_port: u16,
 }
 
-/// Reads all flows, sorted by their tuples.
+/// Knows names of what the table has numbers for.
+#[derive(Debug)]
+struct Names<'n> {
+    /// By the indices of links.
+    links: BTreeMap<u32, &'n str>,
+    /// By identities that are not reserved.
+    identities: &'n BTreeMap<u32, String>,
+}
+
+/// Reads all flows, sorted by their tuples; these are the names of identities that have one.
 ///
 /// # Errors
 /// When a table cannot be read.
-pub fn flows(pins: &Pins, links: &BTreeMap<Link, u32>) -> Result<Vec<FlowView>, Error> {
-    let names: BTreeMap<u32, &str> = links
+pub fn flows(
+    pins: &Pins,
+    links: &BTreeMap<Link, u32>,
+    identities: &BTreeMap<u32, String>,
+) -> Result<Vec<FlowView>, Error> {
+    let links = links
         .iter()
         .filter_map(|(link, ifindex)| match link {
             Link::Host => Some((*ifindex, "host")),
@@ -65,6 +81,7 @@ pub fn flows(pins: &Pins, links: &BTreeMap<Link, u32>) -> Result<Vec<FlowView>, 
             Link::Net | Link::Eth0(_) | Link::Device(_) => None,
         })
         .collect();
+    let names = Names { links, identities };
     let now_ns = now_ns();
     let mut found = Vec::new();
     // Entries come and go while the table is read; one that is gone is no error.
@@ -93,18 +110,10 @@ pub fn flows(pins: &Pins, links: &BTreeMap<Link, u32>) -> Result<Vec<FlowView>, 
 fn view<A: Copy>(
     key: &FlowKey<A>,
     flow: &Flow<A>,
-    names: &BTreeMap<u32, &str>,
+    names: &Names<'_>,
     now_ns: u64,
     address: impl Fn(A) -> IpAddr,
 ) -> FlowView {
-    let name = |ifindex, identity| {
-        let known = names.get(&ifindex).map(|name| (*name).to_owned());
-        match (known, ifindex) {
-            (Some(name), _) => name,
-            (None, OUTSIDE) => outsider(identity),
-            (None, gone) => format!("#{gone}"),
-        }
-    };
     let millis = |since_ns: u64| now_ns.saturating_sub(since_ns) / 1_000_000;
     FlowView {
         protocol: key.proto(),
@@ -118,10 +127,12 @@ fn view<A: Copy>(
             translated_source_port: flow.out.src_port(),
             translated_destination_port: flow.out.dst_port(),
         }),
-        from: name(flow.zone, flow.source_identity),
-        to: name(flow.receiver, flow.target_identity),
+        from: names.party(flow.zone, flow.source_identity),
+        to: names.party(flow.receiver, flow.target_identity),
         source_identity: flow.source_identity,
         destination_identity: flow.target_identity,
+        source_identity_name: names.identity(flow.source_identity),
+        destination_identity_name: names.identity(flow.target_identity),
         state: match flow.stage() {
             Stage::Opening => "opening",
             Stage::Established => "established",
@@ -136,13 +147,38 @@ fn view<A: Copy>(
     }
 }
 
-/// Says who is behind a device.
-fn outsider(identity: u32) -> String {
-    match identity {
-        0 | WORLD => "world".to_owned(),
-        REMOTE_NODE => "remote-node".to_owned(),
-        other => format!("identity {other}"),
+impl Names<'_> {
+    /// Says who is behind a link.
+    fn party(&self, ifindex: u32, identity: u32) -> String {
+        match (self.links.get(&ifindex), ifindex) {
+            (Some(name), _) => (*name).to_owned(),
+            // A flow that has no identity of the other side yet.
+            (None, OUTSIDE) if identity == 0 => "world".to_owned(),
+            (None, OUTSIDE) => self
+                .identity(identity)
+                .unwrap_or_else(|| format!("identity {identity}")),
+            (None, gone) => format!("#{gone}"),
+        }
     }
+
+    /// Says what an identity stands for, if that is known.
+    fn identity(&self, identity: u32) -> Option<String> {
+        let reserved = reserved(identity).map(ToOwned::to_owned);
+        reserved.or_else(|| self.identities.get(&identity).cloned())
+    }
+}
+
+/// Returns the name that Cilium has for an identity.
+fn reserved(identity: u32) -> Option<&'static str> {
+    Some(match identity {
+        HOST => "host",
+        WORLD => "world",
+        HEALTH => "health",
+        REMOTE_NODE => "remote-node",
+        WORLD_IPV4 => "world-ipv4",
+        WORLD_IPV6 => "world-ipv6",
+        _ => return None,
+    })
 }
 
 /// Reads the clock that flows are stamped with.
@@ -152,4 +188,36 @@ fn now_ns() -> u64 {
     now.ok()
         .and_then(|now| u64::try_from(now.as_nanos()).ok())
         .unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_is_outside_is_called_by_what_its_identity_stands_for() {
+        let identities = BTreeMap::from([
+            (WORLD_IPV4, "not asked".to_owned()),
+            (40_000, "db".to_owned()),
+        ]);
+        let names = Names {
+            links: BTreeMap::from([(7, "web")]),
+            identities: &identities,
+        };
+
+        for (ifindex, identity, name) in [
+            (7, 20_199, "web"),
+            (8, 20_199, "#8"),
+            (OUTSIDE, 0, "world"),
+            (OUTSIDE, WORLD, "world"),
+            (OUTSIDE, WORLD_IPV4, "world-ipv4"),
+            (OUTSIDE, WORLD_IPV6, "world-ipv6"),
+            (OUTSIDE, REMOTE_NODE, "remote-node"),
+            (OUTSIDE, 40_000, "db"),
+            (OUTSIDE, 40_001, "identity 40001"),
+        ] {
+            assert_eq!(names.party(ifindex, identity), name, "{ifindex} {identity}");
+        }
+        assert_eq!(names.identity(40_001), None);
+    }
 }

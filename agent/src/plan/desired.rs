@@ -109,6 +109,7 @@ fn examine<'a>(topology: &'a Topology, ambient: &'a Ambient) -> (Notes, Outside<
         host_routing,
         warnings,
         maps: Vec::new(),
+        policy: None,
     };
     (notes, outside)
 }

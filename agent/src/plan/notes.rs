@@ -1,4 +1,5 @@
-//! What a person should know beside the steps of a plan: the mode that was chosen, and warnings.
+//! What a person should know beside the steps of a plan: the mode that was chosen, warnings, and how
+//! large things are.
 
 use std::fmt;
 
@@ -6,6 +7,7 @@ use serde::Serialize;
 
 use super::host_routing::Choice;
 use super::warning::Warning;
+use crate::topology::policy::Policy;
 
 /// Holds what is said beside the steps.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -15,6 +17,8 @@ pub struct Notes {
     pub warnings: Vec<Warning>,
     /// What the maps take; empty if they are not asked for.
     pub maps: Vec<MapMemory>,
+    /// How large the policy is; `None` if there are no rules, or it is not asked for.
+    pub policy: Option<PolicySize>,
 }
 
 /// Is the memory of one map.
@@ -24,6 +28,70 @@ pub struct MapMemory {
     /// How many entries it has room for.
     pub entries: u32,
     pub bytes: u64,
+}
+
+/// Is how much a policy takes of its tables.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct PolicySize {
+    pub entries: usize,
+    pub ranges: usize,
+    pub prefixes: usize,
+    /// In the order of the file.
+    pub rules: Vec<RuleSize>,
+}
+
+/// Is how much of it a rule has part in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct RuleSize {
+    /// `file:line:column`.
+    pub place: String,
+    pub description: Option<String>,
+    /// Entries and ranges.
+    pub entries: usize,
+}
+
+impl PolicySize {
+    /// Measures the policy of a node, if it has rules.
+    pub fn of(policy: &Policy) -> Option<Self> {
+        let rules = policy.rules.iter().zip(&policy.rule_entries);
+        let tables = &policy.tables;
+        (!policy.rules.is_empty()).then(|| Self {
+            entries: tables.entries.len(),
+            ranges: tables.ranges.len(),
+            prefixes: tables.prefixes.len(),
+            rules: rules
+                .map(|(rule, entries)| RuleSize {
+                    place: rule.place.clone(),
+                    description: rule.description.clone(),
+                    entries: *entries,
+                })
+                .collect(),
+        })
+    }
+}
+
+impl fmt::Display for PolicySize {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            entries,
+            ranges,
+            prefixes,
+            rules,
+        } = self;
+        writeln!(
+            f,
+            "Policy: {entries} entries, {ranges} ranges, {prefixes} prefixes"
+        )?;
+        for rule in rules {
+            let (place, entries) = (&rule.place, rule.entries);
+            write!(f, "    {entries:>9} entries and ranges by {place}")?;
+            match &rule.description {
+                Some(description) => writeln!(f, " ({description})")?,
+                None => writeln!(f)?,
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Notes {
@@ -57,6 +125,9 @@ impl fmt::Display for Notes {
             for command in &warning.commands {
                 writeln!(f, "        {command}")?;
             }
+        }
+        if let Some(policy) = &self.policy {
+            write!(f, "{policy}")?;
         }
         if !self.maps.is_empty() {
             let bytes: u64 = self.maps.iter().map(|map| map.bytes).sum();

@@ -60,6 +60,7 @@ impl Plan {
             "host_routing": self.notes.host_routing,
             "warnings": self.notes.warnings,
             "maps": self.notes.maps,
+            "policy": self.notes.policy,
         })
     }
 }

@@ -34,7 +34,7 @@ use crate::plan::object::{Mac, Masquerade, Netns};
 
 use self::policy::Policy;
 pub use self::prefix::Prefix;
-pub use self::resolve::resolve;
+pub use self::resolve::{Resolver, resolve};
 use self::room::Room;
 pub use crate::config::{Capacity, HostRouting};
 

@@ -38,7 +38,7 @@ const BARE: Prefix = Prefix {
 /// Completes each prefix with what those around it say; of claims about the same prefix, the
 /// first one that has an identity counts.
 pub(super) fn compile(claims: impl IntoIterator<Item = Claim>) -> BTreeMap<IpNet, Prefix> {
-    let mut compiled = BTreeMap::new();
+    let mut compiled = Vec::new();
     // The prefixes around the present one, the widest first.
     let mut around: Vec<(IpNet, Prefix)> = Vec::new();
     // A prefix sorts right before what it contains.
@@ -54,21 +54,26 @@ pub(super) fn compile(claims: impl IntoIterator<Item = Claim>) -> BTreeMap<IpNet
         };
         if complete != outer {
             around.push((prefix, complete));
-            compiled.insert(prefix, complete);
+            compiled.push((prefix, complete));
         }
     }
-    compiled
+    // In order already, which makes it quick.
+    compiled.into_iter().collect()
 }
 
-/// Joins what is said about the same prefix.
-fn merge(claims: impl IntoIterator<Item = Claim>) -> BTreeMap<IpNet, (Option<u32>, bool)> {
-    let mut merged: BTreeMap<IpNet, (Option<u32>, bool)> = BTreeMap::new();
-    for claim in claims {
-        let (identity, excluded) = merged.entry(claim.prefix.trunc()).or_default();
-        *identity = identity.or(claim.identity);
-        *excluded |= claim.excluded;
-    }
-    merged
+/// Joins what is said about the same prefix; returns what is said in the order of prefixes.
+fn merge(claims: impl IntoIterator<Item = Claim>) -> Vec<(IpNet, (Option<u32>, bool))> {
+    let claims = claims.into_iter();
+    let mut claims: Vec<_> = claims.map(|claim| (claim.prefix.trunc(), claim)).collect();
+    // Long lists come in order: a stable sort finds such runs, and keeps the first claim first.
+    claims.sort_by_key(|(prefix, _)| *prefix);
+    let alike = claims.chunk_by(|(one, _), (other, _)| one == other);
+    let joined = alike.map(|alike| {
+        let identity = alike.iter().find_map(|(_, claim)| claim.identity);
+        let excluded = alike.iter().any(|(_, claim)| claim.excluded);
+        (alike[0].0, (identity, excluded))
+    });
+    joined.collect()
 }
 
 #[cfg(test)]

@@ -15,26 +15,67 @@ use crate::config::diagnostic::quote;
 use crate::config::family::router;
 use crate::config::{self, Config, Diagnostic, Kind};
 
-/// Describes the node that the agent plays: the named one, else the only one of the file, else
-/// the one that has the machine's name.
+/// Describes the node that the agent plays; see [`Resolver::resolve`].
 ///
 /// # Errors
-/// If the node cannot be told, two of its links would have the same name, or its policy is too
-/// large.
+/// The same.
 pub fn resolve(
     config: &Config,
     node: Option<&str>,
     hostname: Option<&str>,
 ) -> Result<Topology, Vec<Diagnostic>> {
-    let node = choose(config, node, hostname).map_err(|error| vec![error])?;
+    Resolver::new(config).resolve(node, hostname)
+}
+
+/// Resolves the nodes of a file one by one; what is the same for all of them is found once.
+#[derive(Debug)]
+pub struct Resolver<'c> {
+    config: &'c Config,
+    identities: Identities,
+}
+
+impl<'c> Resolver<'c> {
+    /// Finds out what does not depend on the node.
+    pub fn new(config: &'c Config) -> Self {
+        Self {
+            config,
+            identities: Identities::of(config),
+        }
+    }
+
+    /// Returns the file.
+    pub fn config(&self) -> &'c Config {
+        self.config
+    }
+
+    /// Describes the node that the agent plays: the named one, else the only one of the file, else
+    /// the one that has the machine's name.
+    ///
+    /// # Errors
+    /// If the node cannot be told, two of its links would have the same name, or its policy is too
+    /// large.
+    pub fn resolve(
+        &self,
+        node: Option<&str>,
+        hostname: Option<&str>,
+    ) -> Result<Topology, Vec<Diagnostic>> {
+        let node = choose(self.config, node, hostname).map_err(|error| vec![error])?;
+        describe(self.config, node, &self.identities)
+    }
+}
+
+fn describe(
+    config: &Config,
+    node: &config::Node,
+    identities: &Identities,
+) -> Result<Topology, Vec<Diagnostic>> {
     let mine: Vec<_> = endpoints_of(config, node).collect();
     let collisions = link_collisions(&mine);
     if !collisions.is_empty() {
         return Err(collisions);
     }
 
-    let identities = Identities::of(config);
-    let prefixes = prefix::compile(outside::claims(config, node, &identities));
+    let prefixes = prefix::compile(outside::claims(config, node, identities));
     let name = node.name.get_ref().as_str();
     let mut topology = Topology {
         node: name.to_owned(),
@@ -68,12 +109,16 @@ pub fn resolve(
     for endpoint in &mut topology.endpoints {
         endpoint.id = ids.get(endpoint.name.as_str()).copied().unwrap_or_default();
     }
-    topology.policy = policy::compile(config, node, &identities, &topology.endpoints, prefixes)
+    topology.policy = policy::compile(config, node, identities, &topology.endpoints, prefixes)
         .map_err(|error| vec![*error])?;
     Ok(topology)
 }
 
-fn choose<'c>(
+/// Finds the node that the agent plays, as [`Resolver::resolve`] does.
+///
+/// # Errors
+/// If it cannot be told.
+pub fn choose<'c>(
     config: &'c Config,
     node: Option<&str>,
     hostname: Option<&str>,

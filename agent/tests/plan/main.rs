@@ -16,6 +16,7 @@ use lab::{ambient, desired_of, lab};
 #[path = "../lab/mod.rs"]
 mod lab;
 mod outside;
+mod policy;
 
 /// Returns what is observed after an apply.
 fn settled(topology: &Topology) -> Observed {

@@ -7,6 +7,7 @@ use std::process::Command;
 use serde_json::Value;
 use tests::lab::agent;
 use tests::lab::node::{FILE, OneNode};
+use tests::lab::wait_until;
 
 const NOBODY: u32 = 65_534;
 
@@ -198,6 +199,42 @@ fn status_in_json_has_the_promised_fields() {
             .any(|map| map["name"] == "FLOWS4"),
         "{status:#}"
     );
+}
+
+#[test]
+fn policy_show_counts_what_terms_allow_and_deny() {
+    let net = OneNode::prepared();
+    let rule = r#"
+[[policy.rule]]
+endpoints = "web"
+ingress = [{ from = "db", ports = "icmp" }]
+ingress_deny = [{ from = "api" }]
+"#;
+    net.write(&format!("{FILE}{rule}"));
+    let line = format!("policy show web {}", net.file.display());
+    let before = agent::json(&net.host, &line);
+    net.apply();
+
+    net.api.attempt("ping -c 1 -W 1 10.0.1.10");
+    let counted = || {
+        // What passes is counted once a second, with a later packet of the same flow.
+        net.db.run("ping -c 4 -i 0.5 10.0.1.10");
+        let sheet = agent::json(&net.host, &line);
+        let terms = list(&sheet["subjects"][0]["directions"][0], "terms").to_vec();
+        let packets = |effect: &str| {
+            let term = terms.iter().find(|term| term["effect"] == effect);
+            term.expect("a term")["counted"]["packets"].as_u64()
+        };
+        packets("allow") > Some(1) && packets("deny") == Some(1)
+    };
+
+    wait_until("both terms have counted", counted);
+    let note = before["note"].as_str().unwrap_or_default();
+    assert!(note.contains("is not set up here"), "{before:#}");
+    net.write(FILE);
+    let after = agent::json(&net.host, &format!("policy show {}", net.file.display()));
+    let note = after["note"].as_str().unwrap_or_default();
+    assert!(note.contains("applied last"), "{after:#}");
 }
 
 #[test]

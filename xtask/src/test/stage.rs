@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use std::env;
 use std::ffi::OsString;
 use std::fs;
+use std::iter;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -28,15 +29,32 @@ const FUZZ_SECS: u32 = 60;
 const PRIVILEGED_FOLDER: &str = "tests";
 const PRIVILEGED_TESTS: [(&str, &str); 1] = [("agent", "host")];
 
-/// Tests that can run for long, or judge by stricter figures, and the variable and value that make
-/// them.
-const LONG_RUNS: [(&str, (&str, &str)); 6] = [
-    ("differential", ("CILIATE_DIFFERENTIAL", "1000000")),
-    ("coexist", ("CILIATE_LAB_ROUNDS", "200")),
-    ("daemon", ("CILIATE_QUIET_MACHINE", "1")),
-    ("pressure", ("CILIATE_FLOOD", "1000000")),
-    ("pressure", ("CILIATE_CROWD", "100000")),
-    ("timing", ("CILIATE_QUIET_MACHINE", "1")),
+/// Is a test that can run for long, or judge by stricter figures, and what makes it.
+struct LongRun {
+    /// Its package and its name.
+    test: (&'static str, &'static str),
+    /// A variable and its value.
+    variable: (&'static str, &'static str),
+}
+
+const fn long_run(
+    test: (&'static str, &'static str),
+    variable: (&'static str, &'static str),
+) -> LongRun {
+    LongRun { test, variable }
+}
+
+const LONG_RUNS: [LongRun; 7] = [
+    long_run(("agent", "policy"), ("CILIATE_POLICY_PAIRS", "1000000")),
+    long_run(
+        ("tests", "differential"),
+        ("CILIATE_DIFFERENTIAL", "1000000"),
+    ),
+    long_run(("tests", "coexist"), ("CILIATE_LAB_ROUNDS", "200")),
+    long_run(("tests", "daemon"), ("CILIATE_QUIET_MACHINE", "1")),
+    long_run(("tests", "pressure"), ("CILIATE_FLOOD", "1000000")),
+    long_run(("tests", "pressure"), ("CILIATE_CROWD", "100000")),
+    long_run(("tests", "timing"), ("CILIATE_QUIET_MACHINE", "1")),
 ];
 
 /// Tells test programs where the agent's static binary is.
@@ -96,19 +114,29 @@ pub(super) fn build(_: &mut Tally) -> Result<()> {
 
 pub(super) fn unit(tally: &mut Tally) -> Result<()> {
     for test in builds::tests()?.iter().filter(|test| !needs_root(test)) {
-        println!("-- {} ({})", test.name, package(test));
-        tally.count(
-            Command::new(&test.path)
-                .env("CARGO_MANIFEST_DIR", &test.folder)
-                .current_dir(&test.folder),
-        )?;
+        run_unprivileged(tally, test, iter::empty())?;
     }
     tally.count(builds::cargo().args(["test", "--doc", "--workspace", "--exclude", "xtask"]))
 }
 
+/// Runs a test as cargo would: in its package's folder.
+fn run_unprivileged(
+    tally: &mut Tally,
+    test: &Executable,
+    variables: impl Iterator<Item = (&'static str, &'static str)>,
+) -> Result<()> {
+    println!("-- {} ({})", test.name, package(test));
+    tally.count(
+        Command::new(&test.path)
+            .env("CARGO_MANIFEST_DIR", &test.folder)
+            .envs(variables)
+            .current_dir(&test.folder),
+    )
+}
+
 pub(super) fn privileged(tally: &mut Tally) -> Result<()> {
     sheet::empty_folder()?;
-    run_privileged(tally, |_| true)
+    run_privileged(tally, false)
 }
 
 /// Compares the sheet with what the privileged tests have seen.
@@ -118,14 +146,13 @@ pub(super) fn compliance(tally: &mut Tally) -> Result<()> {
     Ok(())
 }
 
-/// Runs chosen tests as root, each as cargo would: in its package's folder. A choice of some runs
-/// them for long.
-fn run_privileged(tally: &mut Tally, is_chosen: impl Fn(&str) -> bool) -> Result<()> {
+/// Runs tests as root, each as cargo would: in its package's folder. For long only those are run
+/// that can.
+fn run_privileged(tally: &mut Tally, is_long: bool) -> Result<()> {
     let binary = builds::static_binary()?;
-    let is_all = is_chosen("");
     for test in builds::tests()?
         .iter()
-        .filter(|test| needs_root(test) && is_chosen(&test.name))
+        .filter(|test| needs_root(test) && (!is_long || can_run_long(test)))
     {
         println!("-- {} ({})", test.name, package(test));
         let mut variables = vec![
@@ -138,13 +165,24 @@ fn run_privileged(tally: &mut Tally, is_chosen: impl Fn(&str) -> bool) -> Result
             variables.push((sheet::VARIABLE, sheet::folder().display().to_string()));
             variables.push((sheet::THREADS.0, sheet::THREADS.1.to_owned()));
         }
-        if !is_all {
-            let longer = LONG_RUNS.iter().filter(|(name, _)| *name == test.name);
-            variables.extend(longer.map(|(_, (variable, value))| (*variable, (*value).to_owned())));
+        if is_long {
+            let longer = longer(test).map(|(variable, value)| (variable, value.to_owned()));
+            variables.extend(longer);
         }
         tally.count(privileged_with(&variables, &test.path).current_dir(&test.folder))?;
     }
     Ok(())
+}
+
+/// Returns the variables that make a test run for long.
+fn longer(test: &Executable) -> impl Iterator<Item = (&'static str, &'static str)> {
+    let runs = LONG_RUNS.iter();
+    let of_test = runs.filter(|run| run.test == (&*package(test), &*test.name));
+    of_test.map(|run| run.variable)
+}
+
+fn can_run_long(test: &Executable) -> bool {
+    longer(test).next().is_some()
 }
 
 fn needs_root(test: &Executable) -> bool {
@@ -186,11 +224,13 @@ pub(super) fn guest(tally: &mut Tally) -> Result<()> {
     Ok(())
 }
 
-/// Runs again, for long or more strictly, what the privileged tests run for a moment.
+/// Runs again, for long or more strictly, what other stages run for a moment.
 pub(super) fn long_runs(tally: &mut Tally) -> Result<()> {
-    run_privileged(tally, |name| {
-        LONG_RUNS.iter().any(|(test, _)| *test == name)
-    })
+    let can_run_long = |test: &&Executable| !needs_root(test) && can_run_long(test);
+    for test in builds::tests()?.iter().filter(can_run_long) {
+        run_unprivileged(tally, test, longer(test))?;
+    }
+    run_privileged(tally, true)
 }
 
 pub(super) fn bench(tally: &mut Tally) -> Result<()> {

@@ -11,7 +11,8 @@ use super::super::machine;
 use crate::config::diagnostic::{closest, quote};
 use crate::config::{self, Config, Report, Source};
 use crate::topology::identity::WORLD;
-use crate::topology::{Topology, resolve};
+use crate::topology::resolve::choose;
+use crate::topology::{Resolver, Topology};
 
 /// Holds a file as each of its nodes sees it.
 #[derive(Debug)]
@@ -42,8 +43,9 @@ impl Cast {
     pub(super) fn load(file: &Path) -> Result<Self, Failure> {
         let (config, source) = config::load(file)?;
         let (mut nodes, mut errors) = (Vec::new(), Vec::new());
+        let resolver = Resolver::new(&config);
         for node in &config.nodes {
-            match resolve(&config, Some(node.name.get_ref()), None) {
+            match resolver.resolve(Some(node.name.get_ref()), None) {
                 Ok(topology) => nodes.push(topology),
                 Err(more) => errors.extend(more),
             }
@@ -64,10 +66,10 @@ impl Cast {
     /// If it cannot be told.
     pub(super) fn played(&self, common: &Common) -> Result<usize, Failure> {
         let hostname = machine::hostname();
-        let played = resolve(&self.config, common.node.as_deref(), hostname.as_deref())
-            .map_err(|errors| Report::new(&self.source, &errors))?;
+        let played = choose(&self.config, common.node.as_deref(), hostname.as_deref())
+            .map_err(|error| Report::new(&self.source, &[error]))?;
         let mut nodes = self.nodes.iter();
-        let place = nodes.position(|node| node.node == played.node);
+        let place = nodes.position(|node| node.node == *played.name.get_ref());
         Ok(place.unwrap_or_default())
     }
 

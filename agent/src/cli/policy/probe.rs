@@ -2,9 +2,7 @@
 
 use super::super::failure::Failure;
 use crate::config::diagnostic::quote;
-
-const ICMP: u8 = 1;
-const ICMPV6: u8 = 58;
+use crate::config::policy::icmp::{self, ICMP, ICMPV6};
 
 /// Is a protocol with what the first packet says in place of a port.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,15 +62,16 @@ fn port(protocol: u8, rest: &str) -> Option<Probe> {
     }
 }
 
-/// Reads a type and, if it is not 0, a code; without either, a ping is meant.
+/// Reads a type by its number or its name and, if it is not 0, a code; without either, a ping is
+/// meant.
 fn message(protocol: u8, rest: &str) -> Option<Probe> {
     let (kind, code) = rest.split_once('/').unwrap_or((rest, "0"));
-    let kind = match (kind, protocol) {
-        ("" | "echo-request", ICMP) => 8,
-        ("" | "echo-request", _) => 128,
-        ("echo-reply", ICMP) => 0,
-        ("echo-reply", _) => 129,
-        (number, _) => number.parse().ok()?,
+    let kind = match kind {
+        "" => icmp::kind(protocol, "echo-request")?,
+        named if named.starts_with(|c: char| c.is_ascii_lowercase()) => {
+            icmp::kind(protocol, named)?
+        }
+        number => number.parse().ok()?,
     };
     let port = u16::from_be_bytes([kind, code.parse().ok()?]);
     Some(Probe::Port { protocol, port })
@@ -91,13 +90,24 @@ mod tests {
         assert_eq!(parse("icmp/3/4"), port(1, 0x0304));
         assert_eq!(parse("icmp"), port(1, 0x0800));
         assert_eq!(parse("icmpv6/echo-request"), port(58, 0x8000));
+        assert_eq!(parse("icmp/destination-unreachable/4"), port(1, 0x0304));
+        assert_eq!(parse("icmpv6/destination-unreachable"), port(58, 0x0100));
         assert_eq!(parse("proto/47"), port(47, 0));
         let named = Probe::Named {
             protocol: 17,
             name: "dns".to_owned(),
         };
         assert_eq!(parse("udp/dns"), Some(named));
-        for wrong in ["", "80", "tcp", "tcp/0", "tcp/80-90", "icmp/256", "any/53"] {
+        for wrong in [
+            "",
+            "80",
+            "tcp",
+            "tcp/0",
+            "tcp/80-90",
+            "icmp/256",
+            "icmp/packet-too-big",
+            "any/53",
+        ] {
             assert_eq!(parse(wrong), None, "{wrong}");
         }
     }

@@ -1,6 +1,5 @@
 //! `ciliate policy show`: what each endpoint, and the node itself, may do.
 
-use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
 
@@ -10,20 +9,21 @@ use super::super::args::{Common, File};
 use super::super::exit;
 use super::super::failure::Failure;
 use super::cast::{Cast, Party};
+use super::count::{self, Counters};
 use super::line::{RuleLine, TermLine, direction};
 use crate::config::Config;
 use crate::plan::policy::{Decision, Direction};
 use crate::topology::Topology;
 use crate::topology::policy::SideInfo;
 
-/// Packets and bytes that terms decided about, by the numbers of the terms.
-pub type Counters = BTreeMap<u16, (u64, u64)>;
-
 /// Shows the policy of one node.
 #[derive(Debug, Serialize)]
 pub struct Sheet {
     node: String,
     enforcement: String,
+    /// Why there are no counters, or what else is to be known of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    note: Option<String>,
     subjects: Vec<Subject>,
 }
 
@@ -105,7 +105,8 @@ pub fn show(
             }
         },
     };
-    let sheet = sheet(&cast.config, &cast.nodes[node], only, None);
+    let topology = &cast.nodes[node];
+    let sheet = sheet(&cast.config, topology, only, &count::read(common, topology));
     if common.json {
         let json = serde_json::to_string_pretty(&sheet).map_err(std::io::Error::other)?;
         writeln!(out, "{json}")?;
@@ -115,13 +116,12 @@ pub fn show(
     Ok(exit::OK)
 }
 
-/// Describes the policy of a node, or of one of its slots, with what its terms have counted if
-/// that is known.
+/// Describes the policy of a node, or of one of its slots, with what its terms have counted.
 pub fn sheet(
     config: &Config,
     topology: &Topology,
     only: Option<u16>,
-    counters: Option<&Counters>,
+    counters: &Counters,
 ) -> Sheet {
     let host = (0, topology.node.as_str());
     let endpoints = topology.endpoints.iter();
@@ -132,6 +132,7 @@ pub fn sheet(
     Sheet {
         node: topology.node.clone(),
         enforcement: config.policy.enforcement.to_string(),
+        note: counters.note.clone(),
         subjects: subjects
             .map(|(slot, name)| subject(config, topology, (slot, name), counters))
             .collect(),
@@ -142,7 +143,7 @@ fn subject(
     config: &Config,
     topology: &Topology,
     (slot, name): (u16, &str),
-    counters: Option<&Counters>,
+    counters: &Counters,
 ) -> Subject {
     let known = &topology.policy.tables.subjects[&slot];
     let sides = topology.policy.sides[&slot].iter();
@@ -157,14 +158,13 @@ fn subject(
     }
 }
 
-fn way(config: &Config, topology: &Topology, side: &SideInfo, counters: Option<&Counters>) -> Way {
+fn way(config: &Config, topology: &Topology, side: &SideInfo, counters: &Counters) -> Way {
     let closing = side.closed_by.iter();
     let terms = side.terms.iter().map(|number| CountedTerm {
         term: TermLine::new(*number, &topology.policy.terms[number]),
-        counted: counters.map(|counters| {
-            let (packets, bytes) = counters.get(number).copied().unwrap_or_default();
-            Counted { packets, bytes }
-        }),
+        counted: counters
+            .of(*number)
+            .map(|(packets, bytes)| Counted { packets, bytes }),
     });
     Way {
         direction: side.direction,
@@ -180,12 +180,19 @@ fn way(config: &Config, topology: &Topology, side: &SideInfo, counters: Option<&
     }
 }
 
-fn print(sheet: &Sheet, out: &mut dyn Write) -> Result<(), Failure> {
+/// Prints a sheet for people.
+///
+/// # Errors
+/// If `out` cannot be written.
+pub fn print(sheet: &Sheet, out: &mut dyn Write) -> Result<(), Failure> {
     writeln!(
         out,
         "node {}, enforcement {}",
         sheet.node, sheet.enforcement
     )?;
+    if let Some(note) = &sheet.note {
+        writeln!(out, "{note}")?;
+    }
     for subject in &sheet.subjects {
         writeln!(out)?;
         let what = if subject.is_host { "node " } else { "" };

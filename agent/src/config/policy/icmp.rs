@@ -1,10 +1,10 @@
 //! Names of the messages of ICMP, after IANA's registers.
 
 /// Protocol number of ICMP.
-pub(super) const ICMP: u8 = 1;
+pub(crate) const ICMP: u8 = 1;
 
 /// Protocol number of ICMP for IPv6.
-pub(super) const ICMPV6: u8 = 58;
+pub(crate) const ICMPV6: u8 = 58;
 
 const TYPES: &[(&str, u8)] = &[
     ("echo-reply", 0),
@@ -43,7 +43,7 @@ const TYPES_V6: &[(&str, u8)] = &[
 ];
 
 /// Returns the number of a message of one of the two protocols.
-pub(super) fn kind(protocol: u8, name: &str) -> Option<u8> {
+pub(crate) fn kind(protocol: u8, name: &str) -> Option<u8> {
     let named = types(protocol).iter().find(|(known, _)| *known == name);
     named.map(|(_, number)| *number)
 }

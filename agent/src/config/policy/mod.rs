@@ -9,7 +9,7 @@
 //! - `entity`, `icmp`, `port_name`, [`service`]: words and names
 
 mod entity;
-mod icmp;
+pub(crate) mod icmp;
 mod peer;
 pub(super) mod port_name;
 mod ports;

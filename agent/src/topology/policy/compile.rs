@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use super::super::identity::Identities;
 use super::super::{Endpoint, Prefix};
 use super::Policy;
-use super::explain::{info, names, nodes};
+use super::explain::{info, names, nodes, rules};
 use super::limit::{check_prefixes, check_tables, check_terms};
 use super::party::Parties;
 use super::row::Rows;
@@ -35,8 +35,8 @@ pub(in crate::topology) fn compile(
     let numbers = numbered(&subjects, &terms);
     check_terms(node, numbers.len())?;
     let parties = Parties::new(config, node.name.get_ref(), identities);
-    let rules = config.policy.rules.len();
-    let mut tables = Tables::new(&terms, &parties, numbers.clone(), rules);
+    let rule_count = config.policy.rules.len();
+    let mut tables = Tables::new(&terms, &parties, numbers.clone(), rule_count);
     for subject in one_of_each(&subjects) {
         for side in &subject.sides {
             tables.add(subject.policy, subject.who, side);
@@ -62,6 +62,7 @@ pub(in crate::topology) fn compile(
         rule_entries: std::iter::zip(&tables.shares, tables.range_shares())
             .map(|(entries, ranges)| entries + ranges)
             .collect(),
+        rules: rules(&config.policy),
     })
 }
 

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use super::super::identity::{HEALTH, HOST, Identities};
 use super::party::Parties;
 use super::term::{Placed, TermId};
-use super::{TermInfo, words};
+use super::{RuleInfo, TermInfo, words};
 use crate::config::family::Family;
+use crate::config::policy::Policy;
 use crate::config::{self, Config};
 
 /// Describes a term.
@@ -22,6 +23,15 @@ pub(super) fn info(term_idx: TermId, placed: &Placed<'_>) -> TermInfo {
         peers: words::peers(&placed.term.peers),
         ports: words::all_ports(&placed.term.ports),
     }
+}
+
+/// Describes the rules of a file.
+pub(super) fn rules(policy: &Policy) -> Vec<RuleInfo> {
+    let rules = policy.rules.iter().map(|rule| RuleInfo {
+        place: rule.place.clone(),
+        description: rule.description.clone(),
+    });
+    rules.collect()
 }
 
 /// Returns the identities of the nodes of the file, as one of them sees them.

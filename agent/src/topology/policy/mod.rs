@@ -52,6 +52,16 @@ pub struct Policy {
     pub names: BTreeMap<u32, String>,
     /// How many entries and ranges each rule is part of, in the order of the file.
     pub rule_entries: Vec<usize>,
+    /// The rules, in the order of the file.
+    pub rules: Vec<RuleInfo>,
+}
+
+/// Tells what a rule is, for a person.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RuleInfo {
+    /// `file:line:column` of the rule.
+    pub place: String,
+    pub description: Option<String>,
 }
 
 /// Tells what a term is, for a person.
