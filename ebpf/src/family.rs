@@ -149,6 +149,7 @@ pub trait Address: Copy + Eq + Default {
     fn is_martian(&self) -> bool;
 
     /// Returns the first `len` bits of the address, with zeros behind them.
+    #[must_use]
     fn first(&self, len: u32) -> Self;
 
     /// Tells whether the address has the first `len` bits of a prefix.

@@ -27,7 +27,7 @@ pub(crate) fn run(quick: bool) -> Result<()> {
     measure(quick)
 }
 
-/// Measures, and fails where the fast path has become slow.
+/// Measures, and fails where the fast path has become slow, or a policy costs more as it grows.
 pub(crate) fn measure(quick: bool) -> Result<()> {
     let mut bench = privileged(build::bench()?);
     bench.current_dir(workspace::root());
@@ -37,5 +37,11 @@ pub(crate) fn measure(quick: bool) -> Result<()> {
     if quick {
         bench.arg("--quick");
     }
-    process::run(&mut bench)
+    process::run(&mut bench)?;
+    let mut growth = privileged(build::bench()?);
+    growth.current_dir(workspace::root()).arg("--growth");
+    if quick {
+        growth.arg("--quick");
+    }
+    process::run(&mut growth)
 }

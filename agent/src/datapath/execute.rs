@@ -9,7 +9,7 @@ use datapath::packet::MacPair;
 use super::entry::{gone, insert};
 use super::load::{self, Sizes};
 use super::pin::Pins;
-use super::{Error, attach, device, entry, observe, policy, reassembly, table};
+use super::{Error, attach, device, entry, observe, policy, reassembly, sys, table};
 use crate::host::link;
 use crate::host::netlink::Netlink;
 use crate::host::observe::NO_MAC;
@@ -82,7 +82,7 @@ impl Executor {
             (Key::DeviceEntry(_), Value::DeviceEntry { .. }) => {
                 device::set(&self.pins, before, value, ifindex)
             }
-            (Key::Policy, Value::Policy(policy)) => self.set_policy(policy),
+            (Key::Policy, Value::Policy(policy)) => self.set_policy(before, policy),
             (Key::Attachment(link, hook), Value::Attachment { .. }) => {
                 self.attach((link, ifindex, *hook), before, value)
             }
@@ -105,7 +105,7 @@ impl Executor {
             (Key::Generation, _) => self.write_node(&mut |node| node.generation &= 1),
             (Key::EndpointEntry(_), before) => entry::remove(&self.pins, before),
             (Key::DeviceEntry(_), before) => device::remove(&self.pins, before, ifindex),
-            (Key::Policy, _) => self.set_policy(&Policy::default()),
+            (Key::Policy, before) => self.set_policy(Some(before), &Policy::default()),
             (Key::Attachment(link, hook), Value::Attachment { kind, .. }) => {
                 attach::unset(&self.pins, &mut self.netlink, (link, ifindex, *hook), *kind)
             }
@@ -169,6 +169,7 @@ impl Executor {
             fresh.generation = node.generation;
             fresh.fingerprint = node.fingerprint;
             fresh.guards = node.guards;
+            fresh.is_settled = node.is_settled;
             fresh.host_ifindex = ifindex;
             fresh.pending_mask = slots.max(PENDING_PER_SLOT) - 1;
             fresh.to_stack = MacPair::new(mac, gateway_mac);
@@ -211,22 +212,38 @@ impl Executor {
     }
 
     /// Writes a policy beside the present one, and makes it hold.
-    fn set_policy(&mut self, policy: &Policy) -> Result<(), Error> {
-        let active = Side::of(table::read_node(&self.pins)?.generation);
-        policy::write(&self.pins, policy, active)?;
-        let idle = 1 << u32::from(active == Side::of(0));
+    fn set_policy(&self, before: Option<&Value>, policy: &Policy) -> Result<(), Error> {
+        let node = table::read_node(&self.pins)?;
+        let active = Side::of(node.generation);
+        let before = match before {
+            Some(Value::Policy(before)) if node.is_settled != 0 => Some(before.as_ref()),
+            Some(_) | None => None,
+        };
+        let idle = 1 << active.other().number();
         let guards_host = policy
             .subjects
             .get(&SLOT_HOST)
             .is_some_and(|host| host.policy != 0);
         // Before the switch: two words of an entry are not written at once.
         self.write_node(&mut |node| {
+            node.is_settled = 0;
             node.guards = node.guards & !idle | if guards_host { idle } else { 0 };
         })?;
-        self.write_node(&mut |node| node.generation = after(node.generation) ^ 1)
+        let change = policy::write(&self.pins, before, policy, active)?;
+        self.write_node(&mut |node| node.generation = after(node.generation) ^ 1)?;
+        if let Err(error) = sys::wait_for_programs() {
+            // The next change reads what it finds.
+            log::debug!("wait for programs to end: {error}");
+            return Ok(());
+        }
+        change.settle(active.other())?;
+        self.write_node(&mut |node| {
+            node.guards = if guards_host { 3 } else { 0 };
+            node.is_settled = 1;
+        })
     }
 
-    fn write_node(&mut self, change: &mut dyn FnMut(&mut Node)) -> Result<(), Error> {
+    fn write_node(&self, change: &mut dyn FnMut(&mut Node)) -> Result<(), Error> {
         let mut map = table::node(&self.pins)?;
         let mut node = map
             .get(&0, 0)

@@ -44,6 +44,7 @@ pub enum Error {
         most = datapath::abi::Lengths::MOST
     )]
     TooManyLengths(usize),
+
     #[error("{operation} {}: {error}", path.display())]
     Path {
         operation: &'static str,

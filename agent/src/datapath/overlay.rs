@@ -11,6 +11,7 @@
 //! same as the prefix around it does is redundant, and no part of a set; markers, which lead a search
 //! by halves to longer prefixes, are of that kind.
 
+use std::cmp::Ordering;
 use std::collections::BTreeSet;
 
 use datapath::abi::{Side, Sides};
@@ -108,13 +109,13 @@ fn way(lengths: &[u8], len: u8) -> Vec<u8> {
     let mut way = Vec::new();
     while low < high {
         let middle = usize::midpoint(low, high);
-        if lengths[middle] < len {
-            way.push(lengths[middle]);
-            low = middle + 1;
-        } else if lengths[middle] == len {
-            break;
-        } else {
-            high = middle;
+        match lengths[middle].cmp(&len) {
+            Ordering::Less => {
+                way.push(lengths[middle]);
+                low = middle + 1;
+            }
+            Ordering::Equal => break,
+            Ordering::Greater => high = middle,
         }
     }
     way

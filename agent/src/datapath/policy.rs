@@ -1,9 +1,14 @@
 //! The tables of policy: written to the side that nobody reads, then switched to with one word.
 //!
-//! Only what differs is written, and what the active side says stays as it is until the switch. The
-//! other side keeps what it said; the next change writes over it.
+//! ```text
+//! write: what differs, on the idle side ──► switch ──► settle: the same on the other side
+//! ```
+//!
+//! What the active side says stays as it is until the switch. Once no packet is left that read the
+//! old side, that one is made the same: then the next change has to write no more than what it
+//! changes, and what is in the tables is known without reading them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -28,26 +33,227 @@ use crate::topology::prefix::WORLD;
 const ROW_BITS: u8 = 32;
 const _: () = assert!(ROW_BITS as u32 == PolicyPort::ROW_BITS);
 
-/// Writes a policy to the side that is not active.
+/// Is a change of policy under way.
+pub(super) struct Change<'p> {
+    pins: &'p Pins,
+    policy: &'p Policy,
+    /// `None` if they stay as they are: those of a large policy take a while to look at.
+    prefixes: Option<[Table<abi::Prefix>; 2]>,
+    ranges: Table<Ruling>,
+    entries: BTreeMap<PolicyKey, Sides<PolicyEntry>>,
+}
+
+/// Writes a policy to the side that is not active. `before` is what both sides say, if that is known.
 ///
 /// # Errors
 /// When a map cannot be read or written, as when it is full: then nothing has changed.
-pub(super) fn write(pins: &Pins, policy: &Policy, active: Side) -> Result<(), Error> {
-    let [prefixes4, prefixes6] = prefixes(policy);
-    let mut map = table::prefixes4(pins)?;
-    write_prefixes(pins, ("PREFIXES4", &mut map), &prefixes4, active)?;
-    let mut map = table::prefixes6(pins)?;
-    write_prefixes(pins, ("PREFIXES6", &mut map), &prefixes6, active)?;
+pub(super) fn write<'p>(
+    pins: &'p Pins,
+    before: Option<&Policy>,
+    policy: &'p Policy,
+    active: Side,
+) -> Result<Change<'p>, Error> {
+    let mut change = match before {
+        Some(before) => Change::settled(pins, before, policy),
+        None => Change::found(pins, policy)?,
+    };
+    change.fill(active.other())?;
+    Ok(change)
+}
+
+impl<'p> Change<'p> {
+    /// Begins with tables of which both sides say the same.
+    fn settled(pins: &'p Pins, before: &Policy, policy: &'p Policy) -> Self {
+        let has_same = before.prefixes == policy.prefixes;
+        let table = |set| Table::settled(set, markers);
+        let both = |(key, entry): (&EntryKey, &Entry)| {
+            (policy_key(*key), Sides::both(policy_entry(*entry)))
+        };
+        Self {
+            pins,
+            policy,
+            prefixes: (!has_same).then(|| prefixes(before).map(table)),
+            ranges: Table::settled(ranges(before), no_markers),
+            entries: before.entries.iter().map(both).collect(),
+        }
+    }
+
+    /// Begins with tables as they are.
+    fn found(pins: &'p Pins, policy: &'p Policy) -> Result<Self, Error> {
+        Ok(Self {
+            pins,
+            policy,
+            prefixes: Some([
+                Table::found(read_prefixes::<Addr4>(pins, "PREFIXES4")?),
+                Table::found(read_prefixes::<Addr6>(pins, "PREFIXES6")?),
+            ]),
+            ranges: Table::found(read_ranges(&table::ranges(pins)?)?),
+            entries: read_entries(pins)?.into_iter().collect(),
+        })
+    }
+
+    /// Makes the side that was active until now say the same as the other one.
+    ///
+    /// # Errors
+    /// When a map cannot be written.
+    pub(super) fn settle(mut self, active: Side) -> Result<(), Error> {
+        self.fill(active.other())
+    }
+
+    /// Gives one side the policy.
+    fn fill(&mut self, idle: Side) -> Result<(), Error> {
+        if let Some([table4, table6]) = &mut self.prefixes {
+            let [wanted4, wanted6] = prefixes(self.policy);
+            let map = ("PREFIXES4", table::prefixes4(self.pins)?);
+            fill_prefixes(self.pins, map, table4, wanted4, idle)?;
+            let map = ("PREFIXES6", table::prefixes6(self.pins)?);
+            fill_prefixes(self.pins, map, table6, wanted6, idle)?;
+        }
+        self.fill_ranges(idle)?;
+        self.fill_entries(idle)?;
+        fill_subjects(&mut table::subjects(self.pins)?, self.policy, idle)
+    }
+
+    fn fill_ranges(&mut self, idle: Side) -> Result<(), Error> {
+        let (written, removed) = self.ranges.change(ranges(self.policy), no_markers, idle);
+        let mut trie = table::ranges(self.pins)?;
+        let key = |bits: Bits| Lpm::new(u32::from(bits.len), PolicyPort::from_word(bits.value));
+        for (bits, sides) in written {
+            insert("RANGES", trie.insert(&key(bits), sides, 0))?;
+        }
+        for bits in removed {
+            gone("RANGES", trie.remove(&key(bits)))?;
+        }
+        Ok(())
+    }
+
+    fn fill_entries(&mut self, idle: Side) -> Result<(), Error> {
+        let mut wanted: BTreeMap<PolicyKey, Sides<PolicyEntry>> = BTreeMap::new();
+        for (key, sides) in &self.entries {
+            let entry = sides.get(idle.other());
+            if entry.ruling.decision().is_some() {
+                wanted.entry(*key).or_default().set(idle.other(), entry);
+            }
+        }
+        for (key, entry) in &self.policy.entries {
+            let sides = wanted.entry(policy_key(*key)).or_default();
+            sides.set(idle, policy_entry(*entry));
+        }
+        let mut map = table::policy(self.pins)?;
+        for key in self.entries.keys().filter(|key| !wanted.contains_key(key)) {
+            gone("POLICY", map.remove(key))?;
+        }
+        for (key, sides) in &wanted {
+            if self.entries.get(key) != Some(sides) {
+                insert("POLICY", map.insert(key, sides, 0))?;
+            }
+        }
+        self.entries = wanted;
+        Ok(())
+    }
+}
+
+/// Is a table of prefixes as it is, and what each of its sides says.
+struct Table<V> {
+    present: Set<Sides<V>>,
+    sides: [Set<V>; 2],
+}
+
+/// Returns the markers that a set needs.
+type Markers<V> = fn(&Set<V>) -> BTreeSet<Bits>;
+
+impl<V: Copy + PartialEq + Default> Table<V> {
+    /// Describes a table of which both sides say the same.
+    fn settled(set: Set<V>, markers: Markers<V>) -> Self {
+        Self {
+            present: overlay::join(&set, &set, markers(&set), Side::of(0)),
+            sides: [set.clone(), set],
+        }
+    }
+
+    fn found(present: Set<Sides<V>>) -> Self {
+        let sides = [0, 1].map(|number| overlay::side(&present, Side::of(number)));
+        Self { present, sides }
+    }
+
+    fn side(&self, side: Side) -> &Set<V> {
+        &self.sides[side.number() as usize]
+    }
+
+    /// Gives one side another set; returns what has to be written for it, then what to be removed.
+    fn change(
+        &mut self,
+        wanted: Set<V>,
+        markers: Markers<V>,
+        idle: Side,
+    ) -> (Set<Sides<V>>, Vec<Bits>) {
+        self.sides[idle.number() as usize] = wanted;
+        let (here, there) = (self.side(idle.other()), self.side(idle));
+        let besides = markers(here).into_iter().chain(markers(there));
+        let joined = overlay::join(here, there, besides, idle.other());
+        let difference = overlay::difference(&self.present, &joined);
+        self.present = joined;
+        difference
+    }
+}
+
+fn markers(set: &Set<abi::Prefix>) -> BTreeSet<Bits> {
+    overlay::markers(set, &overlay::lengths(set))
+}
+
+fn no_markers(_: &Set<Ruling>) -> BTreeSet<Bits> {
+    BTreeSet::new()
+}
+
+/// Returns the ranges of a policy in the order of their bits.
+fn ranges(policy: &Policy) -> Set<Ruling> {
     let ranges = policy.ranges.iter().map(|(range, verdict)| {
         let port = PolicyPort::new(range.row, range.protocol, range.port);
-        let len = ROW_BITS + range.bits;
-        (bits(port, len), ruling(*verdict))
+        (bits(port, ROW_BITS + range.bits), ruling(*verdict))
     });
     let mut ranges: Set<_> = ranges.collect();
     ranges.sort_by_key(|(bits, _)| *bits);
-    write_ranges(&mut table::ranges(pins)?, &ranges, active)?;
-    write_entries(pins, policy, active)?;
-    write_subjects(&mut table::subjects(pins)?, policy, active)
+    ranges
+}
+
+/// The map of the prefixes of a family, and its name.
+type Prefixes<A> = (
+    &'static str,
+    HashMap<MapData, PrefixKey<A>, Sides<abi::Prefix>>,
+);
+
+/// Gives one side of a table of prefixes a new set, and its lengths.
+fn fill_prefixes<A: Word>(
+    pins: &Pins,
+    (name, mut map): Prefixes<A>,
+    table: &mut Table<abi::Prefix>,
+    wanted: Set<abi::Prefix>,
+    idle: Side,
+) -> Result<(), Error>
+where
+    PrefixKey<A>: Pod,
+{
+    let known = overlay::lengths(&wanted);
+    if known.len() > Lengths::MOST as usize {
+        return Err(Error::TooManyLengths(known.len()));
+    }
+    let rest = wanted.first().filter(|(bits, _)| bits.len == 0);
+    let mut lengths = Lengths {
+        count: u32::try_from(known.len()).unwrap_or(Lengths::MOST),
+        rest: rest.map(|(_, prefix)| *prefix).unwrap_or_default(),
+        ..Lengths::default()
+    };
+    lengths.bits[..known.len()].copy_from_slice(&known);
+    let (written, removed) = table.change(wanted, markers, idle);
+    let key = |bits: Bits| PrefixKey::new(A::from_word(bits.value), u32::from(bits.len));
+    for (bits, sides) in written {
+        insert(name, map.insert(key(bits), sides, 0))?;
+    }
+    for bits in removed {
+        gone(name, map.remove(&key(bits)))?;
+    }
+    let index = A::FAMILY * 2 + idle.number();
+    insert("LENGTHS", table::lengths(pins)?.set(index, lengths, 0))
 }
 
 /// Reads the policy that holds.
@@ -131,51 +337,6 @@ fn take_prefix(policy: &mut Policy, address: IpAddr, len: u8, prefix: abi::Prefi
     }
 }
 
-/// A table of prefixes, and its name.
-type Prefixes<'m, A> = (
-    &'static str,
-    &'m mut HashMap<MapData, PrefixKey<A>, Sides<abi::Prefix>>,
-);
-
-/// Gives the idle side of a table of prefixes a new set.
-fn write_prefixes<A: Word>(
-    pins: &Pins,
-    (name, map): Prefixes<'_, A>,
-    idle: &Set<abi::Prefix>,
-    side: Side,
-) -> Result<(), Error>
-where
-    PrefixKey<A>: Pod + Default,
-{
-    let present = read_prefixes::<A>(pins, name)?;
-    let active = overlay::side(&present, side);
-    let [here, there] = [&active, idle].map(overlay::lengths);
-    if there.len() > Lengths::MOST as usize {
-        return Err(Error::TooManyLengths(there.len()));
-    }
-    let markers = overlay::markers(&active, &here).into_iter();
-    let markers = markers.chain(overlay::markers(idle, &there));
-    let wanted = overlay::join(&active, idle, markers, side);
-    let (written, removed) = overlay::difference(&present, &wanted);
-    let key = |bits: Bits| PrefixKey::new(A::from_word(bits.value), u32::from(bits.len));
-    for (bits, sides) in written {
-        insert(name, map.insert(key(bits), sides, 0))?;
-    }
-    for bits in removed {
-        gone(name, map.remove(&key(bits)))?;
-    }
-    let rest = idle.first().filter(|(bits, _)| bits.len == 0);
-    let mut lengths = Lengths {
-        count: u32::try_from(there.len()).unwrap_or(Lengths::MOST),
-        rest: rest.map(|(_, prefix)| *prefix).unwrap_or_default(),
-        ..Lengths::default()
-    };
-    lengths.bits[..there.len()].copy_from_slice(&there);
-    let index = A::FAMILY * 2 + side.other().number();
-    let mut map = table::lengths(pins)?;
-    insert("LENGTHS", map.set(index, lengths, 0))
-}
-
 fn read_prefixes<A: Word>(pins: &Pins, name: &'static str) -> Result<Set<Sides<abi::Prefix>>, Error>
 where
     PrefixKey<A>: Pod + Default,
@@ -189,25 +350,6 @@ where
         .collect();
     found.sort_unstable_by_key(|(bits, _)| *bits);
     Ok(found)
-}
-
-/// Gives the idle side of the ranges a new set.
-fn write_ranges(
-    trie: &mut LpmTrie<MapData, PolicyPort, Sides<Ruling>>,
-    idle: &Set<Ruling>,
-    side: Side,
-) -> Result<(), Error> {
-    let present = read_ranges(trie)?;
-    let wanted = overlay::join(&overlay::side(&present, side), idle, [], side);
-    let (written, removed) = overlay::difference(&present, &wanted);
-    let key = |bits: Bits| Lpm::new(u32::from(bits.len), PolicyPort::from_word(bits.value));
-    for (bits, sides) in written {
-        insert("RANGES", trie.insert(&key(bits), sides, 0))?;
-    }
-    for bits in removed {
-        gone("RANGES", trie.remove(&key(bits)))?;
-    }
-    Ok(())
 }
 
 fn read_ranges(
@@ -224,49 +366,20 @@ fn read_ranges(
     Ok(found)
 }
 
-fn write_entries(pins: &Pins, policy: &Policy, active: Side) -> Result<(), Error> {
-    let present: BTreeMap<_, _> = read_entries(pins)?.into_iter().collect();
-    let mut wanted: BTreeMap<PolicyKey, Sides<PolicyEntry>> = BTreeMap::new();
-    for (key, sides) in &present {
-        let entry = sides.get(active);
-        if entry.ruling.decision().is_some() {
-            wanted.entry(*key).or_default().set(active, entry);
-        }
-    }
-    for (key, entry) in &policy.entries {
-        let value = PolicyEntry {
-            row: entry.row,
-            ruling: ruling(entry.verdict),
-        };
-        let sides = wanted.entry(policy_key(*key)).or_default();
-        sides.set(active.other(), value);
-    }
-    let mut map = table::policy(pins)?;
-    for key in present.keys().filter(|key| !wanted.contains_key(key)) {
-        gone("POLICY", map.remove(key))?;
-    }
-    for (key, sides) in &wanted {
-        if present.get(key) != Some(sides) {
-            insert("POLICY", map.insert(key, sides, 0))?;
-        }
-    }
-    Ok(())
-}
-
 fn read_entries(pins: &Pins) -> Result<Vec<(PolicyKey, Sides<PolicyEntry>)>, Error> {
     batch::entries(pins, "POLICY")
 }
 
-fn write_subjects(
+fn fill_subjects(
     map: &mut Array<MapData, Sides<abi::Subject>>,
     policy: &Policy,
-    active: Side,
+    idle: Side,
 ) -> Result<(), Error> {
     for slot in 0..map.len() {
         let wanted = subject(policy, slot);
         let mut sides = read_subject(map, slot)?;
-        if sides.get(active.other()) != wanted {
-            sides.set(active.other(), wanted);
+        if sides.get(idle) != wanted {
+            sides.set(idle, wanted);
             insert("SUBJECTS", map.set(slot, sides, 0))?;
         }
     }
@@ -306,6 +419,13 @@ fn policy_key(key: EntryKey) -> PolicyKey {
             Direction::Egress => EGRESS,
         },
         identity: key.identity,
+    }
+}
+
+fn policy_entry(entry: Entry) -> PolicyEntry {
+    PolicyEntry {
+        row: entry.row,
+        ruling: ruling(entry.verdict),
     }
 }
 

@@ -338,6 +338,20 @@ pub fn lookup_batch<K: Pod, V: Pod>(
     }
 }
 
+/// Waits until every program that runs now, on whatever processor, has ended.
+///
+/// # Errors
+/// The kernel's error.
+pub fn wait_for_programs() -> io::Result<()> {
+    // SAFETY: the call takes no pointers.
+    #[expect(unsafe_code, reason = "membarrier(2) has no wrapper")]
+    let result = unsafe { libc::syscall(libc::SYS_membarrier, libc::MEMBARRIER_CMD_GLOBAL, 0, 0) };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
+
 /// Tells whether the kernel has tcx, by asking what is attached to the link with this index.
 pub fn has_tcx(ifindex: u32) -> bool {
     let mut attr = zeroed();

@@ -185,12 +185,12 @@ fn scattered(count: u32) -> impl Iterator<Item = IpNet> {
 
 #[test]
 fn more_prefixes_than_the_table_holds_are_blamed_on_their_rule() {
-    let many = cidrs(scattered((1 << 18) + 1));
+    let many = cidrs(scattered((1 << 17) + 1));
     let small = rule(vec![term(Vec::new())], Vec::new());
 
     let (message, help) = refuse(vec![small, large(rule(vec![term(many)], Vec::new()))]);
 
-    assert!(message.starts_with("node n1: the policy makes more than 262144 prefixes"));
+    assert!(message.starts_with("node n1: the policy makes more than 131072 prefixes"));
     assert!(help.contains("a.toml:20:1 (the large one)"), "{help}");
 }
 
@@ -214,7 +214,7 @@ fn more_ranges_than_the_table_holds_are_blamed_on_their_rule() {
     let (message, help) = refuse(vec![small, large(rule(vec![many], Vec::new()))]);
 
     assert!(
-        message.contains("more than 262144 ranges of ports"),
+        message.contains("more than 65536 ranges of ports"),
         "{message}"
     );
     assert!(help.contains("a.toml:20:1 (the large one)"), "{help}");

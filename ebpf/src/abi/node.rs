@@ -189,7 +189,9 @@ pub struct Node {
     pub reassembles: u32,
     /// For each side of policy, whether the node itself has one: bit 0 and bit 1.
     pub guards: u32,
-    spare: [u32; 2],
+    /// Whether both sides of policy say the same; the kernel ignores it.
+    pub is_settled: u32,
+    spare: [u32; 1],
 }
 
 impl Node {

@@ -30,7 +30,7 @@ pub(in crate::topology) fn compile(
     prefixes: BTreeMap<IpNet, Prefix>,
 ) -> Result<Policy, Box<Diagnostic>> {
     let terms = terms(&config.policy);
-    check_prefixes(node, prefixes.len(), &terms, &config.policy)?;
+    check_prefixes(node, &prefixes, &terms, &config.policy)?;
     let subjects = subjects(config, node, endpoints, &terms);
     let numbers = numbered(&subjects, &terms);
     check_terms(node, numbers.len())?;

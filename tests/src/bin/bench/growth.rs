@@ -8,6 +8,7 @@
 use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -15,6 +16,7 @@ use aya::maps::{Array, Map, MapData};
 use aya::programs::SchedClassifier;
 use aya_obj::generated::bpf_map_type;
 use ciliate::datapath::execute::Executor;
+use ciliate::datapath::table;
 use ciliate::plan::object::{Key, Value};
 use ciliate::plan::policy::{Decision, Direction, Entry, EntryKey, Policy, Subject, Verdict};
 use ciliate::topology::Prefix;
@@ -76,8 +78,8 @@ enum Kind {
 /// Is one size of the list, and what it costs.
 struct Size {
     policy: Arc<Policy>,
-    /// The same with one address more.
-    edited: Arc<Policy>,
+    /// The same with a rule more, and with an address more.
+    edited: [Arc<Policy>; 2],
     /// Goes to one address of the list, and to all of them in random order.
     hot: Wrapped,
     random: Wrapped,
@@ -85,7 +87,8 @@ struct Size {
     random_ns: Vec<f64>,
     established_ns: Vec<f64>,
     load: Vec<f64>,
-    edit: Vec<f64>,
+    /// How long each of the two edits took.
+    edits: [Vec<f64>; 2],
 }
 
 struct Growth {
@@ -115,14 +118,17 @@ impl Growth {
             let hot = destinations(&addresses[..1])?;
             sizes.push(Size {
                 policy: policy(kind, &addresses),
-                edited: policy(kind, &(0..=size).map(listed).collect::<Vec<_>>()),
+                edited: [
+                    with_rule(&policy(kind, &addresses)),
+                    policy(kind, &(0..=size).map(listed).collect::<Vec<_>>()),
+                ],
                 hot: wrapped(&first, Vary::NewTo, &hot, &program)?,
                 random: wrapped(&first, Vary::NewTo, &random, &program)?,
                 hot_ns: Vec::new(),
                 random_ns: Vec::new(),
                 established_ns: Vec::new(),
                 load: Vec::new(),
-                edit: Vec::new(),
+                edits: [Vec::new(), Vec::new()],
             });
         }
         Ok(Self {
@@ -139,8 +145,10 @@ impl Growth {
         let first = udp(Family::V4, &bed.two, &bed.far, [0; 2]);
         let segment = tcp(Family::V4, &bed.two, &bed.one, PORTS, ESTABLISHED);
         for size in &mut self.sizes {
-            set(executor, &Arc::default())?;
-            size.load.push(set(executor, &size.policy)?.as_secs_f64());
+            let nothing = Arc::default();
+            set(bed, executor, [&nothing, &nothing])?;
+            let load = set(bed, executor, [&nothing, &size.policy])?;
+            size.load.push(load.as_secs_f64());
             connect(bed)?;
             let input = |frame, count| Input {
                 frame,
@@ -151,7 +159,7 @@ impl Growth {
             let timed = |wrapped: &Wrapped, frame, count, runs| -> Result<f64> {
                 run(&wrapped.entry, input(frame, count), runs / 10)?;
                 let (returned, ns) = run(&wrapped.entry, input(frame, count + runs / 10), runs)?;
-                let drops = || ciliate::datapath::table::read_drops(&bed.pins);
+                let drops = || table::read_drops(&bed.pins);
                 ensure!(returned == REDIRECT, "returned {returned}: {:?}", drops());
                 Ok(ns)
             };
@@ -165,7 +173,12 @@ impl Growth {
             let bare = timed(&self.bare_established, &segment, 0, runs)?;
             let established = timed(&self.established, &segment, 0, runs)?;
             size.established_ns.push(established - bare);
-            size.edit.push(set(executor, &size.edited)?.as_secs_f64());
+            let mut before = &size.policy;
+            for (edited, took) in size.edited.iter().zip(&mut size.edits) {
+                took.push(set(bed, executor, [before, edited])?.as_secs_f64());
+                before = edited;
+            }
+            set(bed, executor, [before, &nothing])?;
         }
         Ok(())
     }
@@ -174,7 +187,7 @@ impl Growth {
     fn report(&self, faults: &mut Vec<String>) -> String {
         let mut text = format!(
             "policy whose addresses are treated {}: ns for each packet, and as a multiple of the \
-             first line\n{:>9} {:>18} {:>18} {:>18} {:>10} {:>10}\n",
+             first line\n{:>9} {:>18} {:>18} {:>18} {:>10} {:>10} {:>10}\n",
             match self.kind {
                 Kind::Alike => "alike",
                 Kind::Apart => "each in its own way",
@@ -184,7 +197,8 @@ impl Growth {
             "first, one",
             "first, random",
             "load ms",
-            "edit ms"
+            "+rule ms",
+            "+addr ms"
         );
         let median = |figures: &[f64]| Spread::of(figures).median;
         let base = &self.sizes[0];
@@ -205,17 +219,25 @@ impl Growth {
             };
             let established = cell(|size| &size.established_ns, ESTABLISHED_MAX, faults);
             let hot = cell(|size| &size.hot_ns, HOT_MAX, faults);
-            let random = cell(|size| &size.random_ns, RANDOM_MAX, faults);
-            let (load, edit) = (median(&size.load), median(&size.edit));
-            for (what, took, most) in [("load", load, LOAD_MAX), ("edit", edit, EDIT_MAX)] {
-                if took > most.as_secs_f64() {
+            // What rules treat alike has one identity, so the other kind does not grow so large.
+            let most = if self.kind == Kind::Alike {
+                RANDOM_MAX
+            } else {
+                f64::INFINITY
+            };
+            let random = cell(|size| &size.random_ns, most, faults);
+            let [rule, address] = size.edits.each_ref().map(|edit| median(edit));
+            let load = median(&size.load);
+            for (what, took, most) in [("load", load, LOAD_MAX), ("edit", rule, EDIT_MAX)] {
+                if took > most.as_secs_f64() && self.kind == Kind::Alike {
                     faults.push(format!("{addresses} addresses: {what} took {took:.3} s"));
                 }
             }
             text += &format!(
-                "{addresses:>9} {established} {hot} {random} {:>10.1} {:>10.1}\n",
+                "{addresses:>9} {established} {hot} {random} {:>10.1} {:>10.1} {:>10.1}\n",
                 load * 1e3,
-                edit * 1e3
+                rule * 1e3,
+                address * 1e3
             );
         }
         text
@@ -233,13 +255,26 @@ fn connect(bed: &Bed) -> Result<()> {
     Ok(())
 }
 
-fn set(executor: &mut Executor, policy: &Arc<Policy>) -> Result<Duration> {
-    let value = Value::Policy(Arc::clone(policy));
-    let start = Instant::now();
-    executor
-        .set(&Key::Policy, None, &value, 0)
-        .context("set policy")?;
-    Ok(start.elapsed())
+/// Makes a policy hold in place of another one; returns how long it took until it did.
+fn set(bed: &Bed, executor: &mut Executor, policies: [&Arc<Policy>; 2]) -> Result<Duration> {
+    let [before, after] = policies.map(|policy| Value::Policy(Arc::clone(policy)));
+    let generation = || table::read_node(&bed.pins).map(|node| node.generation);
+    let present = generation()?;
+    thread::scope(|scope| {
+        let start = Instant::now();
+        let watch = scope.spawn(move || -> Result<Duration> {
+            while generation()? == present {
+                thread::sleep(Duration::from_micros(100));
+            }
+            Ok(start.elapsed())
+        });
+        executor
+            .set(&Key::Policy, Some(&before), &after, 0)
+            .context("set policy")?;
+        watch
+            .join()
+            .map_err(|_| anyhow::anyhow!("watch the generation: the thread panicked"))?
+    })
 }
 
 /// Returns an address of the list: neighbours in the list are far apart.
@@ -295,6 +330,22 @@ fn policy(kind: Kind, addresses: &[Ipv4Addr]) -> Arc<Policy> {
 }
 
 type Table = [[u32; 2]; DESTINATIONS as usize];
+
+/// Returns a policy with one more rule, which speaks of another endpoint.
+fn with_rule(policy: &Policy) -> Arc<Policy> {
+    let mut policy = policy.clone();
+    let key = EntryKey {
+        subject: POLICY,
+        direction: Direction::Ingress,
+        identity: 1_001,
+    };
+    let verdict = Verdict {
+        decision: Decision::Deny,
+        term: 2,
+    };
+    policy.entries.insert(key, Entry { row: 0, verdict });
+    Arc::new(policy)
+}
 
 /// Makes a table of destinations, in the order of the wire: the list over and over.
 fn destinations(addresses: &[Ipv4Addr]) -> Result<OwnedFd> {
