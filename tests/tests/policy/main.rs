@@ -1,0 +1,26 @@
+//! Policy on real networks: who gets through to whom, with real sockets.
+//!
+//! # Layout
+//! - `language`: the table of the language, row by row
+//! - `rows`: the rows
+//! - `matrix`: every pair of twelve endpoints, held against a reader of the rules
+//! - `model`: that reader
+//! - `change`: a change takes effect at once and loses nothing
+//! - `talk`: conversations that it interrupts
+//! - `pitfall`: where other implementations have failed
+//! - `tagged`: frames that are no plain IP packets
+//! - `guard`: policy about the node itself
+//! - `lockout`: who applies it is not locked out unawares
+
+mod change;
+mod guard;
+mod language;
+mod lockout;
+mod matrix;
+#[expect(dead_code, reason = "here nobody asks about the health endpoint")]
+#[path = "../../../agent/tests/policy/model.rs"]
+mod model;
+mod pitfall;
+mod rows;
+mod tagged;
+mod talk;
