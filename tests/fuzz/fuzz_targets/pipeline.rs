@@ -14,6 +14,7 @@ use datapath::verdict::{DropReason, Verdict};
 use libfuzzer_sys::fuzz_target;
 use tests::frame::{ACK, FIN, Frame, SYN, Transport, checksum};
 use tests::party::{A, B, C, D, FAR, Family, HOST, model};
+use tests::rules;
 
 const ETH_LEN: usize = 14;
 const SECOND_NS: u64 = 1_000_000_000;
@@ -62,6 +63,9 @@ fn set_up(model: &mut ModelNode, number: u8) {
         node.legacy_routing = number >> 1 & 1;
         node.masquerade.endpoint_independent = number >> 2 & 1;
         node.masquerade.unfiltered = number >> 3 & 1;
+    }
+    if number >> 4 & 1 != 0 {
+        rules::give(model, u64::from(number));
     }
 }
 

@@ -7,12 +7,14 @@
 //! - `model`: that reader
 //! - `change`: a change takes effect at once and loses nothing
 //! - `talk`: conversations that it interrupts
+//! - `growth`: what a list costs as it grows
 //! - `pitfall`: where other implementations have failed
 //! - `tagged`: frames that are no plain IP packets
 //! - `guard`: policy about the node itself
 //! - `lockout`: who applies it is not locked out unawares
 
 mod change;
+mod growth;
 mod guard;
 mod language;
 mod lockout;
