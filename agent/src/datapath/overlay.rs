@@ -12,7 +12,7 @@
 //! by halves to longer prefixes, are of that kind.
 
 use std::cmp::Ordering;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use datapath::abi::{Side, Sides};
 
@@ -27,6 +27,11 @@ pub(super) struct Bits {
 impl Bits {
     fn contains(self, other: Self) -> bool {
         self.len <= other.len && other.cut(self.len).value == self.value
+    }
+
+    /// Returns the last address in the prefix.
+    fn last(self) -> u128 {
+        self.value | !u128::MAX.checked_shl(128 - u32::from(self.len)).unwrap_or(0)
     }
 
     /// Returns the prefix of this length that contains this one.
@@ -141,6 +146,53 @@ pub(super) fn difference<V: Copy + PartialEq>(
     (written, removed)
 }
 
+/// Most prefixes that may differ for a part of a set to do, and most that the part may have.
+const CHANGED_MAX: usize = 256;
+const PART_MAX: usize = 16_384;
+
+/// Returns the parts of two sets that hold all in which they differ, with what lies around and within;
+/// `None` if these are not small, or not of the same lengths.
+pub(super) fn narrow<V: Copy + PartialEq>(
+    before: &Set<V>,
+    after: &Set<V>,
+) -> Option<[Set<V>; 2]> {
+    let (written, removed) = difference(before, after);
+    let lengths = lengths(after);
+    if written.len() + removed.len() > CHANGED_MAX || self::lengths(before) != lengths {
+        return None;
+    }
+    let mut parts = [BTreeMap::new(), BTreeMap::new()];
+    for bits in written.iter().map(|(bits, _)| *bits).chain(removed) {
+        for (part, set) in parts.iter_mut().zip([before, after]) {
+            part.extend(within(set, bits).iter().copied());
+            let around = lengths.iter().filter(|len| **len < bits.len).map(|len| bits.cut(*len));
+            part.extend(around.chain([bits.cut(0)]).filter_map(|bits| entry(set, bits)));
+        }
+        if parts.iter().any(|part| part.len() > PART_MAX) {
+            return None;
+        }
+    }
+    Some(parts.map(|part| part.into_iter().collect()))
+}
+
+/// Tells whether a search for a prefix of a set comes by a marker.
+pub(super) fn needs<V: Copy>(set: &Set<V>, lengths: &[u8], marker: Bits) -> bool {
+    within(set, marker).iter().any(|(bits, _)| way(lengths, bits.len).contains(&marker.len))
+}
+
+/// Returns the prefixes of a set that lie in another one, and that one itself.
+fn within<V>(set: &Set<V>, bits: Bits) -> &[(Bits, V)] {
+    let start = set.partition_point(|(other, _)| *other < bits);
+    let last = bits.last();
+    let len = set[start..].partition_point(|(other, _)| other.value <= last);
+    &set[start..start + len]
+}
+
+fn entry<V: Copy>(set: &Set<V>, bits: Bits) -> Option<(Bits, V)> {
+    let found = set.binary_search_by_key(&bits, |(bits, _)| *bits);
+    found.ok().map(|index| set[index])
+}
+
 /// Reads a set at prefixes that come in their order.
 struct Reader<'s, V> {
     rest: &'s [(Bits, V)],
@@ -192,8 +244,6 @@ impl<V: Copy + Default> Around<V> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use proptest::prelude::*;
 
     use super::*;
@@ -292,6 +342,34 @@ mod tests {
 
             prop_assert_eq!(side(&joined, active()), one);
             prop_assert_eq!(side(&joined, active().other()), other);
+        }
+
+        #[test]
+        fn change_of_a_part_is_the_change_of_the_whole(
+            one in any_set(), other in any_set(), keeps in 0..64_u128,
+        ) {
+            // Mostly the same, so that there is a part.
+            let other: Set<u32> = one
+                .iter()
+                .copied()
+                .filter(|(bits, _)| bits.value != keeps << 122)
+                .chain(other.into_iter().take(1))
+                .collect::<BTreeMap<_, _>>()
+                .into_iter()
+                .collect();
+            let lens = lengths(&one);
+            let whole = |set: &Set<u32>| join(set, set, markers(set, &lengths(set)), active());
+            if let Some([before, after]) = narrow(&one, &other) {
+                let mut table: BTreeMap<Bits, Sides<u32>> = whole(&one).into_iter().collect();
+                let part = |set: &Set<u32>| join(set, set, markers(set, &lens), active());
+
+                let (written, removed) = difference(&part(&before), &part(&after));
+                table.extend(written);
+                let gone = |bits: &Bits| removed.contains(bits) && !needs(&other, &lens, *bits);
+                table.retain(|bits, _| !gone(bits));
+
+                prop_assert_eq!(table.into_iter().collect::<Set<Sides<u32>>>(), whole(&other));
+            }
         }
 
         #[test]

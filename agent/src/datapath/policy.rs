@@ -8,7 +8,7 @@
 //! old side, that one is made the same: then the next change has to write no more than what it
 //! changes, and what is in the tables is known without reading them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -37,8 +37,8 @@ const _: () = assert!(ROW_BITS as u32 == PolicyPort::ROW_BITS);
 pub(super) struct Change<'p> {
     pins: &'p Pins,
     policy: &'p Policy,
-    /// `None` if they stay as they are: those of a large policy take a while to look at.
-    prefixes: Option<[Table<abi::Prefix>; 2]>,
+    prefixes4: Prefixes,
+    prefixes6: Prefixes,
     ranges: Table<Ruling>,
     entries: BTreeMap<PolicyKey, Sides<PolicyEntry>>,
 }
@@ -64,29 +64,29 @@ pub(super) fn write<'p>(
 impl<'p> Change<'p> {
     /// Begins with tables of which both sides say the same.
     fn settled(pins: &'p Pins, before: &Policy, policy: &'p Policy) -> Self {
-        let has_same = before.prefixes == policy.prefixes;
-        let table = |set| Table::settled(set, markers);
+        let [before4, before6] = prefixes(before);
+        let [after4, after6] = prefixes(policy);
         let both = |(key, entry): (&EntryKey, &Entry)| {
             (policy_key(*key), Sides::both(policy_entry(*entry)))
         };
         Self {
             pins,
             policy,
-            prefixes: (!has_same).then(|| prefixes(before).map(table)),
-            ranges: Table::settled(ranges(before), no_markers),
+            prefixes4: Prefixes::settled(before4, after4),
+            prefixes6: Prefixes::settled(before6, after6),
+            ranges: Table::settled(ranges(before), Vec::new()),
             entries: before.entries.iter().map(both).collect(),
         }
     }
 
     /// Begins with tables as they are.
     fn found(pins: &'p Pins, policy: &'p Policy) -> Result<Self, Error> {
+        let [after4, after6] = prefixes(policy);
         Ok(Self {
             pins,
             policy,
-            prefixes: Some([
-                Table::found(read_prefixes::<Addr4>(pins, "PREFIXES4")?),
-                Table::found(read_prefixes::<Addr6>(pins, "PREFIXES6")?),
-            ]),
+            prefixes4: Prefixes::found(read_prefixes::<Addr4>(pins, "PREFIXES4")?, after4),
+            prefixes6: Prefixes::found(read_prefixes::<Addr6>(pins, "PREFIXES6")?, after6),
             ranges: Table::found(read_ranges(&table::ranges(pins)?)?),
             entries: read_entries(pins)?.into_iter().collect(),
         })
@@ -102,20 +102,17 @@ impl<'p> Change<'p> {
 
     /// Gives one side the policy.
     fn fill(&mut self, idle: Side) -> Result<(), Error> {
-        if let Some([table4, table6]) = &mut self.prefixes {
-            let [wanted4, wanted6] = prefixes(self.policy);
-            let map = ("PREFIXES4", table::prefixes4(self.pins)?);
-            fill_prefixes(self.pins, map, table4, wanted4, idle)?;
-            let map = ("PREFIXES6", table::prefixes6(self.pins)?);
-            fill_prefixes(self.pins, map, table6, wanted6, idle)?;
-        }
+        let map = ("PREFIXES4", table::prefixes4(self.pins)?);
+        self.prefixes4.fill(self.pins, map, idle)?;
+        let map = ("PREFIXES6", table::prefixes6(self.pins)?);
+        self.prefixes6.fill(self.pins, map, idle)?;
         self.fill_ranges(idle)?;
         self.fill_entries(idle)?;
         fill_subjects(&mut table::subjects(self.pins)?, self.policy, idle)
     }
 
     fn fill_ranges(&mut self, idle: Side) -> Result<(), Error> {
-        let (written, removed) = self.ranges.change(ranges(self.policy), no_markers, idle);
+        let (written, removed) = self.ranges.change(ranges(self.policy), Vec::new(), idle);
         let mut trie = table::ranges(self.pins)?;
         let key = |bits: Bits| Lpm::new(u32::from(bits.len), PolicyPort::from_word(bits.value));
         for (bits, sides) in written {
@@ -153,57 +150,141 @@ impl<'p> Change<'p> {
     }
 }
 
-/// Is a table of prefixes as it is, and what each of its sides says.
+/// Is a table as it is, and what each of its sides says.
 struct Table<V> {
     present: Set<Sides<V>>,
     sides: [Set<V>; 2],
+    /// By which lengths each side is searched, if it is.
+    lengths: [Vec<u8>; 2],
 }
-
-/// Returns the markers that a set needs.
-type Markers<V> = fn(&Set<V>) -> BTreeSet<Bits>;
 
 impl<V: Copy + PartialEq + Default> Table<V> {
     /// Describes a table of which both sides say the same.
-    fn settled(set: Set<V>, markers: Markers<V>) -> Self {
+    fn settled(set: Set<V>, lengths: Vec<u8>) -> Self {
+        let markers = overlay::markers(&set, &lengths);
         Self {
-            present: overlay::join(&set, &set, markers(&set), Side::of(0)),
+            present: overlay::join(&set, &set, markers, Side::of(0)),
             sides: [set.clone(), set],
+            lengths: [lengths.clone(), lengths],
         }
     }
 
+    /// Describes a table that was read, and is not searched by lengths.
     fn found(present: Set<Sides<V>>) -> Self {
         let sides = [0, 1].map(|number| overlay::side(&present, Side::of(number)));
-        Self { present, sides }
+        Self {
+            present,
+            sides,
+            lengths: [Vec::new(), Vec::new()],
+        }
     }
 
-    fn side(&self, side: Side) -> &Set<V> {
-        &self.sides[side.number() as usize]
+    /// Describes the same, searched by the lengths that there are.
+    fn searched(self) -> Self {
+        Self {
+            lengths: self.sides.each_ref().map(overlay::lengths),
+            ..self
+        }
     }
 
     /// Gives one side another set; returns what has to be written for it, then what to be removed.
     fn change(
         &mut self,
         wanted: Set<V>,
-        markers: Markers<V>,
+        lengths: Vec<u8>,
         idle: Side,
     ) -> (Set<Sides<V>>, Vec<Bits>) {
-        self.sides[idle.number() as usize] = wanted;
-        let (here, there) = (self.side(idle.other()), self.side(idle));
-        let besides = markers(here).into_iter().chain(markers(there));
-        let joined = overlay::join(here, there, besides, idle.other());
+        let place = idle.number() as usize;
+        (self.sides[place], self.lengths[place]) = (wanted, lengths);
+        let [here, there] = [idle.other(), idle].map(|side| side.number() as usize);
+        let markers = [here, there].map(|at| overlay::markers(&self.sides[at], &self.lengths[at]));
+        let joined = overlay::join(
+            &self.sides[here],
+            &self.sides[there],
+            markers.into_iter().flatten(),
+            idle.other(),
+        );
         let difference = overlay::difference(&self.present, &joined);
         self.present = joined;
         difference
     }
 }
 
-fn markers(set: &Set<abi::Prefix>) -> BTreeSet<Bits> {
-    overlay::markers(set, &overlay::lengths(set))
+/// Is a change of the prefixes of a family.
+struct Prefixes {
+    /// The whole table, or the part of it in which anything changes.
+    table: Table<abi::Prefix>,
+    wanted: Set<abi::Prefix>,
+    /// All prefixes that are wanted.
+    all: Set<abi::Prefix>,
 }
 
-fn no_markers(_: &Set<Ruling>) -> BTreeSet<Bits> {
-    BTreeSet::new()
+impl Prefixes {
+    /// Begins with a table of which both sides say what `before` does.
+    fn settled(before: Set<abi::Prefix>, all: Set<abi::Prefix>) -> Self {
+        let lengths = overlay::lengths(&before);
+        let (before, wanted) = match overlay::narrow(&before, &all) {
+            Some([before, wanted]) => (before, wanted),
+            None => (before, all.clone()),
+        };
+        Self {
+            table: Table::settled(before, lengths),
+            wanted,
+            all,
+        }
+    }
+
+    fn found(present: Set<Sides<abi::Prefix>>, all: Set<abi::Prefix>) -> Self {
+        Self {
+            table: Table::found(present).searched(),
+            wanted: all.clone(),
+            all,
+        }
+    }
+
+    /// Gives one side what is wanted.
+    fn fill<A: Word>(
+        &mut self,
+        pins: &Pins,
+        (name, mut map): PrefixMap<A>,
+        idle: Side,
+    ) -> Result<(), Error>
+    where
+        PrefixKey<A>: Pod,
+    {
+        let known = overlay::lengths(&self.all);
+        if known.len() > Lengths::MOST as usize {
+            return Err(Error::TooManyLengths(known.len()));
+        }
+        let rest = self.all.first().filter(|(bits, _)| bits.len == 0);
+        let mut lengths = Lengths {
+            count: u32::try_from(known.len()).unwrap_or(Lengths::MOST),
+            rest: rest.map(|(_, prefix)| *prefix).unwrap_or_default(),
+            ..Lengths::default()
+        };
+        lengths.bits[..known.len()].copy_from_slice(&known);
+        let wanted = self.wanted.clone();
+        let (written, removed) = self.table.change(wanted, known.clone(), idle);
+        let key = |bits: Bits| PrefixKey::new(A::from_word(bits.value), u32::from(bits.len));
+        for (bits, sides) in written {
+            insert(name, map.insert(key(bits), sides, 0))?;
+        }
+        // A marker may be needed for what lies outside of the part.
+        for bits in removed {
+            if !overlay::needs(&self.all, &known, bits) {
+                gone(name, map.remove(&key(bits)))?;
+            }
+        }
+        let index = A::FAMILY * 2 + idle.number();
+        insert("LENGTHS", table::lengths(pins)?.set(index, lengths, 0))
+    }
 }
+
+/// The map of the prefixes of a family, and its name.
+type PrefixMap<A> = (
+    &'static str,
+    HashMap<MapData, PrefixKey<A>, Sides<abi::Prefix>>,
+);
 
 /// Returns the ranges of a policy in the order of their bits.
 fn ranges(policy: &Policy) -> Set<Ruling> {
@@ -214,46 +295,6 @@ fn ranges(policy: &Policy) -> Set<Ruling> {
     let mut ranges: Set<_> = ranges.collect();
     ranges.sort_by_key(|(bits, _)| *bits);
     ranges
-}
-
-/// The map of the prefixes of a family, and its name.
-type Prefixes<A> = (
-    &'static str,
-    HashMap<MapData, PrefixKey<A>, Sides<abi::Prefix>>,
-);
-
-/// Gives one side of a table of prefixes a new set, and its lengths.
-fn fill_prefixes<A: Word>(
-    pins: &Pins,
-    (name, mut map): Prefixes<A>,
-    table: &mut Table<abi::Prefix>,
-    wanted: Set<abi::Prefix>,
-    idle: Side,
-) -> Result<(), Error>
-where
-    PrefixKey<A>: Pod,
-{
-    let known = overlay::lengths(&wanted);
-    if known.len() > Lengths::MOST as usize {
-        return Err(Error::TooManyLengths(known.len()));
-    }
-    let rest = wanted.first().filter(|(bits, _)| bits.len == 0);
-    let mut lengths = Lengths {
-        count: u32::try_from(known.len()).unwrap_or(Lengths::MOST),
-        rest: rest.map(|(_, prefix)| *prefix).unwrap_or_default(),
-        ..Lengths::default()
-    };
-    lengths.bits[..known.len()].copy_from_slice(&known);
-    let (written, removed) = table.change(wanted, markers, idle);
-    let key = |bits: Bits| PrefixKey::new(A::from_word(bits.value), u32::from(bits.len));
-    for (bits, sides) in written {
-        insert(name, map.insert(key(bits), sides, 0))?;
-    }
-    for bits in removed {
-        gone(name, map.remove(&key(bits)))?;
-    }
-    let index = A::FAMILY * 2 + idle.number();
-    insert("LENGTHS", table::lengths(pins)?.set(index, lengths, 0))
 }
 
 /// Reads the policy that holds.
