@@ -45,8 +45,8 @@ pub fn decide<A, T: Tables<A>>(
     flow.leaves = MacPair::new(receiver.mac, receiver.gateway_mac);
     flow.mtu = receiver.mtu;
     let side = moment.side();
-    flow.source_identity = tables.subject(sender.slot, side).identity;
-    flow.target_identity = tables.subject(receiver.slot, side).identity;
+    flow.source_identity = tables.subject(sender.subject(), side).identity;
+    flow.target_identity = tables.subject(receiver.subject(), side).identity;
     let is_from_host = from == moment.host;
     flow.begin(match (is_from_host, receiver.is_endpoint()) {
         (false, true) => Action::Peer,

@@ -147,7 +147,7 @@ pub struct ModelTables<A: Ord> {
     /// Prefixes, and the markers among them.
     pub prefixes: BTreeMap<PrefixKey<A>, Sides<Prefix>>,
     pub lengths: Sides<Lengths>,
-    pub subjects: BTreeMap<u16, Sides<Subject>>,
+    pub subjects: BTreeMap<u64, Sides<Subject>>,
     pub policies: BTreeMap<PolicyKey, Sides<PolicyEntry>>,
     /// By port and length.
     pub ranges: Vec<(PolicyPort, u32, Sides<Ruling>)>,
@@ -291,8 +291,8 @@ impl<A: Address + Ord + Hash + Default> Tables<A> for ModelTables<A> {
         self.prefixes.get(key).map(|prefix| prefix.get(side))
     }
 
-    fn subject(&self, slot: u16, side: Side) -> Subject {
-        let subject = self.subjects.get(&slot).copied().unwrap_or_default();
+    fn subject(&self, key: u64, side: Side) -> Subject {
+        let subject = self.subjects.get(&key).copied().unwrap_or_default();
         subject.get(side)
     }
 
@@ -422,11 +422,11 @@ impl ModelNode {
         model
     }
 
-    /// Says what a slot is to policy, on both sides.
-    pub fn add_subject(&mut self, slot: u16, subject: Subject) {
+    /// Says what a party is to policy, on both sides.
+    pub fn add_subject(&mut self, party: &Party, subject: Subject) {
         let both = Sides::both(subject);
-        self.tables4.subjects.insert(slot, both);
-        self.tables6.subjects.insert(slot, both);
+        self.tables4.subjects.insert(party.subject(), both);
+        self.tables6.subjects.insert(party.subject(), both);
     }
 
     /// Says the same of a prefix of each family, on both sides.

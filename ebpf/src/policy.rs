@@ -82,7 +82,11 @@ fn is_spared<A: Address>(work: &Work<A>) -> bool {
 #[inline(always)]
 pub fn outside_identity<A: Address, T: Tables<A>>(tables: &T, work: &Work<A>) -> u32 {
     match work.beyond.prefix.identity() {
-        0 => tables.subject(SLOT_OUTSIDE, work.moment.side()).identity,
+        0 => {
+            tables
+                .subject(u64::from(SLOT_OUTSIDE), work.moment.side())
+                .identity
+        }
         identity => identity,
     }
 }
@@ -114,10 +118,11 @@ fn of_end<A: Address, T: Tables<A>>(
     direction: u32,
     identity: u32,
 ) -> Option<DropReason> {
-    let Some(slot) = tables.party(ifindex).map(|party| party.slot) else {
+    let Some(party) = tables.party(ifindex) else {
         return Some(DropReason::NotReady);
     };
-    let subject = tables.subject(slot, work.moment.side());
+    let (slot, subject) = (party.slot, party.subject());
+    let subject = tables.subject(subject, work.moment.side());
     // Whoever policy does not know yet neither sends nor receives.
     if subject.identity == 0 {
         return Some(DropReason::NotReady);

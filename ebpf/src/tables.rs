@@ -28,8 +28,8 @@ pub trait Tables<A> {
     fn length(&self, side: Side, place: u32) -> u32;
     /// Returns what is known of a prefix.
     fn prefix(&self, key: &PrefixKey<A>, side: Side) -> Option<Prefix>;
-    /// Returns what the party with this slot is to policy.
-    fn subject(&self, slot: u16, side: Side) -> Subject;
+    /// Returns what a party is to policy.
+    fn subject(&self, key: u64, side: Side) -> Subject;
     /// Returns what holds between a subject and an identity; without a decision if there is no entry.
     fn policy(&self, key: &PolicyKey, side: Side) -> PolicyEntry;
     /// Returns what a row says about a port; without a decision if nothing.

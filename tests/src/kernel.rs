@@ -111,7 +111,7 @@ pub struct Kernel {
     prefixes4: HashMap<MapData, PrefixKey<Addr4>, Sides<Prefix>>,
     prefixes6: HashMap<MapData, PrefixKey<Addr6>, Sides<Prefix>>,
     lengths: Array<MapData, Lengths>,
-    subjects: Array<MapData, Sides<Subject>>,
+    subjects: HashMap<MapData, u64, Sides<Subject>>,
     policies: HashMap<MapData, PolicyKey, Sides<PolicyEntry>>,
     ranges: LpmTrie<MapData, PolicyPort, Sides<Ruling>>,
     devices: HashMap<MapData, u32, Device>,
@@ -237,12 +237,7 @@ impl Kernel {
     }
 
     fn fill_policy(&mut self, model: &ModelTables<Addr4>) {
-        for slot in 0..self.subjects.len() {
-            let known = u16::try_from(slot).ok();
-            let subject = known.and_then(|slot| model.subjects.get(&slot));
-            let subject = subject.copied().unwrap_or_default();
-            self.subjects.set(slot, subject, 0).expect("write SUBJECTS");
-        }
+        replace(&mut self.subjects, &model.subjects);
         replace(&mut self.policies, &model.policies);
         refill(&mut self.ranges, &model.ranges);
     }

@@ -14,8 +14,8 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use datapath::abi::{
-    Action, Addr4, Addr6, Device, Flow, Masquerade, NextHop, Node, OUTSIDE, Party, Prefix,
-    SLOT_OUTSIDE, Stage, Subject,
+    Action, Addr4, Addr6, Device, Flow, Masquerade, NextHop, Node, OUTSIDE, Party, Prefix, Stage,
+    Subject,
 };
 use datapath::model::ModelNode;
 use datapath::packet::MacPair;
@@ -342,10 +342,10 @@ pub fn model() -> ModelNode {
     let mut model = ModelNode::new(node(), SLOTS, 0);
     for who in ALL {
         model.add(who.party());
-        model.add_subject(who.slot, who.subject());
+        model.add_subject(&who.party(), who.subject());
     }
     model.add_outside();
-    model.add_subject(SLOT_OUTSIDE, FAR.subject());
+    model.add_subject(&Party::outside(), FAR.subject());
     let outer4 = Addr4::new(OUTER4.octets());
     let outer6 = Addr6::new(OUTER6.octets());
     model.add_device(Device::new(

@@ -30,10 +30,10 @@ pub fn give(model: &mut ModelNode, seed: u64) {
         let policy = u32::from(who.slot) + 50;
         let subject = Subject {
             policy,
-            audit: u32::from(random.one_in(4)),
+            audit: u16::from(random.one_in(4)),
             ..who.subject()
         };
-        model.add_subject(who.slot, subject);
+        model.add_subject(&who.party(), subject);
         for direction in [INGRESS, EGRESS] {
             for identity in [
                 0,

@@ -31,7 +31,10 @@ impl Bits {
 
     /// Returns the last address in the prefix.
     fn last(self) -> u128 {
-        self.value | !u128::MAX.checked_shl(128 - u32::from(self.len)).unwrap_or(0)
+        self.value
+            | !u128::MAX
+                .checked_shl(128 - u32::from(self.len))
+                .unwrap_or(0)
     }
 
     /// Returns the prefix of this length that contains this one.
@@ -152,10 +155,7 @@ const PART_MAX: usize = 16_384;
 
 /// Returns the parts of two sets that hold all in which they differ, with what lies around and within;
 /// `None` if these are not small, or not of the same lengths.
-pub(super) fn narrow<V: Copy + PartialEq>(
-    before: &Set<V>,
-    after: &Set<V>,
-) -> Option<[Set<V>; 2]> {
+pub(super) fn narrow<V: Copy + PartialEq>(before: &Set<V>, after: &Set<V>) -> Option<[Set<V>; 2]> {
     let (written, removed) = difference(before, after);
     let lengths = lengths(after);
     if written.len() + removed.len() > CHANGED_MAX || self::lengths(before) != lengths {
@@ -165,8 +165,15 @@ pub(super) fn narrow<V: Copy + PartialEq>(
     for bits in written.iter().map(|(bits, _)| *bits).chain(removed) {
         for (part, set) in parts.iter_mut().zip([before, after]) {
             part.extend(within(set, bits).iter().copied());
-            let around = lengths.iter().filter(|len| **len < bits.len).map(|len| bits.cut(*len));
-            part.extend(around.chain([bits.cut(0)]).filter_map(|bits| entry(set, bits)));
+            let around = lengths
+                .iter()
+                .filter(|len| **len < bits.len)
+                .map(|len| bits.cut(*len));
+            part.extend(
+                around
+                    .chain([bits.cut(0)])
+                    .filter_map(|bits| entry(set, bits)),
+            );
         }
         if parts.iter().any(|part| part.len() > PART_MAX) {
             return None;
@@ -177,7 +184,9 @@ pub(super) fn narrow<V: Copy + PartialEq>(
 
 /// Tells whether a search for a prefix of a set comes by a marker.
 pub(super) fn needs<V: Copy>(set: &Set<V>, lengths: &[u8], marker: Bits) -> bool {
-    within(set, marker).iter().any(|(bits, _)| way(lengths, bits.len).contains(&marker.len))
+    within(set, marker)
+        .iter()
+        .any(|(bits, _)| way(lengths, bits.len).contains(&marker.len))
 }
 
 /// Returns the prefixes of a set that lie in another one, and that one itself.

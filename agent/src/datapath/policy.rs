@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use aya::Pod;
 use aya::maps::lpm_trie::{Key as Lpm, LpmTrie};
-use aya::maps::{Array, HashMap, MapData};
+use aya::maps::{HashMap, MapData};
 use datapath::abi::{
     self, Addr4, Addr6, EGRESS, INGRESS, Lengths, PolicyEntry, PolicyKey, PolicyPort, PrefixKey,
     Ruling, SLOT_OUTSIDE, Side, Sides,
@@ -25,6 +25,7 @@ use super::entry::{gone, insert};
 use super::overlay::{self, Bits, Set};
 use super::pin::Pins;
 use super::{Error, batch, table};
+use crate::plan::object::Mac;
 use crate::plan::policy::{Decision, Direction, Entry, EntryKey, Policy, Range, Subject, Verdict};
 use crate::topology::Prefix;
 use crate::topology::prefix::WORLD;
@@ -108,7 +109,7 @@ impl<'p> Change<'p> {
         self.prefixes6.fill(self.pins, map, idle)?;
         self.fill_ranges(idle)?;
         self.fill_entries(idle)?;
-        fill_subjects(&mut table::subjects(self.pins)?, self.policy, idle)
+        fill_subjects(self.pins, self.policy, idle)
     }
 
     fn fill_ranges(&mut self, idle: Side) -> Result<(), Error> {
@@ -332,16 +333,17 @@ pub(super) fn observe(pins: &Pins, active: Side) -> Result<Arc<Policy>, Error> {
             policy.entries.insert(key, entry);
         }
     }
-    let subjects = table::subjects(pins)?;
-    for slot in (0..subjects.len()).filter(|slot| *slot != u32::from(SLOT_OUTSIDE)) {
-        let subject = read_subject(&subjects, slot)?.get(active);
-        if let (Ok(slot), true) = (u16::try_from(slot), subject.identity != 0) {
-            let subject = Subject {
+    for (key, sides) in read_subjects(pins)? {
+        let subject = sides.get(active);
+        if key != u64::from(SLOT_OUTSIDE) && subject.identity != 0 {
+            let [_, _, mac @ ..] = key.to_be_bytes();
+            let known = Subject {
+                mac: Mac(mac),
                 identity: subject.identity,
                 policy: subject.policy,
                 audit: subject.audit != 0,
             };
-            policy.subjects.insert(slot, subject);
+            policy.subjects.insert(subject.slot, known);
         }
     }
     Ok(Arc::new(policy))
@@ -411,45 +413,57 @@ fn read_entries(pins: &Pins) -> Result<Vec<(PolicyKey, Sides<PolicyEntry>)>, Err
     batch::entries(pins, "POLICY")
 }
 
-fn fill_subjects(
-    map: &mut Array<MapData, Sides<abi::Subject>>,
-    policy: &Policy,
-    idle: Side,
-) -> Result<(), Error> {
-    for slot in 0..map.len() {
-        let wanted = subject(policy, slot);
-        let mut sides = read_subject(map, slot)?;
-        if sides.get(idle) != wanted {
-            sides.set(idle, wanted);
-            insert("SUBJECTS", map.set(slot, sides, 0))?;
+/// Gives one side what the parties are; one that nobody knows may neither send nor receive.
+fn fill_subjects(pins: &Pins, policy: &Policy, idle: Side) -> Result<(), Error> {
+    let present: BTreeMap<_, _> = read_subjects(pins)?.into_iter().collect();
+    let mut wanted: BTreeMap<u64, Sides<abi::Subject>> = BTreeMap::new();
+    for (key, sides) in &present {
+        let subject = sides.get(idle.other());
+        if subject.identity != 0 {
+            wanted.entry(*key).or_default().set(idle.other(), subject);
         }
+    }
+    let subjects = policy.subjects.iter();
+    for (key, subject) in subjects.map(subject).chain([outside()]) {
+        wanted.entry(key).or_default().set(idle, subject);
+    }
+    let mut map = table::subjects(pins)?;
+    for (key, sides) in &wanted {
+        if present.get(key) != Some(sides) {
+            insert("SUBJECTS", map.insert(key, sides, 0))?;
+        }
+    }
+    for key in present.keys().filter(|key| !wanted.contains_key(key)) {
+        gone("SUBJECTS", map.remove(key))?;
     }
     Ok(())
 }
 
-fn read_subject(
-    map: &Array<MapData, Sides<abi::Subject>>,
-    slot: u32,
-) -> Result<Sides<abi::Subject>, Error> {
-    map.get(&slot, 0)
-        .map_err(|error| Error::map("read map", "SUBJECTS", &error))
+fn read_subjects(pins: &Pins) -> Result<Vec<(u64, Sides<abi::Subject>)>, Error> {
+    batch::entries(pins, "SUBJECTS")
 }
 
-/// Returns what a slot is; a slot of nobody may neither send nor receive.
-fn subject(policy: &Policy, slot: u32) -> abi::Subject {
-    if slot == u32::from(SLOT_OUTSIDE) {
-        return abi::Subject {
-            identity: WORLD,
-            ..abi::Subject::default()
-        };
-    }
-    let known = u16::try_from(slot).ok();
-    let subject = known.and_then(|slot| policy.subjects.get(&slot));
-    subject.map_or_else(abi::Subject::default, |subject| abi::Subject {
+/// Returns a subject as the kernel has it, and its key: see [`abi::Party::subject`].
+fn subject((slot, subject): (&u16, &Subject)) -> (u64, abi::Subject) {
+    let [a, b, c, d, e, f] = subject.mac.0;
+    let key = u64::from_be_bytes([0, 0, a, b, c, d, e, f]);
+    let known = abi::Subject {
         identity: subject.identity,
         policy: subject.policy,
-        audit: u32::from(subject.audit),
-    })
+        audit: u16::from(subject.audit),
+        slot: *slot,
+    };
+    (key, known)
+}
+
+/// Returns the world, for which nothing is decided.
+fn outside() -> (u64, abi::Subject) {
+    let known = abi::Subject {
+        identity: WORLD,
+        slot: SLOT_OUTSIDE,
+        ..abi::Subject::default()
+    };
+    (u64::from(SLOT_OUTSIDE), known)
 }
 
 fn policy_key(key: EntryKey) -> PolicyKey {

@@ -143,8 +143,8 @@ pub fn lengths(pins: &Pins) -> Result<Array<MapData, Lengths>, Error> {
     open(pins, "LENGTHS")
 }
 
-/// Opens the map of what each slot is to policy.
-pub fn subjects(pins: &Pins) -> Result<Array<MapData, Sides<Subject>>, Error> {
+/// Opens the table of what each party is to policy.
+pub fn subjects(pins: &Pins) -> Result<HashMap<MapData, u64, Sides<Subject>>, Error> {
     open(pins, "SUBJECTS")
 }
 
@@ -298,6 +298,7 @@ fn map_status(pins: &Pins, name: &'static str) -> Option<MapStatus> {
         "DEVICES" => count(devices(pins).ok()?.keys()),
         "PREFIXES4" => count(prefixes4(pins).ok()?.keys()),
         "PREFIXES6" => count(prefixes6(pins).ok()?.keys()),
+        "SUBJECTS" => count(subjects(pins).ok()?.keys()),
         "POLICY" => count(policy(pins).ok()?.keys()),
         "RANGES" => count(ranges(pins).ok()?.keys()),
         "BINDINGS4" => count(bindings4(pins).ok()?.keys()),

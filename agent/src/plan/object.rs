@@ -30,7 +30,9 @@ use crate::config::family::Family;
 pub type State = BTreeMap<Key, Value>;
 
 /// Is an Ethernet address in the order of the wire.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 pub struct Mac(pub [u8; 6]);
 
 impl fmt::Display for Mac {

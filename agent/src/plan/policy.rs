@@ -16,6 +16,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::object::Mac;
 use crate::topology::Prefix;
 use crate::topology::prefix::WORLD;
 
@@ -92,6 +93,8 @@ impl Policy {
 /// Describes a party that has a policy, or at least an identity.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Subject {
+    /// Address of an endpoint's own link, by which the kernel knows it; zeros for the node.
+    pub mac: Mac,
     pub identity: u32,
     /// Number of the policy in [`EntryKey::subject`]: endpoints to which the same rules apply share
     /// one. 0 if everything is allowed in both directions.

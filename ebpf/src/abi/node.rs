@@ -10,8 +10,7 @@ use crate::packet::MacPair;
 #[repr(C)]
 pub struct Party {
     pub ifindex: u32,
-    /// Number of the slice of the tables of pending flows, and of the subject of policy; for an
-    /// endpoint also its number.
+    /// Number of the slice of the tables of pending flows; for an endpoint also its number.
     pub slot: u16,
     /// Largest packet that it takes, in bytes.
     pub mtu: u16,
@@ -75,6 +74,17 @@ impl Party {
             families,
             pad: [0; 6],
         }
+    }
+
+    /// Returns the key of what it is to policy: the address of its link, or of the node and of the
+    /// world the slot. Slots change with the number of endpoints, addresses do not.
+    #[inline(always)]
+    pub const fn subject(&self) -> u64 {
+        if !self.is_endpoint() {
+            return self.slot as u64;
+        }
+        let [a, b, c, d, e, f] = self.mac;
+        u64::from_be_bytes([0, 0, a, b, c, d, e, f])
     }
 
     #[inline(always)]

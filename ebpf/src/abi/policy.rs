@@ -62,7 +62,7 @@ impl<T: Copy> Sides<T> {
     }
 }
 
-/// Describes a party as policy sees it; the index is its slot.
+/// Describes a party as policy sees it; the key is that of [`super::Party::subject`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct Subject {
@@ -70,7 +70,9 @@ pub struct Subject {
     /// Number of its policy; 0 if everything is allowed.
     pub policy: u32,
     /// Not 0 if what would be denied is let through.
-    pub audit: u32,
+    pub audit: u16,
+    /// Its slot, for the agent.
+    pub slot: u16,
 }
 
 /// Direction of a connection that others open to the subject.

@@ -86,9 +86,10 @@ static PREFIXES6: HashMap<PrefixKey<Addr6>, Sides<Prefix>> =
 /// The lengths of prefixes, see [`LENGTHS_SLOTS`].
 #[map]
 static LENGTHS: Array<Lengths> = Array::with_max_entries(LENGTHS_SLOTS, 0);
-/// What each slot is to policy.
+/// What each party is to policy.
 #[map]
-static SUBJECTS: Array<Sides<Subject>> = Array::with_max_entries(SLOTS, 0);
+static SUBJECTS: HashMap<u64, Sides<Subject>> =
+    HashMap::with_max_entries(PARTIES, BPF_F_NO_PREALLOC);
 #[map]
 static POLICY: HashMap<PolicyKey, Sides<PolicyEntry>> =
     HashMap::with_max_entries(POLICIES, BPF_F_NO_PREALLOC);
@@ -331,8 +332,9 @@ macro_rules! tables {
             }
 
             #[inline(always)]
-            fn subject(&self, slot: u16, side: Side) -> Subject {
-                match SUBJECTS.get(u32::from(slot)) {
+            fn subject(&self, key: u64, side: Side) -> Subject {
+                // SAFETY: as for parties.
+                match unsafe { SUBJECTS.get(&key) } {
                     Some(subject) => subject.get(side),
                     None => Subject::default(),
                 }

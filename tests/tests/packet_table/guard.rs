@@ -37,7 +37,7 @@ const REJECTED: Ruling = Ruling::new(Decision::Reject, 0);
 fn guard(row: Row, ingress: Ruling, egress: Ruling) -> Row {
     row.node(|node| node.guards = 2).rule(move |model| {
         model.add_subject(
-            HOST.slot,
+            &HOST.party(),
             Subject {
                 policy: POLICY,
                 ..HOST.subject()

@@ -48,7 +48,7 @@ fn syn(from: &Who, to: &Who, family: Family) -> Frame {
 fn guard(row: Row, who: Who) -> Row {
     row.rule(move |model| {
         model.add_subject(
-            who.slot,
+            &who.party(),
             Subject {
                 policy: POLICY,
                 ..who.subject()
@@ -182,7 +182,7 @@ fn begun(family: Family) -> Vec<Row> {
                 policy: POLICY,
                 ..B.subject()
             };
-            model.add_subject(B.slot, policy);
+            model.add_subject(&B.party(), policy);
             let key = PolicyKey {
                 policy: POLICY,
                 direction: INGRESS,
@@ -197,10 +197,10 @@ fn begun(family: Family) -> Vec<Row> {
             );
         }),
         row("slot that policy does not know sends nothing")
-            .rule(|model| model.add_subject(A.slot, Subject::default()))
+            .rule(|model| model.add_subject(&A.party(), Subject::default()))
             .dropped(DropReason::NotReady),
         row("slot that policy does not know gets nothing")
-            .rule(|model| model.add_subject(B.slot, Subject::default()))
+            .rule(|model| model.add_subject(&B.party(), Subject::default()))
             .dropped(DropReason::NotReady),
     ]
 }
@@ -398,7 +398,7 @@ fn told(family: Family) -> Vec<Row> {
                 audit: 1,
                 ..A.subject()
             };
-            model.add_subject(A.slot, subject);
+            model.add_subject(&A.party(), subject);
         })
     };
     vec![

@@ -53,7 +53,11 @@ struct Way {
 fn a_list_lets_its_addresses_through_however_long_it_is() {
     let longest = env::var("CILIATE_GROWTH").ok();
     let lens: Vec<usize> = match &longest {
-        Some(text) => vec![10, 1_000, text.parse().expect("the variable holds a number")],
+        Some(text) => vec![
+            10,
+            1_000,
+            text.parse().expect("the variable holds a number"),
+        ],
         None => vec![10, 1_000],
     };
     let lab = Lab::new();
@@ -191,9 +195,8 @@ impl Lab {
         let text = self.sink.run("tc -s -j filter show dev eth0 ingress");
         let filters: serde_json::Value = serde_json::from_str(&text).expect("tc writes JSON");
         let filters = filters.as_array().expect("a list").iter();
-        let counts = filters.filter_map(|filter| {
-            filter["options"]["actions"][0]["stats"]["packets"].as_u64()
-        });
+        let counts = filters
+            .filter_map(|filter| filter["options"]["actions"][0]["stats"]["packets"].as_u64());
         usize::try_from(counts.sum::<u64>()).expect("fits")
     }
 }
@@ -230,9 +233,10 @@ fn set(list: &[Ipv4Addr]) -> String {
 }
 
 fn chain(list: &[Ipv4Addr]) -> String {
-    let mut text = "table ip t {\n chain c {\n  type filter hook forward priority 0; policy drop\n  \
+    let mut text =
+        "table ip t {\n chain c {\n  type filter hook forward priority 0; policy drop\n  \
                     ct state established accept\n"
-        .to_owned();
+            .to_owned();
     for address in list {
         writeln!(text, "  ip daddr {address} accept").expect("text can be written");
     }

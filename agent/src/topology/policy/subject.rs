@@ -15,6 +15,7 @@ use super::port::name;
 use super::side::{Side, Who, sides};
 use super::term::{Placed, TermId};
 use crate::config::{self, Config};
+use crate::plan::object::Mac;
 use crate::plan::policy::{self, Direction, Verdict};
 
 /// Numbers of policies of endpoints that share an identity with others, but not their names of
@@ -25,6 +26,7 @@ const VARIANTS: Range<u32> = 0x0300_0000..0x0400_0000;
 #[derive(Debug)]
 pub(super) struct Subject<'c> {
     pub(super) slot: u16,
+    mac: Mac,
     pub(super) who: Who<'c>,
     identity: u32,
     audit: bool,
@@ -49,6 +51,7 @@ impl Subject<'_> {
 
     pub(super) fn entry(&self) -> policy::Subject {
         policy::Subject {
+            mac: self.mac,
             identity: self.identity,
             policy: self.policy,
             audit: self.audit,
@@ -65,20 +68,27 @@ pub(super) fn subjects<'c>(
 ) -> Vec<Subject<'c>> {
     let audits = config.policy.audit || node.audit;
     let name = node.name.get_ref();
-    let subject = |slot, who, identity, audit| Subject {
+    let subject = |(slot, mac), who, identity, audit| Subject {
         slot,
+        mac,
         who,
         identity,
         audit: audits || audit,
         sides: sides(&config.policy, terms, who),
         policy: 0,
     };
-    let host = subject(0, Who::Host(name), HOST, !config.policy.enforces_host);
+    let host = subject(
+        (0, Mac::default()),
+        Who::Host(name),
+        HOST,
+        !config.policy.enforces_host,
+    );
     let given = config.endpoints.iter();
     let given = given.filter(|endpoint| endpoint.node == *name);
     let mine = given.zip(endpoints).map(|(given, endpoint)| {
         let who = Who::Endpoint(given);
-        subject(endpoint.id, who, endpoint.identity, given.audit)
+        let link = (endpoint.id, endpoint.mac);
+        subject(link, who, endpoint.identity, given.audit)
     });
     let mut subjects: Vec<_> = [host].into_iter().chain(mine).collect();
     number(&mut subjects, terms);

@@ -230,18 +230,16 @@ pub(crate) const SLOT_TWO: u16 = 2;
 
 /// Returns a policy that knows everybody, and allows everything.
 pub(crate) fn policy() -> Policy {
-    let subjects = [0, 1, SLOT_TWO].map(|slot| {
-        let identity = if slot == 0 {
-            1
-        } else {
-            1_000 + u32::from(slot)
-        };
-        let subject = Subject {
-            identity,
-            ..Subject::default()
-        };
-        (slot, subject)
-    });
+    let host = Subject {
+        identity: 1,
+        ..Subject::default()
+    };
+    let endpoint = |number: u8| Subject {
+        mac: mac(number, 2),
+        identity: 1_000 + u32::from(number),
+        ..Subject::default()
+    };
+    let subjects = [(0, host), (1, endpoint(1)), (SLOT_TWO, endpoint(2))];
     Policy {
         subjects: subjects.into(),
         ..Policy::default()

@@ -18,7 +18,7 @@ use aya_obj::generated::bpf_map_type;
 use ciliate::datapath::execute::Executor;
 use ciliate::datapath::table;
 use ciliate::plan::object::{Key, Value};
-use ciliate::plan::policy::{Decision, Direction, Entry, EntryKey, Policy, Subject, Verdict};
+use ciliate::plan::policy::{Decision, Direction, Entry, EntryKey, Policy, Verdict};
 use ciliate::topology::Prefix;
 use datapath::checksum::fold;
 use datapath::hook::Hook;
@@ -299,15 +299,11 @@ fn policy(kind: Kind, addresses: &[Ipv4Addr]) -> Arc<Policy> {
         identity,
     };
     let mut policy = crate::bed::policy();
-    let two = Subject {
-        identity: 1_002,
-        policy: POLICY,
-        audit: false,
-    };
-    policy.subjects.insert(SLOT_TWO, two);
+    let two = policy.subjects.entry(SLOT_TWO).or_default();
+    two.policy = POLICY;
     let others = [
         (key(Direction::Egress, 0), deny),
-        (key(Direction::Egress, 2), allow),
+        (key(Direction::Egress, 1_001), allow),
         (key(Direction::Ingress, 0), allow),
     ];
     let entry = |(key, verdict)| (key, Entry { row: 0, verdict });
