@@ -10,10 +10,12 @@
 //! - `growth`: what a list costs as it grows
 //! - `pitfall`: where other implementations have failed
 //! - `tagged`: frames that are no plain IP packets
+//! - `forged`: packets that claim to come from somebody else
 //! - `guard`: policy about the node itself
 //! - `lockout`: who applies it is not locked out unawares
 
 mod change;
+mod forged;
 mod growth;
 mod guard;
 mod language;
