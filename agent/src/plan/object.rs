@@ -145,7 +145,6 @@ impl Key {
             Self::Reassembly(_) => (2, "", 1),
             Self::NodeEntry => (3, "", 0),
             // What the programs on devices ask for is there before they are.
-            Self::Policy => (3, "", 1),
             Self::DeviceEntry(name) => (3, name, 2),
             Self::Attachment(Link::Host | Link::Net, _) => (4, "", 0),
             // Switching forwarding on removes the default route that a router advertisement gave,
@@ -169,7 +168,10 @@ impl Key {
                 // The route to the router comes before the default route that needs it.
                 (10, name, if prefix.prefix_len() == 0 { 6 } else { 5 })
             }
-            Self::Generation => (11, "", 0),
+            // It has flows decided again, which needs everything else. Whom it does not know yet may
+            // neither send nor receive.
+            Self::Policy => (11, "", 0),
+            Self::Generation => (11, "", 1),
         }
     }
 
