@@ -8,6 +8,9 @@
 //! - [`outside`]: the same, and a world behind its device
 //! - [`peers`]: three nodes behind a plain router
 //! - [`wide`]: the same, and a world behind that router
+//! - [`estate`]: as many nodes and endpoints as a test likes, and a world
+//! - [`listener`]: sockets there that answer
+//! - [`attempt`]: one attempt to speak with somebody, and what became of it
 //! - [`watch`]: captures that are judged while they come
 //! - [`service`]: programs that serve in the background
 //! - [`conversation`]: real sockets that talk to each other
@@ -28,11 +31,14 @@
 //! - [`trace`]: the system calls of the agent, judged
 
 pub mod agent;
+pub mod attempt;
 pub mod compliance;
 pub mod conversation;
+pub mod estate;
 pub mod firewall;
 pub mod gateway;
 pub mod inventory;
+pub mod listener;
 pub mod machine;
 pub mod mouth;
 pub mod namespace;
