@@ -138,8 +138,20 @@ impl Estate {
 
     /// Gives one node, counted from 0, a policy; the agent must end with `code`.
     pub fn apply_with(&self, node: usize, policy: &str, code: i32) -> Outcome {
-        let file = self.write(policy);
-        let line = format!("--node edge-{} apply {}", node + 1, file.display());
+        self.write(policy);
+        self.ciliate(node, "apply", code)
+    }
+
+    /// Gives one node, counted from 0, a whole file.
+    pub fn apply_text(&self, node: usize, text: &str) {
+        self.machine.write("ciliate.toml", text);
+        self.ciliate(node, "apply", 0);
+    }
+
+    /// Runs the agent at a node, counted from 0, with the file; it must end with `code`.
+    pub fn ciliate(&self, node: usize, verb: &str, code: i32) -> Outcome {
+        let file = self.machine.folder.join("ciliate.toml");
+        let line = format!("--node edge-{} {verb} {}", node + 1, file.display());
         agent::expect(&self.nodes[node], &line, code)
     }
 

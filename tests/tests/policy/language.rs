@@ -18,12 +18,26 @@ const RESIDENTS: [&[Resident]; 2] = [
         ("api", "labels = { app = \"api\", tier = \"back\" }"),
         ("db", "labels = { app = \"db\" }\nports = { store = 5432 }"),
         ("bare", ""),
+        ("lax", "audit = true"),
     ],
     &[
         ("cache", "labels = { app = \"cache\", tier = \"back\" }"),
         ("spare", ""),
     ],
 ];
+
+/// What a node that is audited as a whole lets through all the same.
+const CLOSED: Row = Row {
+    name: "audit of one node",
+    policy: r#"[[policy.rule]]
+endpoints = ["db", "cache"]
+ingress = []
+"#,
+    tries: &[
+        ("web cache world > db, tcp/80 udp/53 icmp", Verdict::Audited),
+        ("db > cache, tcp/80", Verdict::Passes),
+    ],
+};
 
 /// Says what becomes of an attempt, and what is counted for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,7 +138,6 @@ fn audits(estate: &Estate) -> u64 {
 
 fn expect_row(estate: &Estate, row: &Row) {
     let counted = [DropReason::PolicyDenied, DropReason::PolicyDenyList];
-    estate.apply(0, row.policy);
     let (attempts, verdicts): (Vec<_>, Vec<_>) = attempts(row).into_iter().unzip();
     let dropped = counted.map(|reason| drops(estate, reason));
     let audited = audits(estate);
@@ -157,8 +170,11 @@ fn expect_language(host_routing: &str) {
 
     for row in ROWS {
         eprintln!("{}", row.name);
+        estate.apply(0, row.policy);
         expect_row(&estate, row);
     }
+    estate.apply_text(0, &estate.text(CLOSED.policy).replacen("[[node]]", "[[node]]\naudit = true", 1));
+    expect_row(&estate, &CLOSED);
 }
 
 #[test]

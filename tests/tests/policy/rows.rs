@@ -1,7 +1,7 @@
 //! The rows of the language: a policy of the first node, and what becomes of attempts.
 //!
-//! On edge-1 are web (front), api (back), db (which calls tcp/5432 `store`) and bare, which has no
-//! labels; on edge-2 are cache (back) and spare, which has none; world and other are two addresses
+//! On edge-1 are web (front), api (back), db (which calls tcp/5432 `store`), bare, which has no
+//! labels, and lax, which is audited; on edge-2 are cache (back) and spare, which has none; world and other are two addresses
 //! outside. The other node has no policy.
 
 use super::language::Verdict::{self, Audited, Denied, Listed, ListedTold, Passes, Told};
@@ -23,15 +23,16 @@ pub(crate) const ROWS: &[Row] = &[
         policy: r#"[[policy.rule]]
 endpoints = "db"
 reject = true
-ingress = [{ from = "web", ports = "tcp/80" }]
+ingress = [{ from = "cache", ports = "tcp/80" }]
 [[policy.rule]]
 endpoints = "api"
 reject = true
 egress = [{ to = "db" }]
 egress_deny = [{ to = "cache" }]"#,
         tries: &[
-            ("web > db, tcp/80", Passes),
-            ("web bare cache world > db, tcp/443 udp/53", Told),
+            ("cache > db, tcp/80", Passes),
+            ("web bare cache > db, tcp/443 udp/53", Told),
+            ("world > db, tcp/443 udp/53", Told),
             ("web > db, icmp", Told),
             ("api > web edge-2, tcp/80", Told),
             ("api > world, udp/53", Told),
@@ -526,6 +527,19 @@ ingress = [{ from = "db" }]"#,
             ("web world > db, tcp/80 udp/53 icmp", Passes),
             // The other node has another policy.
             ("web > cache, tcp/80", Passes),
+        ],
+    },
+    Row {
+        name: "audit of one endpoint",
+        policy: r#"[[policy.rule]]
+endpoints = ["db", "lax"]
+ingress = []
+egress_deny = [{ to = "world" }]"#,
+        tries: &[
+            ("web cache > lax, tcp/80 udp/53 icmp", Audited),
+            ("lax > world cache, tcp/80", Audited),
+            ("lax > db, tcp/443", Denied),
+            ("web cache > db, tcp/443", Denied),
         ],
     },
     Row {
