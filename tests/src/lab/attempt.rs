@@ -204,7 +204,8 @@ fn open(like: IpAddr, kind: SockType, protocol: SockProtocol) -> UdpSocket {
         IpAddr::V4(_) => AddressFamily::Inet,
         IpAddr::V6(_) => AddressFamily::Inet6,
     };
-    let opened: OwnedFd = socket(family, kind, SockFlag::SOCK_CLOEXEC, protocol).expect("open a socket");
+    let opened: OwnedFd =
+        socket(family, kind, SockFlag::SOCK_CLOEXEC, protocol).expect("open a socket");
     opened.into()
 }
 

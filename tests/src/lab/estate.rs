@@ -62,8 +62,13 @@ impl Estate {
         for (number, residents) in (1..).zip(residents) {
             for (last, (name, _)) in (10..).zip(*residents) {
                 let place = Namespace::add(name);
-                let addresses = pair(&format!("10.0.{number}.{last}"), &format!("fd00:{number}::{last}"));
-                estate.parties.insert((*name).to_owned(), (place, addresses));
+                let addresses = pair(
+                    &format!("10.0.{number}.{last}"),
+                    &format!("fd00:{number}::{last}"),
+                );
+                estate
+                    .parties
+                    .insert((*name).to_owned(), (place, addresses));
             }
         }
         estate.apply_everywhere("");
@@ -83,24 +88,49 @@ impl Estate {
         }
         for (number, node) in (1..).zip(&self.nodes) {
             let (link, peer) = (format!("to{number}"), format!("edge-{number}"));
-            join(&self.router, (&link, &peer, node), &format!("198.18.{number}"), &format!("2001:db8:{number}:"), 10);
-            self.router.run(&format!("ip route add 10.0.{number}.0/24 via 198.18.{number}.10"));
-            self.router.run(&format!("ip route add fd00:{number}::/64 via 2001:db8:{number}::10"));
-            let addresses = pair(&format!("198.18.{number}.10"), &format!("2001:db8:{number}::10"));
+            join(
+                &self.router,
+                (&link, &peer, node),
+                &format!("198.18.{number}"),
+                &format!("2001:db8:{number}:"),
+                10,
+            );
+            self.router.run(&format!(
+                "ip route add 10.0.{number}.0/24 via 198.18.{number}.10"
+            ));
+            self.router.run(&format!(
+                "ip route add fd00:{number}::/64 via 2001:db8:{number}::10"
+            ));
+            let addresses = pair(
+                &format!("198.18.{number}.10"),
+                &format!("2001:db8:{number}::10"),
+            );
             self.parties.insert(peer, (node.clone(), addresses));
         }
         let router = pair("10.0.1.1", "fd00:1::1");
-        self.parties.insert("host".to_owned(), (self.nodes[0].clone(), router));
+        self.parties
+            .insert("host".to_owned(), (self.nodes[0].clone(), router));
     }
 
     fn connect_world(&mut self) {
-        join(&self.router, ("out", "world", &self.world), "198.51.100", "2001:db8:51:", 2);
+        join(
+            &self.router,
+            ("out", "world", &self.world),
+            "198.51.100",
+            "2001:db8:51:",
+            2,
+        );
         self.world.run("ip address add 198.51.100.3/24 dev eth0");
         // Only who asks for it sends with it.
-        self.world.run("ip address add 2001:db8:51::3/64 dev eth0 nodad preferred_lft 0");
+        self.world
+            .run("ip address add 2001:db8:51::3/64 dev eth0 nodad preferred_lft 0");
         for (name, last) in [("world", 2), ("other", 3)] {
-            let addresses = pair(&format!("198.51.100.{last}"), &format!("2001:db8:51::{last}"));
-            self.parties.insert(name.to_owned(), (self.world.clone(), addresses));
+            let addresses = pair(
+                &format!("198.51.100.{last}"),
+                &format!("2001:db8:51::{last}"),
+            );
+            self.parties
+                .insert(name.to_owned(), (self.world.clone(), addresses));
         }
     }
 
@@ -189,7 +219,10 @@ impl Estate {
 
     /// Returns what `status` of a node says, counted from 0.
     pub fn status(&self, node: usize) -> Value {
-        agent::json(&self.nodes[node], &format!("--node edge-{} status", node + 1))
+        agent::json(
+            &self.nodes[node],
+            &format!("--node edge-{} status", node + 1),
+        )
     }
 
     /// Returns how many packets a node dropped, by reason.
@@ -197,13 +230,24 @@ impl Estate {
         let status = self.status(node);
         let drops = status["drops"].as_object().expect("drops by reason");
         let count = |count: &Value| count.as_u64().expect("a number");
-        drops.iter().map(|(reason, n)| (reason.clone(), count(n))).collect()
+        drops
+            .iter()
+            .map(|(reason, n)| (reason.clone(), count(n)))
+            .collect()
     }
 }
 
 /// Joins a place to the router by a link that has its `eth0` at the other end.
-fn join(router: &Namespace, (link, peer, place): (&str, &str, &Namespace), v4: &str, v6: &str, last: u32) {
-    router.run(&format!("ip link add {link} type veth peer name eth0 netns {peer}"));
+fn join(
+    router: &Namespace,
+    (link, peer, place): (&str, &str, &Namespace),
+    v4: &str,
+    v6: &str,
+    last: u32,
+) {
+    router.run(&format!(
+        "ip link add {link} type veth peer name eth0 netns {peer}"
+    ));
     for (place, link, last) in [(router, link, 1), (place, "eth0", last)] {
         place.run(&format!("ip link set {link} up"));
         place.run(&format!("ip address add {v4}.{last}/24 dev {link}"));

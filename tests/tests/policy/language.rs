@@ -173,7 +173,12 @@ fn expect_language(host_routing: &str) {
         estate.apply(0, row.policy);
         expect_row(&estate, row);
     }
-    estate.apply_text(0, &estate.text(CLOSED.policy).replacen("[[node]]", "[[node]]\naudit = true", 1));
+    estate.apply_text(
+        0,
+        &estate
+            .text(CLOSED.policy)
+            .replacen("[[node]]", "[[node]]\naudit = true", 1),
+    );
     expect_row(&estate, &CLOSED);
 }
 
@@ -192,7 +197,9 @@ fn every_row_of_the_language_holds_through_the_stack() {
 fn it_is_said_whether_the_kernel_has_sctp() {
     let file = fs::read_to_string("/proc/net/protocols").expect("list the protocols");
     if !file.lines().any(|line| line.starts_with("SCTP")) {
-        eprintln!("*** this kernel has no SCTP: single packets of it are tried, no connections ***");
+        eprintln!(
+            "*** this kernel has no SCTP: single packets of it are tried, no connections ***"
+        );
     }
     let rows = ROWS.iter().flat_map(|row| row.tries);
     assert!(rows.into_iter().any(|(line, _)| line.contains("sctp/")));

@@ -6,12 +6,15 @@
 //! - `matrix`: every pair of twelve endpoints, held against a reader of the rules
 //! - `model`: that reader
 //! - `change`: a change takes effect at once and loses nothing
+//! - `talk`: conversations that it interrupts
 //! - `pitfall`: where other implementations have failed
 //! - `guard`: policy about the node itself
 
+mod change;
 mod language;
 mod matrix;
 #[expect(dead_code, reason = "here nobody asks about the health endpoint")]
 #[path = "../../../agent/tests/policy/model.rs"]
 mod model;
 mod rows;
+mod talk;

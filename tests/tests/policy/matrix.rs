@@ -22,14 +22,26 @@ const RESIDENTS: [&[Resident]; 3] = [
         ("bare1", ""),
     ],
     &[
-        ("web2", "labels = { app = \"web\", tier = \"front\" }\nports = { http = 5432 }"),
-        ("api2", "labels = { app = \"api\", tier = \"back\", old = \"yes\" }"),
+        (
+            "web2",
+            "labels = { app = \"web\", tier = \"front\" }\nports = { http = 5432 }",
+        ),
+        (
+            "api2",
+            "labels = { app = \"api\", tier = \"back\", old = \"yes\" }",
+        ),
         ("dns2", "labels = { app = \"dns\" }"),
         ("bare2", ""),
     ],
     &[
-        ("web3", "labels = { app = \"web\", tier = \"front\", old = \"yes\" }"),
-        ("db3", "labels = { app = \"db\", tier = \"back\" }\nports = { http = 5432 }"),
+        (
+            "web3",
+            "labels = { app = \"web\", tier = \"front\", old = \"yes\" }",
+        ),
+        (
+            "db3",
+            "labels = { app = \"db\", tier = \"back\" }\nports = { http = 5432 }",
+        ),
         ("log3", "labels = { app = \"log\" }"),
         ("free3", "labels = { zone = \"free\" }"),
     ],
@@ -144,14 +156,20 @@ impl Cell<'_> {
         let name = |endpoint: &Endpoint| {
             let names = RESIDENTS.iter().flat_map(|of_node| of_node.iter());
             let mut names = names.map(|(name, _)| *name);
-            names.find(|name| name == endpoint.name.get_ref()).expect("a resident")
+            names
+                .find(|name| name == endpoint.name.get_ref())
+                .expect("a resident")
         };
         Attempt {
             from: name(self.from),
             to: name(self.to),
             means: Means::parse(self.means),
             family: self.family,
-            expected: if is_allowed { Fate::Passes } else { Fate::Silence },
+            expected: if is_allowed {
+                Fate::Passes
+            } else {
+                Fate::Silence
+            },
         }
     }
 }
@@ -165,7 +183,12 @@ fn cells(config: &Config) -> Vec<Cell<'_>> {
             for shift in 1..endpoints.len() {
                 let receivers = endpoints.iter().cycle().skip(shift);
                 let pairs = endpoints.iter().zip(receivers);
-                cells.extend(pairs.map(|(from, to)| Cell { from, to, means, family }));
+                cells.extend(pairs.map(|(from, to)| Cell {
+                    from,
+                    to,
+                    means,
+                    family,
+                }));
             }
         }
     }
@@ -179,9 +202,20 @@ fn expect_same_words(net: &Estate, config: &Config, cells: &[Cell<'_>]) {
         // Only pings differ between the families.
         .filter(|cell| cell.family == Family::V4 || cell.means == "icmp")
         .filter(|cell| cell.is_allowed(config) != cell.is_allowed_by_agent(net))
-        .map(|cell| format!("{} > {}, {} {:?}", cell.from.name.get_ref(), cell.to.name.get_ref(), cell.means, cell.family))
+        .map(|cell| {
+            format!(
+                "{} > {}, {} {:?}",
+                cell.from.name.get_ref(),
+                cell.to.name.get_ref(),
+                cell.means,
+                cell.family
+            )
+        })
         .collect();
-    assert_eq!(wrong, [""; 0], "`policy test` should say what the rules say");
+    assert_eq!(
+        wrong, [""; 0],
+        "`policy test` should say what the rules say"
+    );
 }
 
 fn expect_matrix(host_routing: &str, asks_agent: bool) {

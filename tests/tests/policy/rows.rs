@@ -45,8 +45,14 @@ egress_deny = [{ to = "cache" }]"#,
         name: "without rules everybody reaches everybody",
         policy: "",
         tries: &[
-            ("web > db host cache world edge-2, tcp/80 udp/53 icmp large/53", Passes),
-            ("world edge-2 cache host > db, tcp/80 udp/53 icmp large/53", Passes),
+            (
+                "web > db host cache world edge-2, tcp/80 udp/53 icmp large/53",
+                Passes,
+            ),
+            (
+                "world edge-2 cache host > db, tcp/80 udp/53 icmp large/53",
+                Passes,
+            ),
         ],
     },
     Row {
@@ -56,7 +62,10 @@ endpoints = { app = "db" }
 ingress = [{ from = { app = "web" } }]"#,
         tries: &[
             ("web > db, tcp/80 udp/53 icmp", Passes),
-            ("api bare cache spare world edge-2 > db, tcp/80 udp/53 icmp", Denied),
+            (
+                "api bare cache spare world edge-2 > db, tcp/80 udp/53 icmp",
+                Denied,
+            ),
             ("db > web api, tcp/80", Passes),
             ("cache > api bare, tcp/80", Passes),
         ],
@@ -123,7 +132,10 @@ egress = [{ to = "spare" }]"#,
             ("bare cache > db, tcp/80", Passes),
             ("api spare world > db, tcp/80", Denied),
             ("web > spare, tcp/80 udp/53 icmp", Passes),
-            ("web > api cache host world edge-2, tcp/80 udp/53 icmp", Denied),
+            (
+                "web > api cache host world edge-2, tcp/80 udp/53 icmp",
+                Denied,
+            ),
         ],
     },
     Row {
@@ -511,7 +523,10 @@ ingress = []"#,
         tries: &[
             ("web cache world edge-2 > db, tcp/80 udp/53 icmp", Denied),
             ("host > db, tcp/80 udp/53 icmp", Passes),
-            ("db > web cache world edge-2 host, tcp/80 udp/53 icmp", Passes),
+            (
+                "db > web cache world edge-2 host, tcp/80 udp/53 icmp",
+                Passes,
+            ),
         ],
     },
     Row {
