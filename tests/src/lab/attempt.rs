@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use nix::errno::Errno;
 use nix::sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, socket};
 
 use super::estate::Estate;
@@ -135,6 +136,10 @@ pub fn make(estate: &Estate, attempt: &Attempt<'_>) -> Fate {
 }
 
 fn fate(error: &Error) -> Fate {
+    // A program of the node whose packet is dropped at the device learns it from the call.
+    if error.raw_os_error() == Some(Errno::ENOBUFS as i32) {
+        return Fate::Silence;
+    }
     match error.kind() {
         ErrorKind::TimedOut | ErrorKind::WouldBlock => Fate::Silence,
         ErrorKind::HostUnreachable | ErrorKind::PermissionDenied => Fate::Told,

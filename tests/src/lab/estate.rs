@@ -172,6 +172,12 @@ impl Estate {
         self.ciliate(node, "apply", code)
     }
 
+    /// Gives one node, counted from 0, a policy that may cut connections which the test has itself.
+    pub fn apply_lockout(&self, node: usize, policy: &str) {
+        self.write(policy);
+        self.ciliate(node, "apply --allow-lockout", 0);
+    }
+
     /// Gives one node, counted from 0, a whole file.
     pub fn apply_text(&self, node: usize, text: &str) {
         self.machine.write("ciliate.toml", text);

@@ -12,7 +12,7 @@ use tests::party::Family;
 
 use super::rows::{ROWS, Row};
 
-const RESIDENTS: [&[Resident]; 2] = [
+pub(crate) const RESIDENTS: [&[Resident]; 2] = [
     &[
         ("web", "labels = { app = \"web\", tier = \"front\" }"),
         ("api", "labels = { app = \"api\", tier = \"back\" }"),
@@ -128,15 +128,16 @@ fn drops(estate: &Estate, reason: DropReason) -> u64 {
     counts.flatten().sum()
 }
 
-/// Returns how many packets the policies of the first node's endpoints would have denied.
+/// Returns how many packets the policies of the first node and its endpoints would have denied.
 fn audits(estate: &Estate) -> u64 {
     let status = estate.status(0);
+    let count = |guard: &Value| guard["would_deny"].as_u64().expect("a number");
     let endpoints = status["endpoints"].as_array().expect("a list");
-    let count = |endpoint: &Value| endpoint["policy"]["would_deny"].as_u64().expect("a number");
-    endpoints.iter().map(count).sum()
+    let endpoints = endpoints.iter().map(|endpoint| count(&endpoint["policy"]));
+    endpoints.sum::<u64>() + count(&status["policy"]["host"])
 }
 
-fn expect_row(estate: &Estate, row: &Row) {
+pub(crate) fn expect_row(estate: &Estate, row: &Row) {
     let counted = [DropReason::PolicyDenied, DropReason::PolicyDenyList];
     let (attempts, verdicts): (Vec<_>, Vec<_>) = attempts(row).into_iter().unzip();
     let dropped = counted.map(|reason| drops(estate, reason));

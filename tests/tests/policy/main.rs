@@ -11,6 +11,7 @@
 //! - `guard`: policy about the node itself
 
 mod change;
+mod guard;
 mod language;
 mod matrix;
 #[expect(dead_code, reason = "here nobody asks about the health endpoint")]
