@@ -17,5 +17,6 @@ mod matrix;
 #[expect(dead_code, reason = "here nobody asks about the health endpoint")]
 #[path = "../../../agent/tests/policy/model.rs"]
 mod model;
+mod pitfall;
 mod rows;
 mod talk;
