@@ -8,15 +8,19 @@
 //! - `change`: a change takes effect at once and loses nothing
 //! - `talk`: conversations that it interrupts
 //! - `pitfall`: where other implementations have failed
+//! - `tagged`: frames that are no plain IP packets
 //! - `guard`: policy about the node itself
+//! - `lockout`: who applies it is not locked out unawares
 
 mod change;
 mod guard;
 mod language;
+mod lockout;
 mod matrix;
 #[expect(dead_code, reason = "here nobody asks about the health endpoint")]
 #[path = "../../../agent/tests/policy/model.rs"]
 mod model;
 mod pitfall;
 mod rows;
+mod tagged;
 mod talk;
