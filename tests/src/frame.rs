@@ -19,8 +19,6 @@ pub const UDP: u8 = 17;
 pub const UDP_LITE: u8 = 136;
 pub const FRAGMENT_HEADER: u8 = 44;
 
-/// Tag of ICMP messages that are no echoes, for 0 is the echo reply's.
-
 const ETH_LEN: usize = 14;
 const IPV4_LEN: usize = 20;
 

@@ -27,6 +27,9 @@ enum Place {
     Host,
 }
 
+/// Adds to what policy says.
+type Says = Box<dyn Fn(&mut ModelNode) + Sync>;
+
 /// Is a row.
 pub struct Row {
     name: String,
@@ -41,7 +44,7 @@ pub struct Row {
     given: Snapshot,
     counted: Option<DropReason>,
     /// What policy says, on top of what everybody is to it.
-    rules: Vec<Box<dyn Fn(&mut ModelNode) + Sync>>,
+    rules: Vec<Says>,
     /// Packets counted for terms of policy.
     terms: BTreeMap<u16, u64>,
     /// Packets that the policies of slots would have denied.

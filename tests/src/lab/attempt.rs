@@ -140,11 +140,19 @@ fn fate(error: &Error) -> Fate {
     if error.raw_os_error() == Some(Errno::ENOBUFS as i32) {
         return Fate::Silence;
     }
-    match error.kind() {
-        ErrorKind::TimedOut | ErrorKind::WouldBlock => Fate::Silence,
-        ErrorKind::HostUnreachable | ErrorKind::PermissionDenied => Fate::Told,
-        _ => panic!("an attempt should be answered or end with silence or a refusal: {error}"),
+    let kind = error.kind();
+    if matches!(kind, ErrorKind::TimedOut | ErrorKind::WouldBlock) {
+        return Fate::Silence;
     }
+    let is_told = matches!(
+        kind,
+        ErrorKind::HostUnreachable | ErrorKind::PermissionDenied
+    );
+    assert!(
+        is_told,
+        "an attempt should end with an answer, silence or a refusal: {error}"
+    );
+    Fate::Told
 }
 
 fn tcp(to: SocketAddr, from: Option<IpAddr>, wait: Duration) -> Result<(), Error> {

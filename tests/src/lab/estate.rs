@@ -38,7 +38,8 @@ pub struct Estate {
     parties: BTreeMap<String, (Namespace, [IpAddr; 2])>,
     /// The file without a policy.
     base: String,
-    _listeners: Vec<Listeners>,
+    /// They answer as long as they are held.
+    listeners: Vec<Listeners>,
 }
 
 impl Estate {
@@ -55,7 +56,7 @@ impl Estate {
             nodes: nodes.collect(),
             parties: BTreeMap::new(),
             base: file(host_routing, residents),
-            _listeners: Vec::new(),
+            listeners: Vec::new(),
         };
         estate.connect();
         estate.connect_world();
@@ -143,7 +144,7 @@ impl Estate {
             place.set_sysctl("net/ipv4/ping_group_range", "0 0");
             Listeners::start(place, addresses)
         });
-        self._listeners = listeners.collect();
+        self.listeners = listeners.collect();
     }
 
     /// Waits until all links are there, and neighbours are known.
