@@ -5,8 +5,10 @@
 //! the example speaks of.
 
 use std::fs;
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use datapath::verdict::DropReason;
 use tests::lab::agent;
@@ -26,7 +28,25 @@ const ROUTER: (&str, &str) = (
     "router.toml",
     include_str!("../../config-examples/router.toml"),
 );
+const EGRESS: (&str, &str) = (
+    "policy-egress.toml",
+    include_str!("../../config-examples/policy-egress.toml"),
+);
+const HOST: (&str, &str) = (
+    "policy-host.toml",
+    include_str!("../../config-examples/policy-host.toml"),
+);
+const METADATA: (&str, &str) = (
+    "policy-metadata.toml",
+    include_str!("../../config-examples/policy-metadata.toml"),
+);
+const THREE_TIER: (&str, &str) = (
+    "policy-three-tier.toml",
+    include_str!("../../config-examples/policy-three-tier.toml"),
+);
 const README: &str = include_str!("../../README.md");
+/// How long a connection may take to come about.
+const MOMENT: Duration = Duration::from_millis(300);
 /// What a command line of an example begins with.
 const PROMPT: &str = "#   sudo ";
 const OUTSIDE: [(&str, &str); 2] = [
@@ -107,6 +127,44 @@ impl Example {
         agent::expect(&Namespace::named(node), &line, 0);
     }
 
+    /// Joins the machine to an outside by `eth0`, where it has the addresses of the example.
+    /// Returns what there is then.
+    fn join_outside(&self) -> Inventory {
+        let (own, outside) = (&self.machine.own, Namespace::add("outside"));
+        for place in [own, &outside] {
+            place.set_sysctl("net/ipv6/conf/default/accept_dad", "0");
+        }
+        own.run("ip link add eth0 type veth peer name eth0 netns outside");
+        for place in [own, &outside] {
+            place.run("ip link set eth0 up");
+        }
+        for (near, far) in OUTSIDE {
+            for (place, address) in [(own, near), (&outside, far)] {
+                let duplicates = if address.contains(':') { " nodad" } else { "" };
+                place.run(&format!("ip address add {address} dev eth0{duplicates}"));
+            }
+            let (gateway, _) = far.split_once('/').expect("a prefix");
+            own.run(&format!("ip route add default via {gateway}"));
+        }
+        for address in ["198.51.100.1", "198.51.100.129"] {
+            outside.run(&format!("ip address add {address}/32 dev lo"));
+        }
+        wait_until("the link is there", || {
+            answers(own, [198, 51, 100, 1].into())
+        });
+        own.run("ip neigh flush all");
+        self.inventory()
+    }
+
+    /// Fails unless `policy test` says the same of a port.
+    fn expect_answer(&self, from: &str, to: &str, port: u16, passes: bool) {
+        let outcome = self.run(&format!(
+            "ciliate policy test --from {from} --to {to} --port tcp/{port} --config {FOLDER}/{}",
+            self.name
+        ));
+        assert_eq!(outcome.code, Some(i32::from(!passes)), "{outcome:#?}");
+    }
+
     fn inventory(&self) -> Inventory {
         Inventory::of_machine(&[("machine", &self.machine.own)])
     }
@@ -126,7 +184,13 @@ fn no_example_is_forgotten() {
     let mut names: Vec<_> = names.collect();
     names.sort();
 
-    assert_eq!(names, [LAB.0, PEERS.0, ROUTER.0]);
+    let shown = [LAB, PEERS, EGRESS, HOST, METADATA, THREE_TIER, ROUTER];
+    assert_eq!(names, shown.map(|(name, _)| name));
+    for name in names {
+        let name = name.to_string_lossy();
+        let link = format!("[`{name}`]({FOLDER}/{name})");
+        assert!(README.contains(&link), "README.md should have: {link}");
+    }
 }
 
 #[test]
@@ -180,29 +244,7 @@ fn peers_reach_each_other() {
 #[test]
 fn router_lets_its_endpoint_out() {
     let example = Example::new(ROUTER);
-    let outside = Namespace::add("outside");
-    let own = &example.machine.own;
-    for place in [own, &outside] {
-        place.set_sysctl("net/ipv6/conf/default/accept_dad", "0");
-    }
-    own.run("ip link add eth0 type veth peer name eth0 netns outside");
-    for place in [own, &outside] {
-        place.run("ip link set eth0 up");
-    }
-    for (near, far) in OUTSIDE {
-        for (place, address) in [(own, near), (&outside, far)] {
-            let duplicates = if address.contains(':') { " nodad" } else { "" };
-            place.run(&format!("ip address add {address} dev eth0{duplicates}"));
-        }
-        let (gateway, _) = far.split_once('/').expect("a prefix");
-        own.run(&format!("ip route add default via {gateway}"));
-    }
-    outside.run("ip address add 198.51.100.1/32 dev lo");
-    wait_until("the link is there", || {
-        answers(own, [198, 51, 100, 1].into())
-    });
-    own.run("ip neigh flush all");
-    let before = example.inventory();
+    let (own, before) = (&example.machine.own, example.join_outside());
 
     example.play(|| {
         ping(
@@ -213,4 +255,136 @@ fn router_lets_its_endpoint_out() {
 
     own.run("ip netns del web");
     before.expect_same(&example.inventory(), "after the router");
+}
+
+#[test]
+fn egress_is_closed_but_for_what_is_needed() {
+    let example = Example::new(EGRESS);
+    example.join_outside();
+
+    example.play(|| {
+        let app = Namespace::named("app");
+        for (address, port, passes) in [
+            ("198.51.100.1", 443, true),
+            ("198.51.100.1", 25, false),
+            ("198.51.100.129", 443, false),
+            ("192.0.2.1", 53, true),
+            ("192.0.2.1", 443, false),
+            ("2001:db8::1", 53, true),
+            ("2001:db8::1", 443, false),
+        ] {
+            let seen = reaches(&app, &Namespace::named("outside"), address, port);
+            assert_eq!(seen, passes, "{address} at {port}");
+            example.expect_answer("app", address, port, passes);
+        }
+    });
+}
+
+#[test]
+fn metadata_service_is_closed_to_who_does_not_need_it() {
+    let example = Example::new(METADATA);
+    example.join_outside();
+    let outside = Namespace::named("outside");
+    outside.run("ip address add 169.254.169.254/32 dev lo");
+    outside.run("ip address add fd00:ec2::254/128 dev lo nodad");
+
+    example.play(|| {
+        let [v4, v6] = ["169.254.169.254", "fd00:ec2::254"];
+        for (name, passes) in [("web", false), ("backup", true)] {
+            let place = Namespace::named(name);
+            assert_eq!(reaches(&place, &outside, v6, 80), passes, "{name} to {v6}");
+            assert!(!reaches(&place, &outside, v4, 80), "it is link-local");
+            for address in [v4, v6] {
+                example.expect_answer(name, address, 80, passes);
+            }
+        }
+        let web = Namespace::named("web");
+        assert!(reaches(&web, &outside, "2001:db8::1", 80));
+    });
+}
+
+#[test]
+fn three_tiers_speak_with_their_neighbours_only() {
+    let example = Example::new(THREE_TIER);
+    let before = example.inventory();
+
+    example.play(|| {
+        let tiers = [
+            ("web", "10.0.1.10", "fd00:1::10"),
+            ("batch", "10.0.1.11", "fd00:1::11"),
+            ("app", "10.0.2.10", "fd00:2::10"),
+            ("db", "10.0.2.11", "fd00:2::11"),
+        ];
+        let allowed = [
+            ("web", "app", 8080),
+            ("batch", "app", 8080),
+            ("app", "db", 5432),
+        ];
+        for (from, ..) in tiers {
+            for (to, v4, v6) in tiers.into_iter().filter(|(to, ..)| *to != from) {
+                let [client, server] = [from, to].map(Namespace::named);
+                ping(&client, v4.parse().expect("an address"));
+                for port in [80, 5432, 8080] {
+                    let passes = allowed.contains(&(from, to, port));
+                    for address in [v4, v6] {
+                        let seen = reaches(&client, &server, address, port);
+                        assert_eq!(seen, passes, "{from} to {to} at {port}");
+                    }
+                    example.expect_answer(from, to, port, passes);
+                }
+            }
+        }
+        for node in ["edge-1", "edge-2"] {
+            example.expect_nothing_to_do(node);
+        }
+    });
+
+    before.expect_same(&example.inventory(), "after the lab");
+}
+
+#[test]
+fn machine_is_watched_first_and_closed_later() {
+    let example = Example::new(HOST);
+    example.join_outside();
+    let (own, outside) = (&example.machine.own, Namespace::named("outside"));
+    let office = ["203.0.113.7", "2001:db8:203::7"];
+    outside.run("ip address add 203.0.113.7/32 dev lo");
+    outside.run("ip address add 2001:db8:203::7/128 dev lo nodad");
+    let would_deny = || {
+        let status = agent::json(own, "status");
+        status["policy"]["host"]["would_deny"]
+            .as_u64()
+            .expect("a number")
+    };
+
+    example.play(|| {
+        for address in ["192.0.2.10", "2001:db8::10"] {
+            let before = would_deny();
+            assert!(reaches(&outside, own, address, 22), "it is only watched");
+            assert!(would_deny() > before, "and counted");
+        }
+
+        let enforced = example
+            .text
+            .replace("host = \"audit\"", "host = \"enforce\"");
+        let file = example.machine.write("enforced.toml", &enforced);
+        agent::expect(own, &format!("apply {}", file.display()), 0);
+
+        for (address, source) in ["192.0.2.10", "2001:db8::10"].into_iter().zip(office) {
+            assert!(!reaches(&outside, own, address, 22), "{address} is closed");
+            outside.run(&format!("ping -n -c 1 -W 2 {address}"));
+            outside.run(&format!("ip route add {address} dev eth0 src {source}"));
+            assert!(reaches(&outside, own, address, 22), "{source} is let in");
+            assert!(!reaches(&outside, own, address, 80), "at this port only");
+        }
+        assert!(reaches(own, &outside, "192.0.2.1", 80), "the machine calls");
+    });
+}
+
+/// Tells whether somebody can connect to an address and a port that somebody else has.
+fn reaches(from: &Namespace, to: &Namespace, address: &str, port: u16) -> bool {
+    let target = SocketAddr::new(address.parse().expect("an address"), port);
+    let _listener = to.inside(|| TcpListener::bind(target)).expect("listen");
+    from.inside(|| TcpStream::connect_timeout(&target, MOMENT))
+        .is_ok()
 }
