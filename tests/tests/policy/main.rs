@@ -9,10 +9,12 @@
 //! - `talk`: conversations that it interrupts
 //! - `pitfall`: where other implementations have failed
 //! - `tagged`: frames that are no plain IP packets
+//! - `forged`: packets that claim to come from somebody else
 //! - `guard`: policy about the node itself
 //! - `lockout`: who applies it is not locked out unawares
 
 mod change;
+mod forged;
 mod guard;
 mod language;
 mod lockout;

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use datapath::verdict::DropReason;
 use tests::lab::attempt::{Attempt, Fate, Means, expect_all};
-use tests::lab::conversation::bound;
+use tests::lab::conversation::{bound, pattern, transfer};
 use tests::lab::estate::Estate;
 use tests::lab::namespace::Namespace;
 use tests::lab::resident::Resident;
@@ -25,6 +25,9 @@ const MODES: [&str; 2] = ["bpf", "legacy"];
 const PAUSE: Duration = Duration::from_micros(100);
 /// How often an endpoint comes.
 const ROUNDS: usize = 6;
+
+/// What a transfer consists of, in bytes.
+const TRANSFER_LEN: usize = 1 << 20;
 
 /// Is one who is not there at first.
 const LATECOMER: &str = r#"
@@ -302,6 +305,43 @@ fn say(from: &UdpSocket, to: &UdpSocket, arrives: bool) {
     drop(from.send_to(b"word", to.local_addr().expect("bound")));
     let heard = to.recv(&mut [0; 8]).is_ok();
     assert_eq!(heard, arrives, "{from:?} to {to:?}");
+}
+
+/// Errors that belong to a conversation were asked for a rule of their own.
+#[test]
+fn errors_about_what_is_allowed_need_no_rule() {
+    let policy = "[[policy.rule]]\nendpoints = [\"web\", \"cache\"]\n\
+                  ingress = [{ from = \"web\", ports = \"tcp\" }]\negress = [{ to = [\"cache\", \"world\"], ports = [\"tcp\", \"udp/33434-33534\"] }]\n\
+                  [policy]\nhost = \"enforce\"\n[[policy.rule]]\nhost = true\ningress = []\n";
+    for mode in MODES {
+        let net = Estate::new(mode, &RESIDENTS);
+        net.apply_everywhere(policy);
+        net.router.run("ip link set to2 mtu 1400");
+        net.router.run("ip link set out mtu 1400");
+        for family in Family::BOTH {
+            for to in ["cache", "world"] {
+                let (client, server) = (net.place("web"), net.place(to));
+                let far = net.address(to, family);
+                let data = transfer(client, server, far, TRANSFER_LEN);
+                assert!(
+                    data == pattern(TRANSFER_LEN),
+                    "{to} gets what was sent, {mode}"
+                );
+                let said = client
+                    .attempt(&format!("traceroute -n -m 2 -q 1 -w 1 {far}"))
+                    .stdout;
+                let router = if far.is_ipv4() {
+                    "198.18.1.1"
+                } else {
+                    "2001:db8:1::1"
+                };
+                assert!(
+                    said.contains(router),
+                    "the router should be heard, {mode}: {said}"
+                );
+            }
+        }
+    }
 }
 
 #[test]

@@ -34,7 +34,7 @@ const SINGLE: usize = 3;
 const LAST: &[u8] = b"last";
 
 /// Returns the sender of frames by the router's link, with the world's addresses.
-fn sender(net: &Estate) -> Who {
+pub(crate) fn sender(net: &Estate) -> Who {
     let (IpAddr::V4(v4), IpAddr::V6(v6)) = (
         net.address("world", Family::V4),
         net.address("world", Family::V6),
