@@ -78,7 +78,8 @@ fn settle<A: Address + KeyHash, T: Tables<A>>(
     }
     // The node is no flooder, and an answer that is late should find its flow.
     let is_of_node = work.sender == work.moment.host && work.receiver == OUTSIDE;
-    if !is_of_node && (is_new || work.standing == Standing::Pending as u8) {
+    let enters = is_of_node || is_new && work.is_policed() && is_crowded_out(tables, work);
+    if !enters && (is_new || work.standing == Standing::Pending as u8) {
         wait(tables, work);
         if work.decided.is_for_stack() {
             ticket::issue(tables, work);
@@ -87,6 +88,39 @@ fn settle<A: Address + KeyHash, T: Tables<A>>(
         enter(tables, work);
     }
     None
+}
+
+/// Flows that may enter the table unanswered in one stretch of 2³³ ns, which is 8.6 s, from each slot.
+const SHARE: u32 = 1024;
+const STRETCH_NS: u64 = 1 << 33;
+
+/// Tells whether a new flow would push another one out that waits for its answer, which policy would
+/// not know for one then. Such a flow enters the table at once, as long as the sender has a share of
+/// it left.
+#[inline(never)]
+fn is_crowded_out<A: Address + KeyHash, T: Tables<A>>(tables: &mut T, work: &mut Work<A>) -> bool {
+    let Some(slot) = tables.party(work.sender).map(|party| party.slot) else {
+        return false;
+    };
+    let index = pending_index(slot, &work.key, work.moment.pending_mask);
+    let is_there = tables.pending(index, &mut work.pending);
+    let other = work.pending.key;
+    let (timeouts, now_ns) = (work.moment.timeouts, work.moment.now_ns);
+    let waits = is_there && is_waiting(&work.pending, &other, &timeouts, now_ns);
+    // Nothing was counted of the flow in hand.
+    work.pending.packets = 0;
+    if !waits || other == work.key || tables.flow(&other).is_some() {
+        return false;
+    }
+    let stretch = (now_ns / STRETCH_NS) as u32;
+    let Some(share) = tables.share(slot) else {
+        return false;
+    };
+    if share.stretch != stretch {
+        (share.stretch, share.count) = (stretch, 0);
+    }
+    share.count += 1;
+    share.count <= SHARE
 }
 
 /// Tells whether no hook has seen the ports of an endpoint's datagram before the node's stack put its

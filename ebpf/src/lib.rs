@@ -107,9 +107,14 @@ pub fn enter<P: Packet>(packet: &P, hook: Hook) -> Result<Path, DropReason> {
         .load(ETH_PROTOCOL_OFFSET)
         .ok_or(DropReason::InvalidPacket)?;
     let tag = packet.vlan_tag();
+    let is_tagged_within = protocol == ETH_VLAN || protocol == ETH_QINQ;
+    // The stack takes off one tag after the other that names no VLAN.
+    if matches!(hook, Hook::FromNetdev) && tag != 0 && tag & VLAN_ID == 0 && is_tagged_within {
+        return Err(DropReason::Vlan);
+    }
     // The stack takes what has only a priority for what it is without.
     let names_vlan = tag & VLAN_ID != 0 || !matches!(hook, Hook::FromNetdev);
-    let tagged = tag != 0 && names_vlan || protocol == ETH_VLAN || protocol == ETH_QINQ;
+    let tagged = tag != 0 && names_vlan || is_tagged_within;
     // What the node's stack sends through `cilium_host` is not for endpoints, and what a device
     // sees belongs to whatever lies on top of it.
     let others_are_welcome = matches!(hook, Hook::FromHost) || hook.is_of_device();

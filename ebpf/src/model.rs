@@ -143,6 +143,7 @@ pub struct ModelTables<A: Ord> {
     pub tickets: BTreeMap<u32, Line>,
     pub fragments: BTreeMap<FragmentKey<A>, Datagram>,
     pub overtaking: BTreeMap<u32, Overtaking>,
+    pub shares: BTreeMap<u16, Overtaking>,
     pub devices: BTreeMap<u32, Device>,
     /// Prefixes, and the markers among them.
     pub prefixes: BTreeMap<PrefixKey<A>, Sides<Prefix>>,
@@ -272,6 +273,10 @@ impl<A: Address + Ord + Hash + Default> Tables<A> for ModelTables<A> {
 
     fn overtaking(&mut self, slot: u32) -> Option<&mut Overtaking> {
         Some(self.overtaking.entry(slot).or_default())
+    }
+
+    fn share(&mut self, slot: u16) -> Option<&mut Overtaking> {
+        Some(self.shares.entry(slot).or_default())
     }
 
     fn device(&self, ifindex: u32) -> Option<&Device> {

@@ -22,17 +22,45 @@ use crate::work::Work;
 
 /// Asks the policies of both ends about the connection of the packet in `work`, and notes in
 /// `work.decided` which terms allow it; returns the reason to drop the packet, if there is one.
+///
+/// Where the opener may not go on, the other end may begin: its packet is then the first of a
+/// connection of its own, between the same ports.
 #[inline(never)]
 pub fn ask<A: Address, T: Tables<A>>(tables: &mut T, work: &mut Work<A>) -> Option<DropReason> {
+    work.set_policed(false);
+    let mut refusal = of_both(tables, work);
+    if refusal.is_some() && work.is_reply() {
+        work.set_reply(false);
+        refusal = of_both(tables, work);
+    }
+    if refusal.is_some() {
+        let [first, second] = work.decided.terms;
+        let term = if first == 0 { second } else { first };
+        tables.count_term(term, 1, u64::from(work.len));
+    }
+    refusal
+}
+
+#[inline(never)]
+fn of_both<A: Address, T: Tables<A>>(tables: &mut T, work: &mut Work<A>) -> Option<DropReason> {
     let ends = [work.sender, work.receiver];
     let identities = [work.decided.source_identity, work.decided.target_identity];
     let opener = usize::from(work.is_reply());
+    work.decided.terms = [0; 2];
     set_port(work);
     let egress = of_end(tables, work, ends[opener], EGRESS, identities[1 - opener]);
     if egress.is_some() {
         return egress;
     }
-    of_end(tables, work, ends[1 - opener], INGRESS, identities[opener])
+    // What the opener may is not what is denied.
+    let allowed = work.decided.terms[0];
+    let ingress = of_end(tables, work, ends[1 - opener], INGRESS, identities[opener]);
+    if ingress.is_some() {
+        work.decided.terms[0] = 0;
+    } else {
+        work.decided.terms[0] = allowed;
+    }
+    ingress
 }
 
 /// Asks the policy of an endpoint about a new connection to somebody outside, before it gets a
@@ -46,7 +74,13 @@ pub fn ask_outward<A: Address, T: Tables<A>>(
     work.set_reply(false);
     set_port(work);
     let sender = work.sender;
-    of_end(tables, work, sender, EGRESS, identity)
+    work.decided.terms = [0; 2];
+    let refusal = of_end(tables, work, sender, EGRESS, identity);
+    if refusal.is_some() {
+        let [term, _] = work.decided.terms;
+        tables.count_term(term, 1, u64::from(work.len));
+    }
+    refusal
 }
 
 /// Tells whether policy is asked about what comes to the node from outside.
@@ -130,6 +164,7 @@ fn of_end<A: Address, T: Tables<A>>(
     if subject.policy == 0 {
         return None;
     }
+    work.set_policed(true);
     let key = PolicyKey {
         policy: subject.policy,
         direction,
@@ -145,7 +180,6 @@ fn of_end<A: Address, T: Tables<A>>(
         tables.count_audit(slot, u64::from(work.len));
         return None;
     }
-    tables.count_term(ruling.term, 1, u64::from(work.len));
     work.set_rejected(matches!(decision, Some(Decision::Reject)));
     Some(match ruling.term {
         0 => DropReason::PolicyDenied,

@@ -59,6 +59,8 @@ pub trait Tables<A> {
     fn insert_datagram(&mut self, key: &FragmentKey<A>, datagram: &Datagram);
     /// Returns the count of overtaken datagrams of the senders of a slot.
     fn overtaking(&mut self, slot: u32) -> Option<&mut Overtaking>;
+    /// Returns the count of flows of a slot that entered the table unanswered.
+    fn share(&mut self, slot: u16) -> Option<&mut Overtaking>;
     /// Returns half of a binding.
     fn binding(&mut self, key: &FlowKey<A>) -> Option<&mut Binding<A>>;
     /// Adds half of a binding.

@@ -42,6 +42,7 @@ pub struct Work<A> {
     is_direct: u8,
     is_reply: u8,
     is_rejected: u8,
+    is_policed: u8,
     /// Code of a message of ICMP.
     pub code: u8,
     /// What is remembered of the flow; see `admission`.
@@ -162,6 +163,7 @@ flags! {
     is_hairpin, set_hairpin: "Tells whether an endpoint sent the packet to a masquerade address.";
     is_direct, set_direct: "Tells whether the node's stack sent the packet where it is past `cilium_host`: to the endpoint's link itself, or out of a device.";
     is_reply, set_reply: "Tells whether the receiver of the packet opened the connection.";
+    is_policed, set_policed: "Tells whether one end of the connection has a policy.";
     is_rejected, set_rejected: "Tells whether the sender learns that policy drops the packet.";
     is_needy, set_needy: "Tells whether the packet needs a binding.";
     is_bound, set_bound: "Tells whether `outside` and `inside` are the halves of the packet's binding.";

@@ -23,8 +23,8 @@ use ciliate::host::Netlink;
 use ciliate::plan::object::Program;
 use datapath::abi::{
     Addr4, Addr6, Binding, Count, Datagram, Device, Flow, FlowKey, FragmentKey, Lengths, Line,
-    Node, Party, Pending, PolicyEntry, PolicyKey, PolicyPort, Prefix, PrefixKey, Ruling, Side,
-    Sides, Subject,
+    Node, Overtaking, Party, Pending, PolicyEntry, PolicyKey, PolicyPort, Prefix, PrefixKey,
+    Ruling, Side, Sides, Subject,
 };
 use datapath::flow::KeyHash;
 use datapath::hook::Hook;
@@ -111,6 +111,7 @@ pub struct Kernel {
     prefixes4: HashMap<MapData, PrefixKey<Addr4>, Sides<Prefix>>,
     prefixes6: HashMap<MapData, PrefixKey<Addr6>, Sides<Prefix>>,
     lengths: Array<MapData, Lengths>,
+    shares: Array<MapData, Overtaking>,
     subjects: HashMap<MapData, u64, Sides<Subject>>,
     policies: HashMap<MapData, PolicyKey, Sides<PolicyEntry>>,
     ranges: LpmTrie<MapData, PolicyPort, Sides<Ruling>>,
@@ -180,6 +181,7 @@ impl Kernel {
             prefixes4: table::prefixes4(&pins).expect("open PREFIXES4"),
             prefixes6: table::prefixes6(&pins).expect("open PREFIXES6"),
             lengths: table::lengths(&pins).expect("open LENGTHS"),
+            shares: table::shares(&pins).expect("open SHARES"),
             subjects: table::subjects(&pins).expect("open SUBJECTS"),
             policies: table::policy(&pins).expect("open POLICY"),
             ranges: table::ranges(&pins).expect("open RANGES"),
@@ -198,6 +200,11 @@ impl Kernel {
         replace(&mut self.parties, &model.tables4.parties);
         replace(&mut self.devices, &model.tables4.devices);
         self.fill_policy(&model.tables4);
+        for slot in 0..self.shares.len() {
+            self.shares
+                .set(slot, Overtaking::default(), 0)
+                .expect("write SHARES");
+        }
         replace(&mut self.prefixes4, &model.tables4.prefixes);
         replace(&mut self.prefixes6, &model.tables6.prefixes);
         let lengths = [&model.tables4.lengths, &model.tables6.lengths];

@@ -566,6 +566,15 @@ fn neutral(tuple: &Tuple) -> FlowKey<Addr6> {
     }
 }
 
+/// Returns where in its slice a flow of a party waits.
+pub fn pending_place(tuple: &Tuple, who: &Who) -> u32 {
+    let mask = SLOTS * PENDING_PER_SLOT - 1;
+    match key(tuple) {
+        Key::V4(key) => pending_index(who.slot, &key, mask),
+        Key::V6(key) => pending_index(who.slot, &key, mask),
+    }
+}
+
 /// Returns a pending flow of this key that has seen nothing.
 pub fn zeroed<A>(key: FlowKey<A>) -> Pending<A> {
     Pending {

@@ -52,13 +52,13 @@ const BUDGETS: [Budget; 9] = [
     },
     Budget {
         program: "slow4",
-        instructions: 52_000,
-        stack: 2_500,
+        instructions: 58_000,
+        stack: 2_700,
     },
     Budget {
         program: "slow6",
-        instructions: 60_000,
-        stack: 3_700,
+        instructions: 66_000,
+        stack: 3_900,
     },
     Budget {
         program: "arp",

@@ -89,7 +89,7 @@ impl Sizes {
                 Some(self.endpoint_slots * PENDING_PER_SLOT)
             }
             "BOUND" => Some(self.endpoint_slots * 2),
-            "AUDITS" => Some(self.endpoint_slots),
+            "AUDITS" | "SHARES" => Some(self.endpoint_slots),
             "POLICY" => Some(self.prefixes / 2),
             "RANGES" => Some(RANGES_MAX),
             _ => None,
@@ -247,7 +247,7 @@ fn how_to_shrink(name: &str) -> &'static str {
         "BINDINGS4" | "BINDINGS6" => {
             "give a smaller `bindings` in [maps], or fewer `ports` in [masquerade]"
         }
-        "PENDING4" | "PENDING6" | "BOUND" | "AUDITS" => {
+        "PENDING4" | "PENDING6" | "BOUND" | "AUDITS" | "SHARES" => {
             "it has room for each [[endpoint]] of the node"
         }
         _ => "its size is fixed; give smaller `flows` and `bindings` in [maps]",

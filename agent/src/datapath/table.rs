@@ -7,8 +7,8 @@ use aya::Pod;
 use aya::maps::{Array, HashMap, LpmTrie, Map, MapData, MapError, PerCpuArray, PerCpuValues};
 use datapath::abi::{
     Addr4, Addr6, Binding, Count, Datagram, Device, Flow, FlowKey, FragmentKey, Lengths, Line,
-    Node, Party, Pending, PolicyEntry, PolicyKey, PolicyPort, Prefix, PrefixKey, Ruling, Sides,
-    Subject,
+    Node, Overtaking, Party, Pending, PolicyEntry, PolicyKey, PolicyPort, Prefix, PrefixKey,
+    Ruling, Sides, Subject,
 };
 use datapath::verdict::DropReason;
 
@@ -16,7 +16,7 @@ use super::Error;
 use super::pin::Pins;
 
 /// Names every pinned map, in the order in which `status` lists them.
-pub const MAPS: [&str; 31] = [
+pub const MAPS: [&str; 32] = [
     "NODE",
     "ENDPOINTS",
     "LOCAL4",
@@ -31,6 +31,7 @@ pub const MAPS: [&str; 31] = [
     "TICKETS6",
     "FRAGMENTS4",
     "FRAGMENTS6",
+    "SHARES",
     "DEVICES",
     "PREFIXES4",
     "PREFIXES6",
@@ -191,6 +192,11 @@ pub fn cursor(pins: &Pins) -> Result<Array<MapData, u32>, Error> {
 /// Opens the map of when bindings may be swept again, for each family.
 pub fn sweeps(pins: &Pins) -> Result<Array<MapData, u64>, Error> {
     open(pins, "SWEEPS")
+}
+
+/// Opens the counts of flows of each slot that entered the table unanswered.
+pub fn shares(pins: &Pins) -> Result<Array<MapData, Overtaking>, Error> {
+    open(pins, "SHARES")
 }
 
 /// Opens the counters of drops.

@@ -16,16 +16,30 @@ use crate::plan::object::Conversation;
 /// Where the sockets of the calling thread's network namespace are listed.
 const TABLES: [&str; 2] = ["/proc/thread-self/net/tcp", "/proc/thread-self/net/tcp6"];
 
-/// Lists the TCP connections that processes have from which this one descends, in the network
-/// namespace of the calling thread.
-pub(super) fn conversations() -> Vec<Conversation> {
+/// Lists the TCP connections that others have opened to processes from which this one descends, in
+/// the network namespace of the calling thread. `automatic` are the ports that the kernel gives out by
+/// itself.
+pub(super) fn conversations(automatic: Option<(u16, u16)>) -> Vec<Conversation> {
     let sockets = sockets_of_ancestors();
     let entries = TABLES
         .iter()
         .filter_map(|table| TcpNetEntries::from_file(table, current_system_info()).ok());
-    let established = entries
-        .flat_map(|entries| entries.0)
-        .filter(|entry| entry.state == TcpState::Established && sockets.contains(&entry.inode));
+    let entries: Vec<_> = entries.flat_map(|entries| entries.0).collect();
+    let listening = entries
+        .iter()
+        .filter(|entry| entry.state == TcpState::Listen);
+    let ports: BTreeSet<u16> = listening.map(|entry| entry.local_address.port()).collect();
+    // What was opened from here, by a port that the kernel chose, goes on whatever may come in. A
+    // server may have ended since.
+    let is_served = |port: u16| {
+        let is_automatic = automatic.is_none_or(|(first, last)| (first..=last).contains(&port));
+        !is_automatic || ports.contains(&port)
+    };
+    let established = entries.iter().filter(|entry| {
+        entry.state == TcpState::Established
+            && sockets.contains(&entry.inode)
+            && is_served(entry.local_address.port())
+    });
     let conversations = established.map(|entry| Conversation {
         local: canonical(entry.local_address),
         remote: canonical(entry.remote_address),
@@ -80,7 +94,7 @@ mod tests {
             .unwrap();
         assert!(sockets.contains(&own.inode));
         assert_eq!(
-            conversations(),
+            conversations(None),
             [],
             "what is within the machine is never cut"
         );

@@ -68,6 +68,7 @@ pub fn read(node: &str, interest: &Interest) -> Result<Surroundings> {
     let addresses = address::dump(&mut netlink)?;
     let traffic = traffic(node, interest, &links, &addresses);
     let ruleset = firewall::dump()?;
+    let local_port_range = sysctl::read(PORT_RANGE)?.as_deref().and_then(port_range);
     Ok(Surroundings {
         devices: device::facts(&interest.devices, &links, &addresses),
         peer_hops: reach::hops(&mut netlink, &links, interest.peers.iter().copied())?,
@@ -75,9 +76,9 @@ pub fn read(node: &str, interest: &Interest) -> Result<Surroundings> {
         blind_rules: blind_rules(&mut netlink, &ruleset, &traffic)?,
         source_nats: nat::on_devices(&ruleset, &interest.devices),
         strict_senders: sysctl::read(SENDER_CHECK)?.as_deref() == Some("1"),
-        callers: caller::conversations(),
+        callers: caller::conversations(local_port_range),
         reserved_ports: sysctl::read(RESERVED_PORTS)?.unwrap_or_default(),
-        local_port_range: sysctl::read(PORT_RANGE)?.as_deref().and_then(port_range),
+        local_port_range,
     })
 }
 

@@ -75,6 +75,9 @@ static FRAGMENTS6: LruHashMap<FragmentKey<Addr6>, Datagram> =
 /// Fragments that came before the first of their datagram, for the sender.
 #[map]
 static OVERTAKING: Array<Overtaking> = Array::with_max_entries(OVERTAKING_SLOTS, 0);
+/// Flows of each slot that entered the table unanswered.
+#[map]
+static SHARES: Array<Overtaking> = Array::with_max_entries(SLOTS, 0);
 #[map(name = "DEVICES")]
 static DEVICE_BY_INDEX: HashMap<u32, Device> = HashMap::with_max_entries(DEVICES, 0);
 #[map]
@@ -300,6 +303,13 @@ macro_rules! tables {
                 let overtaking = OVERTAKING.get_ptr_mut(slot)?;
                 // SAFETY: the pointer comes from the lookup; two processors may lose a count.
                 Some(unsafe { &mut *overtaking })
+            }
+
+            #[inline(always)]
+            fn share(&mut self, slot: u16) -> Option<&mut Overtaking> {
+                let share = SHARES.get_ptr_mut(u32::from(slot))?;
+                // SAFETY: the pointer comes from the lookup; two processors may lose a count.
+                Some(unsafe { &mut *share })
             }
 
             #[inline(always)]

@@ -17,8 +17,6 @@ use crate::party::Family;
 const PATIENCE: Duration = Duration::from_secs(3);
 /// How long an answer is waited for where none should come.
 const MOMENT: Duration = Duration::from_millis(150);
-/// How often a question is asked where an answer should come.
-const TIMES: u32 = 3;
 /// How many attempts are under way at a time.
 const WIDTH: usize = 48;
 /// Gives each packet of SCTP a tag of its own.
@@ -92,20 +90,32 @@ pub fn expect_all(estate: &Estate, what: &str, attempts: &[Attempt<'_>]) {
     );
 }
 
-/// Makes many attempts, several at a time.
+/// Makes many attempts: those that should be answered one by one, for flows that wait for their
+/// first answer may push each other out, and then the others, several at a time.
 fn make_all(estate: &Estate, attempts: &[Attempt<'_>]) -> Vec<Fate> {
-    let mut fates = Vec::new();
-    for some in attempts.chunks(WIDTH) {
+    let is_quick = |attempt: &Attempt<'_>| attempt.expected == Fate::Passes;
+    let quick: Vec<_> = attempts
+        .iter()
+        .map(|attempt| is_quick(attempt).then(|| make(estate, attempt)))
+        .collect();
+    let others = attempts.iter().filter(|attempt| !is_quick(attempt));
+    let others: Vec<_> = others.collect();
+    let mut slow = Vec::new();
+    for some in others.chunks(WIDTH) {
         thread::scope(|scope| {
             let running: Vec<_> = some
                 .iter()
                 .map(|attempt| scope.spawn(|| make(estate, attempt)))
                 .collect();
             let ended = running.into_iter();
-            fates.extend(ended.map(|one| one.join().expect("an attempt ends")));
+            slow.extend(ended.map(|one| one.join().expect("an attempt ends")));
         });
     }
-    fates
+    let mut slow = slow.into_iter();
+    quick
+        .into_iter()
+        .map(|fate| fate.or_else(|| slow.next()).expect("each was made"))
+        .collect()
 }
 
 /// Makes one attempt.
@@ -176,22 +186,13 @@ fn any(like: IpAddr) -> IpAddr {
     }
 }
 
-/// Sends a question and waits for an answer as long. Where one should come it is asked again, as
-/// resolvers do: flows that wait for their first answer may push each other out.
+/// Sends a question and waits for an answer as long.
 fn ask(socket: &UdpSocket, to: SocketAddr, wait: Duration, question: &[u8]) -> Result<(), Error> {
-    let times = if wait == PATIENCE { TIMES } else { 1 };
-    socket.set_read_timeout(Some(wait / times))?;
+    socket.set_read_timeout(Some(wait))?;
     socket.connect(to)?;
-    let mut result = Ok(0);
-    for _ in 0..times {
-        socket.send(question)?;
-        result = socket.recv(&mut vec![0; 1 << 16]);
-        let is_late = |error: &Error| error.kind() == ErrorKind::WouldBlock;
-        if !result.as_ref().is_err_and(is_late) {
-            break;
-        }
-    }
-    assert_eq!(result?, question.len(), "all of it should come back");
+    socket.send(question)?;
+    let len = socket.recv(&mut vec![0; 1 << 16])?;
+    assert_eq!(len, question.len(), "all of it should come back");
     Ok(())
 }
 

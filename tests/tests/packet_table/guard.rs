@@ -227,5 +227,20 @@ fn hidden(family: Family) -> Vec<Row> {
         closed(enters(family, "tag that names no VLAN", &syn).priority_beside())
             .dropped(DropReason::PolicyDenied),
         closed(enters(family, "frame of a VLAN is its link's", &syn).vlan_beside()),
+        closed(
+            Row::from_netdev(
+                name(family, "tags in a tag that names no VLAN"),
+                within(&syn),
+            )
+            .priority_beside(),
+        )
+        .dropped(DropReason::Vlan),
     ]
+}
+
+/// Returns a frame with another tag behind its addresses.
+fn within(frame: &Frame) -> Vec<u8> {
+    let mut bytes = frame.bytes();
+    bytes.splice(12..12, [0x81, 0x00, 0x00, 0x00]);
+    bytes
 }

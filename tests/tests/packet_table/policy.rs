@@ -2,13 +2,13 @@
 
 use datapath::abi::{
     Decision, EGRESS, INGRESS, PolicyEntry, PolicyKey, PolicyPort, Prefix, Ruling, Side, Sides,
-    Subject,
+    Stage, Subject,
 };
 use datapath::verdict::{DropReason, Verdict};
 use tests::frame::{ACK, Frame, SYN, Transport, sent};
 use tests::party::{A, B, FAR, Family, GENERATION, HOST, Who};
 use tests::row::Row;
-use tests::snapshot::Waiting;
+use tests::snapshot::{Waiting, pending_place};
 
 use super::masquerade::{left, sent as sent_out};
 use super::{connect, count};
@@ -29,6 +29,8 @@ pub(crate) fn rows() -> Vec<Row> {
         rows.extend(by_port(family));
         rows.extend(by_message(family));
         rows.extend(carried_on(family));
+        rows.push(turned(family));
+        rows.push(crowded(family));
         rows.extend(told(family));
         rows.extend(outside(family));
         rows.extend(switched(family));
@@ -380,6 +382,67 @@ fn carried_on(family: Family) -> Vec<Row> {
             count(state, &back);
         }),
     ]
+}
+
+/// Who may not be spoken to any more may speak, if that is allowed.
+fn turned(family: Family) -> Row {
+    let data = Frame::new(&A, &B, family, Transport::udp(5_000, 5_000, 20));
+    let back = Frame::new(&B, &A, family, Transport::udp(5_000, 5_000, 20));
+    let row = Row::from_container(
+        name(family, "other end may begin where the opener may not go on"),
+        &B,
+        back.bytes(),
+    );
+    let row = row.given(|state| {
+        connect(state, &data, &A, &B);
+        state.known(data.tuple()).generation = GENERATION - 2;
+        let reply = state.known(back.tuple());
+        reply.generation = GENERATION - 2;
+        reply.set_reply();
+    });
+    let row = entry(guard(row, A), EGRESS, 0, LISTED);
+    entry(row, INGRESS, 0, ALLOWED)
+        .routed_to(&A)
+        .term(ALLOWS, 21)
+        .then(|state| {
+            for tuple in [data.tuple(), back.tuple()] {
+                state.known(tuple).generation = GENERATION;
+            }
+            count(state, &back);
+        })
+}
+
+/// A flow that has its answer to come keeps its place, and the next one enters the table.
+fn crowded(family: Family) -> Row {
+    let question = |port| Frame::new(&A, &B, family, Transport::udp(port, 53, 20));
+    let first = question(10_000);
+    let place = |frame: &Frame| pending_place(&frame.tuple(), &A);
+    let other = (10_001..u16::MAX)
+        .map(question)
+        .find(|other| place(other) == place(&first))
+        .expect("one in 256 has the same place");
+    let row = Row::from_container(
+        name(family, "flow that waits for an answer is not pushed out"),
+        &A,
+        other.bytes(),
+    );
+    let row = row.given(|state| {
+        let waiting = Waiting::of(&A, 1, first.bytes().len());
+        state.pending(first.tuple(), waiting);
+    });
+    entry(guard(row, A), EGRESS, 0, ALLOWED)
+        .term(ALLOWS, 1)
+        .routed_to(&B)
+        .then(|state| {
+            let mut flow = A.flow_to(&B);
+            flow.set_stage(Stage::Opening);
+            let mut reply = B.flow_to(&A);
+            reply.set_stage(Stage::Opening);
+            state
+                .flow(other.tuple(), flow)
+                .flow(other.tuple().reversed(), reply);
+            count(state, &other);
+        })
 }
 
 fn told(family: Family) -> Vec<Row> {

@@ -164,40 +164,38 @@ fn flip(turn: usize) -> String {
 
 #[test]
 fn half_of_a_policy_is_never_seen() {
-    for mode in MODES {
-        for family in Family::BOTH {
-            let net = Estate::new(mode, &RESIDENTS);
-            net.apply(0, &flip(0));
-            let address = net.address("db", family);
-            let stream = Stream::start(net.place("log"), net.place("db"), address);
-            let duel = Duel::new(&net, family);
-            let is_over = AtomicBool::new(false);
+    for (mode, family) in MODES.into_iter().zip(Family::BOTH) {
+        let net = Estate::new(mode, &RESIDENTS);
+        net.apply(0, &flip(0));
+        let address = net.address("db", family);
+        let stream = Stream::start(net.place("log"), net.place("db"), address);
+        let duel = Duel::new(&net, family);
+        let is_over = AtomicBool::new(false);
 
-            let seen = thread::scope(|scope| {
-                let running = scope.spawn(|| duel.run(&is_over));
-                for turn in 1..=EDITS {
-                    duel.wait();
-                    net.apply(0, &flip(turn));
-                    expect_one(&net, family, turn);
-                }
-                is_over.store(true, Ordering::Relaxed);
-                running.join().expect("the duel ends")
-            });
+        let seen = thread::scope(|scope| {
+            let running = scope.spawn(|| duel.run(&is_over));
+            for turn in 1..=EDITS {
+                duel.wait();
+                net.apply(0, &flip(turn));
+                expect_one(&net, family, turn);
+            }
+            is_over.store(true, Ordering::Relaxed);
+            running.join().expect("the duel ends")
+        });
 
-            stream.expect_complete();
-            let undecided: Vec<_> = seen.iter().filter(|(_, who)| who.len() != 1).collect();
-            assert!(
-                undecided.len() <= EDITS,
-                "each of {EDITS} changes may come between two packets: {undecided:?}, {mode}"
-            );
-            let mut winners: Vec<_> = seen.values().filter(|who| who.len() == 1).collect();
-            winners.dedup();
-            assert_eq!(
-                winners.len(),
-                EDITS + 1,
-                "each change changes who wins, {mode}"
-            );
-        }
+        stream.expect_complete();
+        let undecided: Vec<_> = seen.iter().filter(|(_, who)| who.len() != 1).collect();
+        assert!(
+            undecided.len() <= EDITS,
+            "each of {EDITS} changes may come between two packets: {undecided:?}, {mode}"
+        );
+        let mut winners: Vec<_> = seen.values().filter(|who| who.len() == 1).collect();
+        winners.dedup();
+        assert_eq!(
+            winners.len(),
+            EDITS + 1,
+            "each change changes who wins, {mode}"
+        );
     }
 }
 

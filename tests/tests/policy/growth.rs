@@ -41,6 +41,16 @@ address add 198.18.0.1/24 dev sink0
 route add 60.0.0.0/7 via 198.18.0.2 dev sink0
 ";
 
+/// Counts what arrives, before anything else is done with it.
+const SINK: &str = "table ip sink {
+ counter arrived { }
+ chain c {
+  type filter hook prerouting priority -300
+  ip protocol udp counter name arrived drop
+ }
+}
+";
+
 /// Is who sends, and how many packets it takes for one figure.
 struct Way {
     name: &'static str,
@@ -116,11 +126,11 @@ impl Lab {
         for line in [
             "ip link set eth0 up",
             "ip address add 198.18.0.2/24 dev eth0",
-            "tc qdisc add dev eth0 clsact",
-            "tc filter add dev eth0 ingress protocol ip flower ip_proto udp action drop",
         ] {
             sink.run(line);
         }
+        let counter = machine.write("sink.nft", SINK);
+        sink.run(&format!("nft -f {}", counter.display()));
         machine.own.set_sysctl("net/ipv4/ip_forward", "1");
         let mac = hex(sink.mac("eth0"));
         machine.own.run(&format!(
@@ -161,7 +171,7 @@ impl Lab {
     fn measure(&self, way: &mut Way, index: usize, list: &[Ipv4Addr], packets: usize) {
         let place = &way.place;
         let target = |address: Ipv4Addr, port| SocketAddr::new(address.into(), port);
-        let before = self.dropped();
+        let before = self.arrived();
         let hot = send(place, (0..packets).map(|_| target(list[0], 9_000)));
         let mut random = Random::new(packets as u64);
         let mut order: Vec<SocketAddr> = Vec::with_capacity(packets);
@@ -170,7 +180,7 @@ impl Lab {
             order.push(target(list[random.below(list.len())], port));
         }
         let first = send(place, order.into_iter());
-        let arrived = self.dropped() - before;
+        let arrived = self.arrived() - before;
         assert_eq!(
             arrived,
             2 * packets,
@@ -180,7 +190,7 @@ impl Lab {
         );
         send(place, (0..100).map(|_| target(UNLISTED, 9_000)));
         assert_eq!(
-            self.dropped() - before,
+            self.arrived() - before,
             arrived,
             "what is on no list should not arrive by {}",
             way.name
@@ -191,13 +201,13 @@ impl Lab {
     }
 
     /// Reads how many packets the sink has seen.
-    fn dropped(&self) -> usize {
-        let text = self.sink.run("tc -s -j filter show dev eth0 ingress");
-        let filters: serde_json::Value = serde_json::from_str(&text).expect("tc writes JSON");
-        let filters = filters.as_array().expect("a list").iter();
-        let counts = filters
-            .filter_map(|filter| filter["options"]["actions"][0]["stats"]["packets"].as_u64());
-        usize::try_from(counts.sum::<u64>()).expect("fits")
+    fn arrived(&self) -> usize {
+        let text = self.sink.run("nft -j list counter ip sink arrived");
+        let json: serde_json::Value = serde_json::from_str(&text).expect("nft writes JSON");
+        let items = json["nftables"].as_array().expect("a list").iter();
+        let mut packets = items.filter_map(|item| item["counter"]["packets"].as_u64());
+        let packets = packets.next().expect("the counter is there");
+        usize::try_from(packets).expect("fits")
     }
 }
 
@@ -226,9 +236,9 @@ fn set(list: &[Ipv4Addr]) -> String {
     let elements: Vec<String> = list.iter().map(ToString::to_string).collect();
     let elements = elements.join(",");
     format!(
-        "table ip t {{\n set list {{ type ipv4_addr; elements = {{ {elements} }} }}\n chain c {{\n  \
+        "table ip t {{\n set allowed {{ type ipv4_addr; elements = {{ {elements} }} }}\n chain c {{\n  \
          type filter hook forward priority 0; policy drop\n  ct state established accept\n  \
-         ip daddr @list accept\n }}\n}}\n"
+         ip daddr @allowed accept\n }}\n}}\n"
     )
 }
 

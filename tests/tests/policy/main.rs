@@ -5,6 +5,7 @@
 //! - `rows`: the rows
 //! - `matrix`: every pair of twelve endpoints, held against a reader of the rules
 //! - `model`: that reader
+//! - `burst`: many questions at once
 //! - `change`: a change takes effect at once and loses nothing
 //! - `talk`: conversations that it interrupts
 //! - `growth`: what a list costs as it grows
@@ -14,6 +15,7 @@
 //! - `guard`: policy about the node itself
 //! - `lockout`: who applies it is not locked out unawares
 
+mod burst;
 mod change;
 mod forged;
 mod growth;

@@ -24,7 +24,7 @@ use super::rows::Row;
 const MODES: [&str; 2] = ["bpf", "legacy"];
 const PAUSE: Duration = Duration::from_micros(100);
 /// How often an endpoint comes.
-const ROUNDS: usize = 6;
+const ROUNDS: usize = 4;
 
 /// What a transfer consists of, in bytes.
 const TRANSFER_LEN: usize = 1 << 20;
