@@ -445,15 +445,15 @@ fn read_subjects(pins: &Pins) -> Result<Vec<(u64, Sides<abi::Subject>)>, Error> 
 
 /// Returns a subject as the kernel has it, and its key: see [`abi::Party::subject`].
 fn subject((slot, subject): (&u16, &Subject)) -> (u64, abi::Subject) {
-    let [a, b, c, d, e, f] = subject.mac.0;
-    let key = u64::from_be_bytes([0, 0, a, b, c, d, e, f]);
+    let mut key = [0; 8];
+    key[2..].copy_from_slice(&subject.mac.0);
     let known = abi::Subject {
         identity: subject.identity,
         policy: subject.policy,
         audit: u16::from(subject.audit),
         slot: *slot,
     };
-    (key, known)
+    (u64::from_be_bytes(key), known)
 }
 
 /// Returns the world, for which nothing is decided.

@@ -9,9 +9,11 @@
 
 use std::fs;
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
 
 use super::pin::Pins;
 use super::{Error, sys};
@@ -22,6 +24,10 @@ const NAMESPACE: &str = "/proc/thread-self/ns/net";
 
 /// Where netfilter shows itself, if the kernel has it.
 const NETFILTER: &str = "/proc/net/netfilter";
+
+/// How often, and after which pauses, a place that is taken is asked for again: half a second.
+const ATTEMPTS: u32 = 50;
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// Tells whether the kernel can be asked to put fragments together; one with tcx links is new
 /// enough.
@@ -48,9 +54,23 @@ pub fn set(pins: &Pins, family: Family) -> Result<(), Error> {
     let folder = pins.links();
     fs::create_dir_all(&folder).map_err(Error::at("create folder", &folder))?;
     let program = sys::load_netfilter().map_err(Error::at("load program", &pin))?;
-    let link = sys::create_netfilter_link(program.as_fd(), family == Family::V6)
-        .map_err(Error::at("attach", &pin))?;
+    let link = attach(program.as_fd(), family).map_err(Error::at("attach", &pin))?;
     sys::pin(link.as_fd(), &pin).map_err(Error::at("pin link", &pin))
+}
+
+/// Attaches the program. The kernel frees the place of one that was killed a moment after its end.
+fn attach(program: BorrowedFd<'_>, family: Family) -> io::Result<OwnedFd> {
+    let mut result = sys::create_netfilter_link(program, family == Family::V6);
+    for _ in 0..ATTEMPTS {
+        match &result {
+            Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {
+                thread::sleep(PAUSE);
+                result = sys::create_netfilter_link(program, family == Family::V6);
+            }
+            Ok(_) | Err(_) => break,
+        }
+    }
+    result
 }
 
 /// Ends it, in whatever namespace it was.

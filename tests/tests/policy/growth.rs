@@ -213,7 +213,7 @@ impl Lab {
 
 /// Sends a datagram to each target; returns the nanoseconds that one took.
 fn send(place: &Namespace, targets: impl ExactSizeIterator<Item = SocketAddr> + Send) -> f64 {
-    let count = targets.len();
+    let count = u32::try_from(targets.len()).expect("few");
     place.inside(move || {
         let socket = UdpSocket::bind(("0.0.0.0", 0)).expect("bind");
         let start = Instant::now();
@@ -221,7 +221,7 @@ fn send(place: &Namespace, targets: impl ExactSizeIterator<Item = SocketAddr> + 
             // What is refused does not arrive, and is missed there.
             let _ = socket.send_to(b"datagram", target);
         }
-        start.elapsed().as_secs_f64() * 1e9 / count as f64
+        start.elapsed().as_secs_f64() * 1e9 / f64::from(count)
     })
 }
 
