@@ -12,33 +12,107 @@
 //! The tables are disjoint, see [`crate::abi::PolicyEntry`]. A subject that has a policy, and no
 //! entry for what is asked, lets nothing through: tables that could not be filled do not open.
 
-use crate::abi::{Decision, EGRESS, INGRESS, PolicyKey, PolicyPort, Ruling, SLOT_OUTSIDE};
+use crate::abi::{Decision, EGRESS, Flow, INGRESS, PolicyKey, PolicyPort, Ruling, SLOT_OUTSIDE};
 use crate::family::Address;
+use crate::flow::SECOND_NS;
 use crate::hook::Hook;
 use crate::packet::proto;
-use crate::tables::Tables;
+use crate::tables::{Step, Tables};
+use crate::transport::{TCP_ACK, TCP_RST, TCP_SYN};
 use crate::verdict::DropReason;
 use crate::work::Work;
 
 /// Asks the policies of both ends about the connection of the packet in `work`, and notes in
 /// `work.decided` which terms allow it; returns the reason to drop the packet, if there is one.
 ///
-/// Where the opener may not go on, the other end may begin: its packet is then the first of a
-/// connection of its own, between the same ports.
+/// Where the opener may not go on, the other end may begin after a pause: its packet is then the first
+/// of a connection of its own, between the same ports.
 #[inline(never)]
 pub fn ask<A: Address, T: Tables<A>>(tables: &mut T, work: &mut Work<A>) -> Option<DropReason> {
     work.set_policed(false);
-    let mut refusal = of_both(tables, work);
-    if refusal.is_some() && work.is_reply() {
-        work.set_reply(false);
-        refusal = of_both(tables, work);
-    }
+    work.asking = Asking::default();
+    // verifier (6.18): without a loop of the kernel's, it follows both questions each time.
+    tables.repeat::<Question>(work, 2);
+    let refusal = work.asking.refusal();
     if refusal.is_some() {
         let [first, second] = work.decided.terms;
         let term = if first == 0 { second } else { first };
         tables.count_term(term, 1, u64::from(work.len));
     }
     refusal
+}
+
+/// Is what came of asking so far.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+pub struct Asking {
+    /// What the first question was answered with.
+    terms: [u16; 2],
+    /// Number of the reason; 0 for none.
+    refusal: u8,
+    /// Not 0 once the other end is asked about.
+    is_turned: u8,
+    pad: [u8; 2],
+}
+
+impl Asking {
+    #[inline(always)]
+    const fn refusal(self) -> Option<DropReason> {
+        const DENIED: u8 = DropReason::PolicyDenied as u8;
+        const DENY_LIST: u8 = DropReason::PolicyDenyList as u8;
+        match self.refusal {
+            0 => None,
+            DENIED => Some(DropReason::PolicyDenied),
+            DENY_LIST => Some(DropReason::PolicyDenyList),
+            _ => Some(DropReason::NotReady),
+        }
+    }
+}
+
+/// Asks whether the opener may go on, and then, if it may not, whether the other end may begin.
+struct Question;
+
+impl<A: Address> Step<A> for Question {
+    #[inline(always)]
+    fn step<T: Tables<A>>(tables: &mut T, work: &mut Work<A>) -> bool {
+        let refusal = of_both(tables, work);
+        if work.asking.is_turned != 0 {
+            if refusal.is_none() {
+                work.asking.refusal = 0;
+            } else {
+                work.set_reply(true);
+                work.decided.terms = work.asking.terms;
+            }
+            return true;
+        }
+        let Some(reason) = refusal else {
+            return true;
+        };
+        work.asking.refusal = reason as u8;
+        work.asking.terms = work.decided.terms;
+        if !work.is_reply() || !may_begin(tables, work) {
+            return true;
+        }
+        work.asking.is_turned = 1;
+        work.set_reply(false);
+        false
+    }
+}
+
+/// How long a connection must have been silenced before the other end may begin one like it.
+const PAUSE_NS: u64 = 5 * SECOND_NS;
+
+/// Tells whether the packet in `work`, an answer in a connection that its opener may not go on with,
+/// could be the first of another one.
+#[inline(never)]
+fn may_begin<A: Address, T: Tables<A>>(tables: &mut T, work: &Work<A>) -> bool {
+    if work.key.proto() == proto::TCP {
+        return work.tcp_flags & (TCP_SYN | TCP_ACK | TCP_RST) == TCP_SYN;
+    }
+    let since_ns = work.moment.now_ns.saturating_sub(PAUSE_NS);
+    let is_recent =
+        |flow: Option<&mut Flow<A>>| flow.is_some_and(|flow| flow.decided_ns > since_ns);
+    !is_recent(tables.flow(&work.key)) && !is_recent(tables.flow(&work.out.reversed()))
 }
 
 #[inline(never)]

@@ -90,7 +90,7 @@ drop_reasons! {
     Vlan = 182, "VLAN traffic disallowed by VLAN filter";
     /// A packet between endpoints behind a masquerade address is at its last hop.
     TtlExceeded = 196, "TTL exceeded";
-    /// The node's own entry is missing: nothing was configured yet.
+    /// The node's own entry is missing, or policy does not know the sender or the receiver yet.
     NotReady = 202, "Host datapath not ready";
     /// An ARP message claims an address that is not the sender's.
     ForgedArp = 220, "Forged ARP message";

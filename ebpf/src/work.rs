@@ -13,6 +13,7 @@ use crate::family::Header;
 use crate::forward::Exit;
 use crate::hook::Hook;
 use crate::note::Search;
+use crate::policy::Asking;
 use crate::tables::Route;
 
 /// Holds the results of the slow path's stages, in the order of the stages.
@@ -60,6 +61,8 @@ pub struct Work<A> {
     pub header: Header<A>,
     /// The header of an ICMP error, while `header` is that of the packet that it quotes.
     pub outer: Header<A>,
+    /// What came of asking policy.
+    pub asking: Asking,
     /// What policy is asked about; the row is left out.
     pub asked: PolicyPort,
     /// What is known of whoever is outside.

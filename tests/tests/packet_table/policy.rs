@@ -19,6 +19,8 @@ const ROW: u32 = 0xfedc_ba98;
 const ALLOWS: u16 = 7;
 const DENIES: u16 = 9;
 
+const SECOND_NS: u64 = 1_000_000_000;
+
 /// Identity of addresses that a rule names.
 const CIDR: u32 = 0x0112_3456;
 
@@ -29,7 +31,7 @@ pub(crate) fn rows() -> Vec<Row> {
         rows.extend(by_port(family));
         rows.extend(by_message(family));
         rows.extend(carried_on(family));
-        rows.push(turned(family));
+        rows.extend(turned(family));
         rows.push(crowded(family));
         rows.extend(told(family));
         rows.extend(outside(family));
@@ -384,24 +386,28 @@ fn carried_on(family: Family) -> Vec<Row> {
     ]
 }
 
-/// Who may not be spoken to any more may speak, if that is allowed.
-fn turned(family: Family) -> Row {
+/// Who may not be spoken to any more may speak, if that is allowed, but not at once.
+fn turned(family: Family) -> [Row; 2] {
     let data = Frame::new(&A, &B, family, Transport::udp(5_000, 5_000, 20));
     let back = Frame::new(&B, &A, family, Transport::udp(5_000, 5_000, 20));
-    let row = Row::from_container(
-        name(family, "other end may begin where the opener may not go on"),
-        &B,
-        back.bytes(),
-    );
-    let row = row.given(|state| {
-        connect(state, &data, &A, &B);
-        state.known(data.tuple()).generation = GENERATION - 2;
-        let reply = state.known(back.tuple());
-        reply.generation = GENERATION - 2;
-        reply.set_reply();
-    });
-    let row = entry(guard(row, A), EGRESS, 0, LISTED);
-    entry(row, INGRESS, 0, ALLOWED)
+    let row = |text: &str, age_ns| {
+        let row = Row::from_container(name(family, text), &B, back.bytes());
+        let row = row.given(|state| {
+            connect(state, &data, &A, &B);
+            for tuple in [data.tuple(), back.tuple()] {
+                let flow = state.known(tuple);
+                (flow.generation, flow.decided_ns) = (GENERATION - 2, age_ns);
+            }
+            state.known(back.tuple()).set_reply();
+        });
+        let row = entry(guard(row, A), EGRESS, 0, LISTED);
+        entry(row, INGRESS, 0, ALLOWED)
+    };
+    [
+        row(
+            "other end may begin where the opener may not go on",
+            6 * SECOND_NS,
+        )
         .routed_to(&A)
         .term(ALLOWS, 21)
         .then(|state| {
@@ -409,7 +415,11 @@ fn turned(family: Family) -> Row {
                 state.known(tuple).generation = GENERATION;
             }
             count(state, &back);
-        })
+        }),
+        row("but not while it still tries", 4 * SECOND_NS)
+            .dropped(DropReason::PolicyDenyList)
+            .term(DENIES, 1),
+    ]
 }
 
 /// A flow that has its answer to come keeps its place, and the next one enters the table.

@@ -18,6 +18,7 @@ use std::time::Instant;
 use tests::lab::agent;
 use tests::lab::machine::Machine;
 use tests::lab::namespace::Namespace;
+use tests::lab::stream::Stream;
 use tests::random::Random;
 
 /// Packets of one figure; fewer where each takes long.
@@ -28,6 +29,11 @@ const ROUNDS: usize = 5;
 
 /// What no list has.
 const UNLISTED: Ipv4Addr = Ipv4Addr::new(61, 0, 0, 1);
+
+/// Datagrams every half millisecond, about 50,000 a second, while a list is edited so often.
+const BURST: u64 = 40;
+const EDITS: usize = 3;
+const DB: Ipv4Addr = Ipv4Addr::new(10, 0, 1, 9);
 
 /// First packets to addresses in random order may cost so much more than with the shortest list.
 const RANDOM_MAX: f64 = 2.0;
@@ -94,6 +100,7 @@ fn a_list_lets_its_addresses_through_however_long_it_is() {
             lab.measure(&mut ways[2], index, &list, packets);
         }
     }
+    lab.edit(lens[lens.len() - 1]);
     let text = table(&ways, &lens);
     eprintln!("{text}");
     if longest.is_some() {
@@ -106,6 +113,7 @@ fn a_list_lets_its_addresses_through_however_long_it_is() {
 struct Lab {
     machine: Machine,
     web: Namespace,
+    db: Namespace,
     plain: Namespace,
     sink: Namespace,
 }
@@ -113,7 +121,7 @@ struct Lab {
 impl Lab {
     fn new() -> Self {
         let machine = Machine::new();
-        let [web, plain, sink] = ["web", "plain", "sink"].map(Namespace::add);
+        let [web, db, plain, sink] = ["web", "db", "plain", "sink"].map(Namespace::add);
         let batch = machine.write("batch.ip", SET_UP);
         machine.own.run(&format!("ip -batch {}", batch.display()));
         for line in [
@@ -139,6 +147,7 @@ impl Lab {
         Self {
             machine,
             web,
+            db,
             plain,
             sink,
         }
@@ -149,9 +158,11 @@ impl Lab {
         let mut file = "[[node]]\nname = \"n\"\nipv4 = \"10.0.1.0/24\"\n\
                         [[device]]\nname = \"sink0\"\n\
                         [[endpoint]]\nname = \"web\"\n\
+                        [[endpoint]]\nname = \"db\"\nipv4 = \"10.0.1.9\"\n\
                         [routing]\nhost_routing = \"bpf\"\n\
-                        [[policy.rule]]\nendpoints = \"web\"\negress = [{ to = ["
-            .to_owned();
+                        [[policy.rule]]\nendpoints = \"web\"\negress = [{ to = [\"db\",
+"
+        .to_owned();
         for address in list {
             writeln!(file, "\"{address}\",").expect("text can be written");
         }
@@ -159,6 +170,17 @@ impl Lab {
         self.machine.own.run("nft flush ruleset");
         let path = self.machine.write("policy.toml", &file);
         agent::expect(&self.machine.own, &format!("apply {}", path.display()), 0);
+    }
+
+    /// Makes a list longer by one address, and nothing of a fast stream may be missing.
+    fn edit(&self, len: usize) {
+        let list: Vec<Ipv4Addr> = (0..len + EDITS).map(listed).collect();
+        self.allow(&list[..len]);
+        let stream = Stream::start_bursts(&self.web, &self.db, DB.into(), BURST);
+        for more in 1..=EDITS {
+            self.allow(&list[..len + more]);
+        }
+        stream.expect_complete();
     }
 
     fn load(&self, rules: &str) {

@@ -10,6 +10,7 @@ mod traffic;
 mod world;
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -25,6 +26,13 @@ use crate::setup::{self, Group};
 use crate::{build, process, workspace};
 
 pub(crate) const LAB_FILE: &str = "config-examples/lab.toml";
+
+/// A file with a policy, and questions to it: who to whom, at which port, and whether that is allowed.
+const POLICY_FILE: &str = "config-examples/policy-three-tier.toml";
+const QUESTIONS: [(&str, &str, &str, bool); 2] = [
+    ("web", "app", "tcp/8080", true),
+    ("web", "db", "tcp/5432", false),
+];
 
 pub(crate) fn run() -> Result<()> {
     let start = Instant::now();
@@ -124,6 +132,10 @@ impl Agent {
             bail!("read status: the spoofed packet was not counted as dropped");
         }
         after.require_bpf_host_routing()?;
+        self.begin("Who may talk to whom, asked of a file alone")?;
+        for question in QUESTIONS {
+            self.ask(question)?;
+        }
         self.begin("The lab goes")
     }
 
@@ -171,6 +183,23 @@ impl Agent {
         };
         println!("$ ciliate {}", typed.join(" "));
         process::run(&mut command)
+    }
+
+    /// Asks the policy of a file, which must answer as is said.
+    fn ask(&self, (from, to, port, is_allowed): (&str, &str, &str, bool)) -> Result<()> {
+        let question = ["policy", "test", "--from", from, "--to", to, "--port", port];
+        println!("$ ciliate {} {POLICY_FILE}", question.join(" "));
+        let mut command = Command::new(&self.binary);
+        command.args(question).arg(POLICY_FILE);
+        let status = command
+            .current_dir(workspace::root())
+            .status()
+            .context("run ciliate policy test")?;
+        let expected = i32::from(!is_allowed);
+        if status.code() != Some(expected) {
+            bail!("ask the policy: it should end with {expected}: {status}");
+        }
+        Ok(())
     }
 
     fn status(&self, node: &str) -> Result<lab::Status> {
