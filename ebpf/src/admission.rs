@@ -431,7 +431,7 @@ const fn is_new<A>(work: &Work<A>) -> bool {
 
 /// Writes one half, and counts a packet of `bytes` unless that is 0; `keeps` what was counted
 /// before.
-#[inline(always)]
+#[inline(never)]
 fn write_half<A: Copy + Eq + KeyHash, T: Tables<A>>(
     tables: &mut T,
     key: &FlowKey<A>,
