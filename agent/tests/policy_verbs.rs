@@ -114,6 +114,22 @@ ingress of db on edge-2: allowed: no rule closes it
 }
 
 #[test]
+fn what_no_router_forwards_is_denied_without_a_rule() {
+    let (code, text) = ask("db", "169.254.169.254", "tcp/80");
+
+    assert_eq!(code, exit::DENIED, "{text}");
+    let expected = "\
+denied: db → 169.254.169.254, tcp/80
+whatever policy says: endpoints exchange nothing with addresses that no router forwards to
+
+egress of db on edge-2: allowed: no rule closes it
+  other side  world (identity 2)
+";
+    assert_eq!(text, expected);
+    assert_eq!(ask("edge-1", "169.254.169.254", "tcp/80").0, exit::OK);
+}
+
+#[test]
 fn what_is_denied_names_what_closes_it_and_the_nearest_term() {
     let (code, text) = ask("web", "db", "tcp/5433");
 

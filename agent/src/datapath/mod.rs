@@ -9,7 +9,7 @@
 //! - [`reassembly`]: fragments put together by the node's stack
 //! - `binding`, [`sweep`], `audit`: the tables of bindings, rid of what has ended, and recounted
 //! - `entry`, `device`: the entries of endpoints and devices
-//! - [`policy`], `overlay`, `batch`: the tables of policy, on two sides
+//! - [`policy`], `batch`: the tables of policy, on two sides
 //! - [`observe`], [`execute`]: the BPF part of a node's state, read and changed
 
 pub mod attach;
@@ -24,7 +24,6 @@ pub mod execute;
 pub mod load;
 pub mod object;
 pub mod observe;
-mod overlay;
 pub mod pin;
 pub mod policy;
 pub mod reassembly;

@@ -21,6 +21,7 @@ mod outward;
 mod overtaking;
 mod parts;
 mod policy;
+mod policy_change;
 mod protocols;
 mod quoted;
 mod readiness;
@@ -199,8 +200,13 @@ fn devices_pass_what_is_not_ours() {
 }
 
 #[test]
-fn policy_lets_connections_begin_and_go_on_or_does_not() {
+fn policy_lets_connections_begin_or_does_not() {
     run(&policy::rows());
+}
+
+#[test]
+fn policy_lets_connections_go_on_or_ends_them() {
+    run(&policy_change::rows());
 }
 
 #[test]
@@ -242,6 +248,7 @@ fn rows_have_names_of_their_own_and_are_many() {
         legacy::rows(),
         devices::rows(),
         policy::rows(),
+        policy_change::rows(),
         guard::rows(),
         readiness::rows(),
     ];

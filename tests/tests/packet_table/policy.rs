@@ -1,25 +1,21 @@
-//! Policy: which connections begin, which go on, and what is counted.
+//! Policy: which connections begin, and what is counted.
 
 use datapath::abi::{
-    Decision, EGRESS, INGRESS, PolicyEntry, PolicyKey, PolicyPort, Prefix, Ruling, Side, Sides,
-    Stage, Subject,
+    Decision, EGRESS, INGRESS, PolicyEntry, PolicyKey, PolicyPort, Prefix, Ruling, Sides, Subject,
 };
 use datapath::verdict::{DropReason, Verdict};
-use tests::frame::{ACK, Frame, SYN, Transport, sent};
-use tests::party::{A, B, FAR, Family, GENERATION, HOST, Who};
+use tests::frame::{Frame, SYN, Transport, sent};
+use tests::party::{A, B, FAR, Family, HOST, Who};
 use tests::row::Row;
-use tests::snapshot::{Waiting, pending_place};
+use tests::snapshot::Waiting;
 
 use super::masquerade::{left, sent as sent_out};
-use super::{connect, count};
 
 /// Number of the policy, of its row, and of its terms.
-const POLICY: u32 = 77;
+pub(super) const POLICY: u32 = 77;
 const ROW: u32 = 0xfedc_ba98;
-const ALLOWS: u16 = 7;
-const DENIES: u16 = 9;
-
-const SECOND_NS: u64 = 1_000_000_000;
+pub(super) const ALLOWS: u16 = 7;
+pub(super) const DENIES: u16 = 9;
 
 /// Identity of addresses that a rule names.
 const CIDR: u32 = 0x0112_3456;
@@ -30,26 +26,22 @@ pub(crate) fn rows() -> Vec<Row> {
         rows.extend(begun(family));
         rows.extend(by_port(family));
         rows.extend(by_message(family));
-        rows.extend(carried_on(family));
-        rows.extend(turned(family));
-        rows.push(crowded(family));
         rows.extend(told(family));
         rows.extend(outside(family));
-        rows.extend(switched(family));
     }
     rows
 }
 
-fn name(family: Family, text: &str) -> String {
+pub(super) fn name(family: Family, text: &str) -> String {
     format!("{family:?} policy: {text}")
 }
 
-fn syn(from: &Who, to: &Who, family: Family) -> Frame {
+pub(super) fn syn(from: &Who, to: &Who, family: Family) -> Frame {
     Frame::new(from, to, family, Transport::tcp(40_000, 80, SYN))
 }
 
 /// Gives a party a policy.
-fn guard(row: Row, who: Who) -> Row {
+pub(super) fn guard(row: Row, who: Who) -> Row {
     row.rule(move |model| {
         model.add_subject(
             &who.party(),
@@ -62,7 +54,7 @@ fn guard(row: Row, who: Who) -> Row {
 }
 
 /// Says what holds towards an identity; 0 is everybody else.
-fn entry(row: Row, direction: u32, identity: u32, ruling: Ruling) -> Row {
+pub(super) fn entry(row: Row, direction: u32, identity: u32, ruling: Ruling) -> Row {
     full_entry(
         row,
         direction,
@@ -71,7 +63,12 @@ fn entry(row: Row, direction: u32, identity: u32, ruling: Ruling) -> Row {
     )
 }
 
-fn full_entry(row: Row, direction: u32, identity: u32, sides: Sides<PolicyEntry>) -> Row {
+pub(super) fn full_entry(
+    row: Row,
+    direction: u32,
+    identity: u32,
+    sides: Sides<PolicyEntry>,
+) -> Row {
     let key = PolicyKey {
         policy: POLICY,
         direction,
@@ -94,18 +91,18 @@ fn only(row: Row, direction: u32, identity: u32, ranges: &'static [(u8, u16, u32
     })
 }
 
-const ALLOWED: Ruling = Ruling::new(Decision::Allow, ALLOWS);
-const DENIED: Ruling = Ruling::new(Decision::Deny, 0);
-const LISTED: Ruling = Ruling::new(Decision::Deny, DENIES);
+pub(super) const ALLOWED: Ruling = Ruling::new(Decision::Allow, ALLOWS);
+pub(super) const DENIED: Ruling = Ruling::new(Decision::Deny, 0);
+pub(super) const LISTED: Ruling = Ruling::new(Decision::Deny, DENIES);
 const REJECTED: Ruling = Ruling::new(Decision::Reject, DENIES);
 
 /// The first packet of a connection from one endpoint to the other.
-fn first(family: Family, text: &str) -> Row {
+pub(super) fn first(family: Family, text: &str) -> Row {
     Row::from_container(name(family, text), &A, syn(&A, &B, family).bytes())
 }
 
 /// The packet goes to the other endpoint, and its flow waits for an answer.
-fn passes(row: Row, frame: &Frame) -> Row {
+pub(super) fn passes(row: Row, frame: &Frame) -> Row {
     row.routed_to(&B).then(|state| {
         state.pending(frame.tuple(), Waiting::of(&A, 1, frame.bytes().len()));
     })
@@ -282,179 +279,6 @@ fn by_message(family: Family) -> Vec<Row> {
     ]
 }
 
-fn carried_on(family: Family) -> Vec<Row> {
-    let request = syn(&A, &B, family);
-    let reply = Frame::new(&B, &A, family, Transport::tcp(80, 40_000, SYN | ACK));
-    let data = Frame::new(&A, &B, family, Transport::tcp(40_000, 80, ACK));
-    let back = Frame::new(&B, &A, family, Transport::tcp(80, 40_000, ACK));
-    // Decided under an older policy; the opener's half, and the other one.
-    let stands = |row: Row| {
-        row.given(|state| {
-            connect(state, &data, &A, &B);
-            connect(state, &back, &B, &A);
-            state.known(data.tuple()).generation = GENERATION - 2;
-            let reply = state.known(back.tuple());
-            reply.generation = GENERATION - 2;
-            reply.set_reply();
-        })
-    };
-    let closed = |row: Row, who: Who, direction| entry(guard(row, who), direction, 0, DENIED);
-    let from = |text: &str, who: &Who, frame: &Frame| {
-        Row::from_container(name(family, text), who, frame.bytes())
-    };
-    vec![
-        closed(
-            from("answer needs no rule", &B, &reply).given(|state| {
-                state.pending(request.tuple(), Waiting::of(&A, 1, 66));
-            }),
-            B,
-            EGRESS,
-        )
-        .rule(|model| {
-            let key = PolicyKey {
-                policy: POLICY,
-                direction: INGRESS,
-                identity: 0,
-            };
-            model.add_entry(
-                key,
-                Sides::both(PolicyEntry {
-                    row: 0,
-                    ruling: ALLOWED,
-                }),
-            );
-        })
-        .term(ALLOWS, 1)
-        .routed_to(&A)
-        .then(|state| {
-            let mut twin = A.flow_to(&B);
-            (twin.packets, twin.bytes) = (1, 66);
-            state
-                .flow(request.tuple(), twin)
-                .flow(reply.tuple(), B.flow_to(&A));
-            count(state, &reply);
-        }),
-        closed(
-            stands(from("new policy stops the opener", &A, &data)),
-            A,
-            EGRESS,
-        )
-        .dropped(DropReason::PolicyDenied),
-        closed(
-            stands(from("new policy stops the answers", &B, &back)),
-            A,
-            EGRESS,
-        )
-        .dropped(DropReason::PolicyDenied),
-        closed(
-            stands(from("receiver's new policy stops the opener", &A, &data)),
-            B,
-            INGRESS,
-        )
-        .dropped(DropReason::PolicyDenied),
-        closed(
-            stands(from(
-                "what a party may open does not concern answers",
-                &B,
-                &back,
-            )),
-            B,
-            EGRESS,
-        )
-        .rule(|model| {
-            let key = PolicyKey {
-                policy: POLICY,
-                direction: INGRESS,
-                identity: 0,
-            };
-            model.add_entry(
-                key,
-                Sides::both(PolicyEntry {
-                    row: 0,
-                    ruling: ALLOWED,
-                }),
-            );
-        })
-        .routed_to(&A)
-        .term(ALLOWS, 21)
-        .then(|state| {
-            for tuple in [data.tuple(), back.tuple()] {
-                state.known(tuple).generation = GENERATION;
-            }
-            count(state, &back);
-        }),
-    ]
-}
-
-/// Who may not be spoken to any more may speak, if that is allowed, but not at once.
-fn turned(family: Family) -> [Row; 2] {
-    let data = Frame::new(&A, &B, family, Transport::udp(5_000, 5_000, 20));
-    let back = Frame::new(&B, &A, family, Transport::udp(5_000, 5_000, 20));
-    let row = |text: &str, age_ns| {
-        let row = Row::from_container(name(family, text), &B, back.bytes());
-        let row = row.given(|state| {
-            connect(state, &data, &A, &B);
-            for tuple in [data.tuple(), back.tuple()] {
-                let flow = state.known(tuple);
-                (flow.generation, flow.decided_ns) = (GENERATION - 2, age_ns);
-            }
-            state.known(back.tuple()).set_reply();
-        });
-        let row = entry(guard(row, A), EGRESS, 0, LISTED);
-        entry(row, INGRESS, 0, ALLOWED)
-    };
-    [
-        row(
-            "other end may begin where the opener may not go on",
-            6 * SECOND_NS,
-        )
-        .routed_to(&A)
-        .term(ALLOWS, 21)
-        .then(|state| {
-            for tuple in [data.tuple(), back.tuple()] {
-                state.known(tuple).generation = GENERATION;
-            }
-            count(state, &back);
-        }),
-        row("but not while it still tries", 4 * SECOND_NS)
-            .dropped(DropReason::PolicyDenyList)
-            .term(DENIES, 1),
-    ]
-}
-
-/// A flow that has its answer to come keeps its place, and the next one enters the table.
-fn crowded(family: Family) -> Row {
-    let question = |port| Frame::new(&A, &B, family, Transport::udp(port, 53, 20));
-    let first = question(10_000);
-    let place = |frame: &Frame| pending_place(&frame.tuple(), &A);
-    let other = (10_001..u16::MAX)
-        .map(question)
-        .find(|other| place(other) == place(&first))
-        .expect("one in 256 has the same place");
-    let row = Row::from_container(
-        name(family, "flow that waits for an answer is not pushed out"),
-        &A,
-        other.bytes(),
-    );
-    let row = row.given(|state| {
-        let waiting = Waiting::of(&A, 1, first.bytes().len());
-        state.pending(first.tuple(), waiting);
-    });
-    entry(guard(row, A), EGRESS, 0, ALLOWED)
-        .term(ALLOWS, 1)
-        .routed_to(&B)
-        .then(|state| {
-            let mut flow = A.flow_to(&B);
-            flow.set_stage(Stage::Opening);
-            let mut reply = B.flow_to(&A);
-            reply.set_stage(Stage::Opening);
-            state
-                .flow(other.tuple(), flow)
-                .flow(other.tuple().reversed(), reply);
-            count(state, &other);
-        })
-}
-
 fn told(family: Family) -> Vec<Row> {
     let frame = syn(&A, &B, family);
     let refused = |row: Row| {
@@ -573,37 +397,6 @@ fn outside(family: Family) -> Vec<Row> {
         .then(|state| {
             let waiting = Waiting::outside(1, direct.bytes().len());
             state.pending(direct.tuple(), waiting);
-        }),
-    ]
-}
-
-/// The lowest bit of the generation says which policy holds.
-fn switched(family: Family) -> Vec<Row> {
-    let frame = syn(&A, &B, family);
-    let other = Side::of(GENERATION).other();
-    let mut sides = Sides::both(PolicyEntry {
-        row: 0,
-        ruling: DENIED,
-    });
-    sides.set(
-        other,
-        PolicyEntry {
-            row: 0,
-            ruling: ALLOWED,
-        },
-    );
-    let row = |text: &str| full_entry(guard(first(family, text), A), EGRESS, 0, sides);
-    vec![
-        row("policy of the other side does not hold").dropped(DropReason::PolicyDenied),
-        passes(
-            row("switched to, it does").node(|node| node.generation = GENERATION + 1),
-            &frame,
-        )
-        .term(ALLOWS, 1)
-        .then(|state| {
-            let mut waiting = Waiting::of(&A, 1, frame.bytes().len());
-            waiting.generation = GENERATION + 1;
-            state.pending(frame.tuple(), waiting);
         }),
     ]
 }

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::path::Path;
 
+use datapath::abi::{Addr4, Addr6};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::super::args::Common;
@@ -200,5 +201,26 @@ impl Cast {
         let knows = |addresses: [Option<IpAddr>; 2]| addresses != [None, None];
         let shares = |at: usize| one[at].is_some() && other[at].is_some();
         knows(one) && knows(other) && !shares(0) && !shares(1)
+    }
+}
+
+/// Returns what keeps two parties apart without any policy.
+pub(super) fn obstacle(one: Party, other: Party) -> Option<&'static str> {
+    match (one, other) {
+        (Party::Subject { slot, .. }, Party::Stranger(address))
+        | (Party::Stranger(address), Party::Subject { slot, .. })
+            if slot != 0 && is_martian(address) =>
+        {
+            Some("endpoints exchange nothing with addresses that no router forwards to")
+        }
+        _ => None,
+    }
+}
+
+/// Tells whether the kernel's part takes an address for one that no router forwards to.
+fn is_martian(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => Addr4::new(address.octets()).is_martian(),
+        IpAddr::V6(address) => Addr6::new(address.octets()).is_martian(),
     }
 }

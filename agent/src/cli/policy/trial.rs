@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::super::args::Common;
 use super::super::exit;
 use super::super::failure::Failure;
-use super::cast::{Cast, Party};
+use super::cast::{Cast, Party, obstacle};
 use super::line::{RuleLine, TermLine, direction};
 use super::probe::Probe;
 use crate::config::diagnostic::quote;
@@ -37,6 +37,8 @@ struct Answer {
     verdict: &'static str,
     /// Whether it goes through all the same, for all who deny it only watch.
     audited: bool,
+    /// What keeps it from getting through whatever policy says.
+    obstacle: Option<&'static str>,
     from: String,
     to: String,
     port: String,
@@ -121,9 +123,15 @@ fn answer(
     };
     let enforced = denied().find(|step| !step.audited);
     let decisive = enforced.or_else(|| denied().next());
+    let obstacle = obstacle(from, to);
+    let verdict = match obstacle {
+        Some(_) => word(Decision::Deny),
+        None => decisive.map_or(word(Decision::Allow), |step| step.verdict),
+    };
     Ok(Answer {
-        verdict: decisive.map_or(word(Decision::Allow), |step| step.verdict),
-        audited: decisive.is_some_and(|step| step.audited),
+        verdict,
+        audited: obstacle.is_none() && decisive.is_some_and(|step| step.audited),
+        obstacle,
         from: cast.name(from),
         to: cast.name(to),
         port: question.port.to_owned(),
@@ -249,6 +257,9 @@ fn print(answer: &Answer, out: &mut dyn Write) -> Result<(), Failure> {
             out,
             "it goes through: what is denied is only reported (audit)"
         )?;
+    }
+    if let Some(obstacle) = answer.obstacle {
+        writeln!(out, "whatever policy says: {obstacle}")?;
     }
     for step in &answer.steps {
         print_step(step, out)?;
