@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! subject, direction, identity of the other side ──► PolicyEntry: a row, and what holds besides
-//!                                   row, protocol, port ──► PolicyRange
+//!                                   row, protocol, port ──► Ruling
 //! ```
 //!
 //! Every value exists twice, and the lowest bit of the node's generation says which side holds:
@@ -188,7 +188,7 @@ impl Ruling {
 /// Number of entries of the `TERMS` map: one for each number of a term.
 pub const TERM_SLOTS: u32 = 4096;
 
-/// Counts packets.
+/// Counts packets and their bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct Count {

@@ -271,7 +271,7 @@ fn pair(v4: &str, v6: &str) -> [IpAddr; 2] {
 }
 
 /// Returns the file that all nodes read, without a policy.
-fn file(host_routing: &str, residents: &[&[Resident]]) -> String {
+pub(super) fn file(host_routing: &str, residents: &[&[Resident]]) -> String {
     let mut file = format!("[routing]\nhost_routing = \"{host_routing}\"\n");
     for (number, residents) in (1..).zip(residents) {
         write!(

@@ -8,12 +8,13 @@
 //!
 //! All of them masquerade.
 
-use std::fmt::Write as _;
 use std::net::IpAddr;
+use std::slice;
 
 use serde_json::Value;
 
 use super::agent;
+use super::estate::{self, Resident};
 use super::machine::Machine;
 use super::namespace::Namespace;
 use super::node::answers;
@@ -22,7 +23,12 @@ use super::wait_until;
 use crate::frame::UDP;
 use crate::party::Family;
 
-const ENDPOINTS: [&str; 3] = ["web", "api", "db"];
+/// The endpoint of each node.
+const ENDPOINTS: [Resident; 3] = [
+    ("web", r#"labels = { app = "web" }"#),
+    ("api", r#"labels = { app = "api" }"#),
+    ("db", r#"labels = { app = "db" }"#),
+];
 
 /// Is a lab of three nodes.
 pub struct ThreeNodes {
@@ -39,7 +45,7 @@ impl ThreeNodes {
         let machine = Machine::new();
         let router = Namespace::add("router");
         let nodes = [1, 2, 3].map(|number| Namespace::add(&format!("edge-{number}")));
-        let endpoints = ENDPOINTS.map(Namespace::add);
+        let endpoints = ENDPOINTS.map(|(name, _)| Namespace::add(name));
         let net = Self {
             machine,
             router,
@@ -47,7 +53,8 @@ impl ThreeNodes {
             endpoints,
         };
         net.connect();
-        let file = net.machine.write("ciliate.toml", &file(host_routing));
+        let file = estate::file(host_routing, &ENDPOINTS.each_ref().map(slice::from_ref));
+        let file = net.machine.write("ciliate.toml", &file);
         for (index, node) in net.nodes.iter().enumerate() {
             let line = format!("--node edge-{} apply {}", index + 1, file.display());
             agent::expect(node, &line, 0);
@@ -127,37 +134,6 @@ fn ways(number: usize) -> [(String, String, String); 2] {
             format!("2001:db8:{number}::1"),
         ),
     ]
-}
-
-/// Returns the file that all three read.
-fn file(host_routing: &str) -> String {
-    let mut file = format!("[routing]\nhost_routing = \"{host_routing}\"\n");
-    for (number, endpoint) in (1..).zip(ENDPOINTS) {
-        write!(
-            file,
-            r#"
-[[node]]
-name = "edge-{number}"
-address = ["198.18.{number}.10", "2001:db8:{number}::10"]
-ipv4 = "10.0.{number}.0/24"
-ipv6 = "fd00:{number}::/64"
-
-[[device]]
-node = "edge-{number}"
-name = "eth0"
-masquerade = true
-
-[[endpoint]]
-node = "edge-{number}"
-name = "{endpoint}"
-ipv4 = "10.0.{number}.10"
-ipv6 = "fd00:{number}::10"
-labels = {{ app = "{endpoint}" }}
-"#
-        )
-        .expect("text can be written");
-    }
-    file
 }
 
 /// Returns the address of a node's endpoint.
