@@ -21,18 +21,36 @@ pub(super) fn entries<K: Pod + Default, V: Pod + Default>(
     pins: &Pins,
     name: &'static str,
 ) -> Result<Vec<(K, V)>, Error> {
+    let mut found = Vec::new();
+    for_each(pins, name, |key, value| {
+        found.push((*key, *value));
+        Ok(())
+    })?;
+    Ok(found)
+}
+
+/// Visits all entries of a pinned hash table or array; a visit of one that comes or goes meanwhile may
+/// be left out.
+///
+/// # Errors
+/// When the table cannot be read, or a visit fails.
+pub(super) fn for_each<K: Pod + Default, V: Pod + Default>(
+    pins: &Pins,
+    name: &'static str,
+    mut visit: impl FnMut(&K, &V) -> Result<(), Error>,
+) -> Result<(), Error> {
     let map = MapData::from_pin(pins.map(name));
     let map = map.map_err(|error| Error::map("open map", name, &error))?;
     let (mut keys, mut values) = (vec![K::default(); CHUNK], vec![V::default(); CHUNK]);
-    let mut found = Vec::new();
     let mut from = None;
     loop {
         match sys::lookup_batch(map.fd().as_fd(), from, (&mut keys, &mut values)) {
             Ok((count, stopped)) => {
-                let entries = keys.iter().copied().zip(values.iter().copied());
-                found.extend(entries.take(count));
+                for (key, value) in keys.iter().zip(&values).take(count) {
+                    visit(key, value)?;
+                }
                 if stopped.is_none() {
-                    return Ok(found);
+                    return Ok(());
                 }
                 from = stopped;
             }

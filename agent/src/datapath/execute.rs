@@ -9,11 +9,12 @@ use datapath::packet::MacPair;
 use super::entry::{gone, insert};
 use super::load::{self, Sizes};
 use super::pin::Pins;
-use super::{Error, attach, device, entry, observe, policy, reassembly, sys, table};
+use super::{Error, attach, cutover, device, entry, observe, policy, reassembly, sys, table};
 use crate::host::link;
 use crate::host::netlink::Netlink;
 use crate::host::observe::NO_MAC;
 use crate::host::{HOST_LINK, NET_LINK};
+use crate::plan::difference::OTHER_LAYOUT_SLOTS;
 use crate::plan::object::{
     Filtering, Hook, HostRoutingMode, Key, Link, Mapping, Masquerade, Policy, PortSelection, Value,
 };
@@ -65,11 +66,12 @@ impl Executor {
                     bindings,
                 },
             ) => {
-                load::load(
-                    &self.pins,
-                    &Sizes::new(self.budget, *endpoint_slots, *flows, *bindings),
-                    digest,
-                )?;
+                let sizes = Sizes::new(self.budget, *endpoint_slots, *flows, *bindings);
+                cutover::load(&self.pins, before, value, (&sizes, digest))?;
+                if *endpoint_slots == OTHER_LAYOUT_SLOTS {
+                    // They are what they were; their entries are, too.
+                    return Ok(());
+                }
                 self.write_node(&mut |node| {
                     node.pending_mask = endpoint_slots * PENDING_PER_SLOT - 1;
                 })
@@ -100,6 +102,7 @@ impl Executor {
     pub fn remove(&mut self, key: &Key, before: &Value, ifindex: u32) -> Result<(), Error> {
         match (key, before) {
             (Key::Datapath, _) => load::unload(&self.pins),
+            (Key::Former, _) => cutover::end(&self.pins),
             (Key::Reassembly(family), _) => reassembly::unset(&self.pins, *family),
             (Key::NodeEntry, _) => self.write_node(&mut |node| node.host_ifindex = 0),
             (Key::Generation, _) => self.write_node(&mut |node| node.generation &= 1),
@@ -134,7 +137,13 @@ impl Executor {
             attach::unset(&self.pins, &mut self.netlink, at, *old)?;
         }
         let version = digest.as_deref().unwrap_or_default();
-        let path = self.pins.object(version).join(program.name());
+        let places = [self.pins.clone()]
+            .into_iter()
+            .chain(observe::others(&self.pins));
+        let mut paths = places.map(|pins| pins.object(version).join(program.name()));
+        let path = paths
+            .find(|path| path.exists())
+            .unwrap_or_else(|| self.pins.object(version).join(program.name()));
         attach::set(&self.pins, &mut self.netlink, at, (&path, *program), *kind)
     }
 

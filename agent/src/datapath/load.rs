@@ -13,21 +13,30 @@ use std::panic::resume_unwind;
 use std::path::Path;
 use std::thread::{self, ScopedJoinHandle};
 
-use aya::maps::{Map, MapData, MapError, ProgramArray};
-use aya::programs::SchedClassifier;
+use aya::maps::{MapData, MapError};
 use aya_obj::Object;
 use aya_obj::generated::bpf_insn;
 use datapath::abi::{CALL_ARP, CALL_SLOW4, CALL_SLOW6, PENDING_PER_SLOT};
+use datapath::hook::Hook;
 use nix::errno::Errno;
 
 use super::object::OBJECT;
-use super::pin::Pins;
-use super::{Error, demand, sys};
+use super::pin::{Former, Pins};
+use super::sys::Presence;
+use super::{Error, demand, observe, sys};
 use crate::host::bpffs;
 use crate::plan::object::Program;
 
 /// Name of the table of tail calls; it is pinned with its programs, not with the other maps.
 const CALL: &str = "CALL";
+
+/// Name of the table of the programs that are in charge until tables are exchanged, which lies there
+/// until then, and of the program that calls them in place of the slow paths.
+const FORMER: &str = "FORMER";
+const HAND_OVER: &str = "hand_over";
+
+/// Tables that go on counting when others are exchanged.
+const LASTING: [&str; 4] = ["DROPS", "TERMS", "AUDITS", "CURSOR"];
 
 /// Programs that are reached by tail call, with their place in `CALL`.
 const CALLED: [(&str, u32); 3] = [
@@ -117,11 +126,21 @@ impl Sizes {
 pub fn load(pins: &Pins, sizes: &Sizes, version: &str) -> Result<(), Error> {
     let is_first = !pins.maps().exists();
     try_load(pins, sizes, version).inspect_err(|_| {
+        let undone = match (is_first, in_charge(pins)) {
+            (false, _) => Ok(()),
+            (true, None) => unload(pins),
+            (true, Some(_)) => remove(pins.root(), |path| fs::remove_dir_all(path)),
+        };
         // The error that is told is the first one.
-        if is_first && let Err(error) = unload(pins) {
+        if let Err(error) = undone {
             log::warn!("{error}");
         }
     })
+}
+
+/// Returns the tables that are still in charge while those of this layout take their place.
+pub(super) fn in_charge(pins: &Pins) -> Option<Former> {
+    pins.former().filter(|former| !former.is_left)
 }
 
 fn try_load(pins: &Pins, sizes: &Sizes, version: &str) -> Result<(), Error> {
@@ -129,15 +148,23 @@ fn try_load(pins: &Pins, sizes: &Sizes, version: &str) -> Result<(), Error> {
         fs::create_dir_all(&folder).map_err(Error::at("create folder", &folder))?;
     }
     let mut object = Object::parse(OBJECT).map_err(|error| Error::Object(error.to_string()))?;
-    let maps = create_maps(&object, pins, sizes)?;
+    let former = in_charge(pins);
+    let maps = create_maps(&object, pins, sizes, former.as_ref())?;
     let fresh = pins.object(INCOMPLETE);
     remove(&fresh, |path| fs::remove_dir_all(path))?;
     fs::create_dir(&fresh).map_err(Error::at("create folder", &fresh))?;
-    for (name, program) in verify(&mut object, &maps)? {
+    let mut programs = verify(&mut object, &maps)?;
+    let hand_over = programs.remove(HAND_OVER);
+    for (name, program) in programs {
         let path = fresh.join(&name);
         sys::pin(program.as_fd(), &path).map_err(Error::at("pin program", &path))?;
     }
-    fill_calls(&maps, &fresh)?;
+    pin_calls(&maps, CALL, &fresh)?;
+    call_slow_paths(&fresh)?;
+    if let (Some(former), Some(hand_over)) = (former, hand_over) {
+        pin_calls(&maps, FORMER, &fresh)?;
+        call_former(&former, &fresh, &hand_over)?;
+    }
     let complete = pins.object(version);
     remove(&complete, |path| fs::remove_dir_all(path))?;
     fs::rename(&fresh, &complete).map_err(Error::at("rename folder", &fresh))
@@ -167,17 +194,13 @@ pub(super) fn remove_versions(pins: &Pins, versions: &[String]) -> Result<(), Er
 /// # Errors
 /// When a pin cannot be removed.
 pub fn unload(pins: &Pins) -> Result<(), Error> {
-    if !bpffs::is_bpffs(pins.root())? {
+    if !bpffs::is_bpffs(pins.node())? {
         // Whatever is there, it is no pin.
         return Ok(());
     }
-    remove(pins.root(), |path| fs::remove_dir_all(path))?;
-    for folder in pins.parents() {
-        // Another node's pins keep the outer folder; that is as it should be.
-        if fs::remove_dir(folder).is_err() {
-            break;
-        }
-    }
+    remove(pins.node(), |path| fs::remove_dir_all(path))?;
+    // Another node's pins keep the outer folder; that is as it should be.
+    drop(fs::remove_dir(pins.parent()));
     Ok(())
 }
 
@@ -187,11 +210,13 @@ struct Table {
     data: MapData,
 }
 
-/// Creates the maps of an object, or opens those that are pinned and fit.
+/// Creates the maps of an object, or opens those that are pinned and fit. Those that count do so on
+/// from what tables in charge have counted.
 fn create_maps(
     object: &Object,
     pins: &Pins,
     sizes: &Sizes,
+    former: Option<&Former>,
 ) -> Result<BTreeMap<String, Table>, Error> {
     let mut tables = BTreeMap::new();
     for (name, definition) in &object.maps {
@@ -199,9 +224,12 @@ fn create_maps(
         if let Some(entries) = sizes.of(name) {
             definition.set_max_entries(entries);
         }
-        let data = if name == CALL {
+        let data = if [CALL, FORMER].contains(&name.as_str()) {
             create(name, &definition)?
         } else {
+            if let (Some(former), true) = (former, LASTING.contains(&name.as_str())) {
+                share(former, pins, name, &definition)?;
+            }
             match reuse(pins, name, &definition, sizes)? {
                 Some(data) => data,
                 None => create_pinned(pins, name, &definition)?,
@@ -285,6 +313,28 @@ fn reuse(
     Ok(fits.then_some(data))
 }
 
+/// Pins a table of a former set in this one as well, if it is as this one needs it.
+fn share(former: &Former, pins: &Pins, name: &str, definition: &aya_obj::Map) -> Result<(), Error> {
+    let Ok(fd) = sys::open_pin(&former.pins.map(name)) else {
+        return Ok(());
+    };
+    let data = MapData::from_fd(fd).map_err(|error| Error::map("open map", name, &error))?;
+    let info = data
+        .info()
+        .map_err(|error| Error::map("inspect map", name, &error))?;
+    let shape = (info.key_size(), info.value_size(), info.max_entries());
+    let wanted = (
+        definition.key_size(),
+        definition.value_size(),
+        definition.max_entries(),
+    );
+    let path = pins.map(name);
+    if shape != wanted || path.exists() {
+        return Ok(());
+    }
+    sys::pin(data.fd().as_fd(), &path).map_err(Error::at("pin map", &path))
+}
+
 /// Takes the programs through the verifier.
 fn verify(
     object: &mut Object,
@@ -324,7 +374,7 @@ fn verify(
 /// As [`load`].
 pub fn statistics(pins: &Pins, sizes: &Sizes) -> Result<BTreeMap<String, String>, Error> {
     let mut object = Object::parse(OBJECT).map_err(|error| Error::Object(error.to_string()))?;
-    let tables = create_maps(&object, pins, sizes)?;
+    let tables = create_maps(&object, pins, sizes, None)?;
     relocate(&mut object, &tables)?;
     let mut statistics = BTreeMap::new();
     for (name, instructions) in instructions(&object)? {
@@ -372,33 +422,81 @@ fn instructions(object: &Object) -> Result<Vec<(&str, &[bpf_insn])>, Error> {
     Ok(found)
 }
 
-/// Fills a fresh table of tail calls with the programs of a folder, and pins it beside them.
-fn fill_calls(tables: &BTreeMap<String, Table>, folder: &Path) -> Result<(), Error> {
+/// Pins a fresh table of programs in a folder of programs.
+fn pin_calls(tables: &BTreeMap<String, Table>, name: &str, folder: &Path) -> Result<(), Error> {
     let table = tables
-        .get(CALL)
-        .ok_or_else(|| Error::Object(format!("the object has no map {CALL}")))?;
-    let path = folder.join(CALL);
-    sys::pin(table.data.fd().as_fd(), &path).map_err(Error::at("pin map", &path))?;
-    let opened = MapData::from_pin(&path)
-        .and_then(Map::from_map_data)
-        .and_then(ProgramArray::try_from);
-    let mut calls = opened.map_err(|error| Error::map("open map", CALL, &error))?;
+        .get(name)
+        .ok_or_else(|| Error::Object(format!("the object has no map {name}")))?;
+    let path = folder.join(name);
+    sys::pin(table.data.fd().as_fd(), &path).map_err(Error::at("pin map", &path))
+}
+
+/// Has the programs of a folder call the slow paths beside them.
+pub(super) fn call_slow_paths(folder: &Path) -> Result<(), Error> {
+    let calls = open_calls(folder, CALL)?;
     for (name, index) in CALLED {
         let path = folder.join(name);
-        let program = SchedClassifier::from_pin(&path)
-            .map_err(|error| Error::Object(format!("open program {name}: {error}")))?;
-        let fd = program
-            .fd()
-            .map_err(|error| Error::Object(error.to_string()))?;
-        calls
-            .set(index, fd, 0)
-            .map_err(|error| Error::map("fill map", CALL, &error))?;
+        let program = sys::open_pin(&path).map_err(Error::at("open program", &path))?;
+        set_call(&calls, CALL, index, &program)?;
     }
     Ok(())
 }
 
+/// Has the programs of a folder call those that are in charge in place of the slow paths.
+fn call_former(former: &Former, folder: &Path, hand_over: &OwnedFd) -> Result<(), Error> {
+    let versions = observe::versions(&former.pins)?;
+    let version = versions
+        .iter()
+        .find(|version| is_complete(&former.pins, version));
+    let version = version.ok_or_else(|| {
+        Error::NotOurs(format!(
+            "{}: its programs are gone",
+            former.pins.root().display()
+        ))
+    })?;
+    let programs = open_calls(folder, FORMER)?;
+    for program in Program::ALL {
+        let path = former.pins.object(version).join(program.name());
+        let opened = sys::open_pin(&path).map_err(Error::at("open program", &path))?;
+        set_call(&programs, FORMER, hook_of(program) as u32, &opened)?;
+    }
+    let calls = open_calls(folder, CALL)?;
+    for index in [CALL_SLOW4, CALL_SLOW6] {
+        set_call(&calls, CALL, index, hand_over)?;
+    }
+    Ok(())
+}
+
+/// Forgets the programs that were in charge.
+pub(super) fn forget_former(folder: &Path) -> Result<(), Error> {
+    remove(&folder.join(FORMER), |path| fs::remove_file(path))
+}
+
+/// Returns the hook that a program belongs to.
+fn hook_of(program: Program) -> Hook {
+    match program {
+        Program::FromContainer => Hook::FromContainer,
+        Program::ToContainer => Hook::ToContainer,
+        Program::FromHost => Hook::FromHost,
+        Program::ToHost => Hook::ToHost,
+        Program::FromNetdev => Hook::FromNetdev,
+        Program::ToNetdev => Hook::ToNetdev,
+    }
+}
+
+fn open_calls(folder: &Path, name: &str) -> Result<OwnedFd, Error> {
+    let path = folder.join(name);
+    sys::open_pin(&path).map_err(Error::at("open map", &path))
+}
+
+fn set_call(calls: &OwnedFd, name: &str, index: u32, program: &OwnedFd) -> Result<(), Error> {
+    let value = program.as_raw_fd().cast_unsigned();
+    sys::update(calls.as_fd(), &index, &value, Presence::Any)
+        .map_err(Error::at("fill map", Path::new(name)))
+}
+
 /// Removes a file or folder; one that is not there is what was wanted.
-fn remove(path: &Path, how: fn(&Path) -> io::Result<()>) -> Result<(), Error> {
+pub(super) fn remove(path: &Path, how: fn(&Path) -> io::Result<()>) -> Result<(), Error> {
     match how(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             Err(Error::at("remove", path)(error))

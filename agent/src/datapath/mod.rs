@@ -10,6 +10,7 @@
 //! - `binding`, [`sweep`], `audit`: the tables of bindings, rid of what has ended, and recounted
 //! - `entry`, `device`: the entries of endpoints and devices
 //! - [`policy`], `batch`: the tables of policy, on two sides
+//! - [`cutover`], `transfer`, `carry`: tables exchanged for others while packets pass
 //! - [`observe`], [`execute`]: the BPF part of a node's state, read and changed
 
 pub mod attach;
@@ -17,6 +18,8 @@ mod audit;
 mod batch;
 mod binding;
 pub mod btf;
+mod carry;
+pub mod cutover;
 pub mod demand;
 mod device;
 mod entry;
@@ -30,6 +33,7 @@ pub mod reassembly;
 pub mod sweep;
 pub mod sys;
 pub mod table;
+mod transfer;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -81,6 +85,16 @@ pub enum Error {
     NotOurs(String),
     #[error("{0}: its link is gone")]
     LinkGone(String),
+    #[error(
+        "the node's tables have layout {found}, and this ciliate, of layout {ours}, cannot take them over; \
+         {help}, or end all connections with `ciliate down` and begin anew"
+    )]
+    Layout {
+        found: u32,
+        ours: u32,
+        /// Who can.
+        help: &'static str,
+    },
     #[error(transparent)]
     Host(#[from] crate::host::error::Error),
 }

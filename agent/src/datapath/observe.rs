@@ -19,6 +19,7 @@ use super::{Error, device, load, policy, reassembly};
 use crate::config::family::Family;
 use crate::host::HOST_LINK;
 use crate::host::netlink::Netlink;
+use crate::plan::difference::OTHER_LAYOUT_SLOTS;
 use crate::plan::object::{
     AttachKind, Filtering, Hook, HostRoutingMode, Key, Link, LinkRef, Mac, Mapping, Masquerade,
     PortSelection, Program, State, Timeouts, Value,
@@ -43,6 +44,14 @@ pub fn observe(
         ids = program_ids(pins, &versions);
         state.insert(Key::Datapath, datapath);
         take_entries(pins, links, &mut state)?;
+    } else if pins.former().is_some() || pins.foreign().is_some() {
+        state.insert(Key::Datapath, unreadable());
+    }
+    if pins.former().is_some() || pins.abandoned().exists() {
+        state.insert(Key::Former, Value::Former);
+    }
+    for others in others(pins) {
+        ids.extend(program_ids(&others, &self::versions(&others)?));
     }
     take_attachments(pins, links, netlink, &ids, &mut state)?;
     for family in Family::BOTH {
@@ -51,6 +60,24 @@ pub fn observe(
         }
     }
     Ok(state)
+}
+
+/// Stands for tables that only an exchange makes anything of: their layout is another one, or the one
+/// that was to take their place is not complete.
+pub(super) fn unreadable() -> Value {
+    Value::Datapath {
+        digest: "unreadable".to_owned(),
+        endpoint_slots: OTHER_LAYOUT_SLOTS,
+        flows: None,
+        bindings: 0,
+    }
+}
+
+/// Returns where programs may be pinned beside those of this layout.
+pub(super) fn others(pins: &Pins) -> Vec<Pins> {
+    let former = pins.former().map(|former| former.pins);
+    let foreign = pins.foreign().map(|(foreign, _)| foreign);
+    former.into_iter().chain(foreign).collect()
 }
 
 /// Finds our programs on hooks. Of links that are not ours, only those are asked that have an
@@ -121,10 +148,9 @@ pub(super) fn versions(pins: &Pins) -> Result<Vec<String>, Error> {
 }
 
 /// Returns the version that was loaded last, with the sizes of its tables.
-fn current(pins: &Pins, versions: &[String]) -> Option<Value> {
+pub(super) fn current(pins: &Pins, versions: &[String]) -> Option<Value> {
     let all_maps = MAPS.iter().all(|name| pins.map(name).exists());
-    let pending = table::pending4(pins).ok()?;
-    let slots = pending.len() / PENDING_PER_SLOT;
+    let slots = table::capacity(pins, "PENDING4")? / PENDING_PER_SLOT;
     let version = versions
         .iter()
         .find(|version| load::is_complete(pins, version))?;

@@ -3,8 +3,14 @@
 //! ```text
 //! <bpffs>/ciliate/<node>/v<schema>/maps/<MAP>
 //!                                  programs/<digest>/<program>     CALL lies beside them
-//!                                  links/<device>_<hook>
+//!                        links/<device>_<hook>
+//!                        former-v<schema>/                         what tables are taken over from
+//!                        left-v<schema>/                           the same, once nothing works on it
+//!                        abandoned/                                an exchange that was taken back
 //! ```
+//!
+//! Links stay where they are whatever the layout of tables is: their programs are replaced in
+//! place.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -12,6 +18,20 @@ use std::path::{Path, PathBuf};
 use datapath::abi::SCHEMA;
 
 use crate::plan::object::Hook;
+
+/// How the folders of tables that others take the place of are called.
+const IN_CHARGE: &str = "former-";
+const LEFT: &str = "left-";
+
+/// Describes tables that others take the place of.
+#[derive(Clone, Debug)]
+pub struct Former {
+    pub pins: Pins,
+    /// Number of their layout.
+    pub layout: u32,
+    /// Whether nothing works on them any more.
+    pub is_left: bool,
+}
 
 /// Knows the pins of one node.
 #[derive(Clone, Debug)]
@@ -48,9 +68,83 @@ impl Pins {
         &self.root
     }
 
-    /// Returns the folders that hold `root`, innermost first; each goes when it is empty.
-    pub fn parents(&self) -> [&Path; 2] {
-        [&self.node, &self.ours]
+    /// Returns the folder of everything that is the node's.
+    pub fn node(&self) -> &Path {
+        &self.node
+    }
+
+    /// Returns the folder of all nodes, which goes when it is empty.
+    pub fn parent(&self) -> &Path {
+        &self.ours
+    }
+
+    /// Returns the tables that those of this layout take, or took, the place of.
+    pub fn former(&self) -> Option<Former> {
+        self.entries().into_iter().find_map(|name| {
+            let is_left = name.starts_with(LEFT);
+            let rest = name.strip_prefix(LEFT).or(name.strip_prefix(IN_CHARGE))?;
+            Some(Former {
+                pins: self.at(&name),
+                layout: layout(rest)?,
+                is_left,
+            })
+        })
+    }
+
+    /// Lists the layouts of the node's tables, whoever is in charge of them.
+    pub fn layouts(&self) -> BTreeSet<u32> {
+        let names = self.entries().into_iter();
+        names
+            .filter_map(|name| {
+                let rest = name.strip_prefix(LEFT).or(name.strip_prefix(IN_CHARGE));
+                layout(rest.unwrap_or(&name))
+            })
+            .collect()
+    }
+
+    /// Returns the tables of another layout that are in charge, and their layout.
+    pub fn foreign(&self) -> Option<(Self, u32)> {
+        let mut found = self.entries().into_iter();
+        found.find_map(|name| {
+            let layout = layout(&name).filter(|layout| *layout != SCHEMA)?;
+            Some((self.at(&name), layout))
+        })
+    }
+
+    /// Returns where tables of this layout lie while others take their place.
+    pub fn in_charge(&self, layout: u32) -> PathBuf {
+        self.node.join(format!("{IN_CHARGE}v{layout}"))
+    }
+
+    /// Returns where they lie then.
+    pub fn left(&self, layout: u32) -> PathBuf {
+        self.node.join(format!("{LEFT}v{layout}"))
+    }
+
+    /// Returns where tables lie that were to take the place of others, and did not.
+    pub fn abandoned(&self) -> PathBuf {
+        self.node.join("abandoned")
+    }
+
+    /// Returns where the tables of a layout belong.
+    pub fn of_layout(&self, layout: u32) -> PathBuf {
+        self.node.join(format!("v{layout}"))
+    }
+
+    fn at(&self, name: &str) -> Self {
+        Self {
+            root: self.node.join(name),
+            ..self.clone()
+        }
+    }
+
+    fn entries(&self) -> Vec<String> {
+        let entries = std::fs::read_dir(&self.node).into_iter().flatten();
+        let mut names: Vec<String> = entries
+            .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+            .collect();
+        names.sort();
+        names
     }
 
     /// Tells whether no other node has pins beside this one's.
@@ -81,7 +175,7 @@ impl Pins {
     }
 
     pub fn links(&self) -> PathBuf {
-        self.root.join("links")
+        self.node.join("links")
     }
 
     /// Returns the pin of the tcx link of a hook of this device, `cilium_host` included.
@@ -112,6 +206,11 @@ fn file_name(name: &str) -> String {
 /// Returns the name of the node or device that a file stands for.
 fn name_of(file_name: &str) -> String {
     file_name.replace(':', ".")
+}
+
+/// Returns the layout that the name of a folder speaks of.
+fn layout(name: &str) -> Option<u32> {
+    name.strip_prefix('v')?.parse().ok()
 }
 
 fn suffix(hook: Hook) -> &'static str {

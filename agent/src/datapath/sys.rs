@@ -338,6 +338,65 @@ pub fn lookup_batch<K: Pod, V: Pod>(
     }
 }
 
+/// Says which entry may be there before one is written (`BPF_ANY`, `BPF_NOEXIST`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u64)]
+pub enum Presence {
+    Any = 0,
+    Absent = 1,
+}
+
+/// Reads an entry of a map, if it is there.
+///
+/// # Errors
+/// The kernel's error.
+pub fn lookup<K: Pod, V: Pod + Default>(map: BorrowedFd<'_>, key: &K) -> io::Result<Option<V>> {
+    let mut value = V::default();
+    let mut attr = element(map, key, (&raw mut value) as u64, 0);
+    match bpf(bpf_cmd::BPF_MAP_LOOKUP_ELEM, &mut attr) {
+        Ok(_) => Ok(Some(value)),
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Writes an entry of a map. Key and value are as long as the map's.
+///
+/// # Errors
+/// The kernel's error: `EEXIST` if the entry should be absent and is not.
+pub fn update<K: Pod, V: Pod>(
+    map: BorrowedFd<'_>,
+    key: &K,
+    value: &V,
+    presence: Presence,
+) -> io::Result<()> {
+    let mut attr = element(map, key, (&raw const *value) as u64, presence as u64);
+    bpf(bpf_cmd::BPF_MAP_UPDATE_ELEM, &mut attr).map(drop)
+}
+
+/// Removes an entry of a map; one that is not there is what was wanted.
+///
+/// # Errors
+/// The kernel's error.
+pub fn delete<K: Pod>(map: BorrowedFd<'_>, key: &K) -> io::Result<()> {
+    match bpf(bpf_cmd::BPF_MAP_DELETE_ELEM, &mut element(map, key, 0, 0)) {
+        Err(error) if error.raw_os_error() != Some(libc::ENOENT) => Err(error),
+        Ok(_) | Err(_) => Ok(()),
+    }
+}
+
+fn element<K: Pod>(map: BorrowedFd<'_>, key: &K, value: u64, flags: u64) -> bpf_attr {
+    let mut attr = zeroed();
+    // SAFETY: this member is the one that commands about one entry read; any bytes are valid.
+    #[expect(unsafe_code, reason = "the kernel's interface is a union")]
+    let element = unsafe { &mut attr.__bindgen_anon_2 };
+    element.map_fd = map.as_raw_fd().cast_unsigned();
+    element.key = (&raw const *key) as u64;
+    element.__bindgen_anon_1.value = value;
+    element.flags = flags;
+    attr
+}
+
 /// Waits until every program that runs now, on whatever processor, has ended.
 ///
 /// # Errors

@@ -157,6 +157,7 @@ fn of_own_object(action: Action, key: &Key, value: &Value) -> String {
             append(&mut text, "bindings", Some(bindings));
             text
         }
+        (Value::Former, _) => "bpftool map unpin ciliate-former".into(),
         (Value::HostLink { .. }, Action::Remove) => "ip link del cilium_host".into(),
         (Value::HostLink { mtu, .. }, Action::Change) => {
             format!("ip link set cilium_host mtu {mtu}")

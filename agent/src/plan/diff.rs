@@ -9,6 +9,7 @@
 
 use std::collections::BTreeSet;
 
+use super::cutover;
 use super::departure::Departures;
 use super::notes::Notes;
 use super::object::{Ambient, Key, Observed, State, Value};
@@ -18,19 +19,34 @@ use super::step::{Plan, Step, places};
 
 /// Returns the steps from what was observed to what is desired.
 pub fn plan(desired: &State, observed: &Observed) -> Plan {
-    Diff::new(desired, &observed.objects, Some(&observed.ambient)).run(false)
+    let objects = cutover::with_fresh_tables(desired, &observed.objects);
+    Diff::new(
+        desired,
+        &observed.objects,
+        &objects,
+        Some(&observed.ambient),
+    )
+    .run(false)
 }
 
 /// Returns the same as [`plan`] after an interrupted run, whose half-written maps flows may have
 /// been decided by: the generation changes even if the maps are right.
 pub fn resume(desired: &State, observed: &Observed) -> Plan {
-    Diff::new(desired, &observed.objects, Some(&observed.ambient)).run(true)
+    let objects = cutover::with_fresh_tables(desired, &observed.objects);
+    Diff::new(
+        desired,
+        &observed.objects,
+        &objects,
+        Some(&observed.ambient),
+    )
+    .run(true)
 }
 
 /// Returns the steps that bring an earlier state back exactly, whoever else could have made some
 /// of its objects so.
 pub fn restore(before: &State, now: &State) -> Plan {
-    let mut plan = Diff::new(before, now, None).run(false);
+    let objects = cutover::with_fresh_tables(before, now);
+    let mut plan = Diff::new(before, now, &objects, None).run(false);
     for step in &mut plan.steps {
         "it was so before".clone_into(&mut step.reason);
     }
@@ -44,12 +60,21 @@ struct Diff<'a> {
     ambient: Option<&'a Ambient>,
     departures: Departures,
     removed: BTreeSet<Key>,
+    /// Whether the tables are exchanged.
+    is_cut_over: bool,
     steps: Vec<Step>,
 }
 
 impl<'a> Diff<'a> {
-    fn new(desired: &'a State, observed: &'a State, ambient: Option<&'a Ambient>) -> Self {
+    /// Compares with what is observed, which is what was `found` less what vanishes with its tables.
+    fn new(
+        desired: &'a State,
+        found: &'a State,
+        observed: &'a State,
+        ambient: Option<&'a Ambient>,
+    ) -> Self {
         Self {
+            is_cut_over: cutover::is_under_way(desired, found),
             desired,
             observed,
             ambient,
@@ -60,7 +85,13 @@ impl<'a> Diff<'a> {
     }
 
     fn run(mut self, interrupted: bool) -> Plan {
-        for (key, want) in self.desired {
+        // While tables are exchanged, programs are replaced once the new tables are complete.
+        let waits = |key: &Key| {
+            let replaces = matches!(key, Key::Attachment(..)) && self.present(key).is_some();
+            self.is_cut_over && replaces
+        };
+        let (late, early): (Vec<_>, Vec<_>) = self.desired.iter().partition(|(key, _)| waits(key));
+        for (key, want) in early.into_iter().chain(late) {
             if *key != Key::Generation {
                 self.bring_about(key, want);
             }
@@ -68,6 +99,10 @@ impl<'a> Diff<'a> {
         let leaving: Vec<Key> = self.departures.leaving.keys().rev().cloned().collect();
         for key in &leaving {
             self.remove(key);
+        }
+        if self.is_cut_over && !self.removed.contains(&Key::Former) {
+            let reason = reason::of_exchange();
+            self.push(&Key::Former, Some(&Value::Former), None, reason, None);
         }
         self.bump_generation(interrupted);
         Plan {

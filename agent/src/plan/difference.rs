@@ -10,6 +10,9 @@ use super::object::{LinkRef, Masquerade, Value};
 /// Stands for the MTU of a pair that is not finished; no link has it.
 pub const UNFINISHED_MTU: u32 = 0;
 
+/// Stands for the slices of tables that are of another layout, or not in their place; none have so few.
+pub const OTHER_LAYOUT_SLOTS: u32 = 0;
+
 /// Lists what differs between the two sides.
 pub(super) fn differences(before: &Value, after: &Value) -> Vec<String> {
     let mut found = Differences::default();
@@ -66,6 +69,10 @@ impl Differences {
                 bindings: bindings_after,
             } = after
         {
+            if *endpoint_slots == OTHER_LAYOUT_SLOTS {
+                self.say("the pinned tables are of another layout");
+                return;
+            }
             self.note("the pinned programs are of build", digest, digest_after);
             self.note(
                 "the number of slices for pending flows is",

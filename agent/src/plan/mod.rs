@@ -10,10 +10,11 @@
 //! - `lockout`: whom a policy about the node would cut off
 //! - [`reserved`]: ports that the host's own connections must not get
 //! - [`refusal`], [`warning`], [`notes`]: what stands against it, and what a person should know
+//! - [`cutover`]: tables that are exchanged for others
 //! - `departure`: what has to leave, why, and what vanishes with it
 //! - [`diff`]: desired − observed → ordered steps
 //! - `reason`: why a step is needed
-//! - `difference`: what differs between two values of an object, in words
+//! - [`difference`]: what differs between two values of an object, in words
 //! - `risk`: what a step may cost
 //! - [`step`]: a step and a plan
 //! - [`command`]: a step as the `ip`, `tc` or `bpftool` command that it resembles
@@ -22,10 +23,11 @@
 
 pub mod ambient;
 pub mod command;
+pub mod cutover;
 mod departure;
 pub mod desired;
 pub mod diff;
-mod difference;
+pub mod difference;
 mod entry;
 pub mod host_routing;
 pub mod link;

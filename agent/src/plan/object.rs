@@ -102,6 +102,8 @@ pub enum Key {
     Bpffs,
     /// The set of maps and programs, pinned.
     Datapath,
+    /// The maps and programs before these, as long as there is something to be taken over from them.
+    Former,
     /// The pair `cilium_host` / `cilium_net`.
     HostLink,
     /// The program that makes the node's stack put fragments of a family together.
@@ -141,6 +143,8 @@ impl Key {
         match self {
             Self::Bpffs => (0, "", 0),
             Self::Datapath => (1, "", 0),
+            // Its removal puts the new maps in charge, which must be complete then.
+            Self::Former => (1, "", 1),
             Self::HostLink => (2, "", 0),
             Self::Reassembly(_) => (2, "", 1),
             Self::NodeEntry => (3, "", 0),
@@ -195,7 +199,8 @@ impl Key {
             {
                 vec![Self::HostLink]
             }
-            Self::Reassembly(_)
+            Self::Former
+            | Self::Reassembly(_)
             | Self::NodeEntry
             | Self::EndpointEntry(_)
             | Self::DeviceEntry(_)
@@ -255,6 +260,8 @@ pub enum Value {
         /// Entries of the tables of bindings, of each family.
         bindings: u32,
     },
+    /// Goes with [`Key::Former`].
+    Former,
     /// Goes with [`Key::HostLink`].
     HostLink {
         host_mac: Mac,

@@ -13,6 +13,7 @@ pub(super) fn of_addition(key: &Key, why: Option<&Why>) -> String {
     match key {
         Key::Bpffs => "no BPF file system is mounted there".into(),
         Key::Datapath => "no maps and programs of this node are pinned".into(),
+        Key::Former => of_exchange(),
         Key::HostLink if why.is_some() => "cilium_host is made anew".into(),
         Key::HostLink => "the node has no cilium_host yet".into(),
         Key::Reassembly(_) => "fragments that overtake the first one are put in order".into(),
@@ -72,6 +73,11 @@ pub(super) fn of_change(key: &Key, before: &Value, after: &Value) -> String {
     } else {
         "the tables of its program are replaced".into()
     }
+}
+
+/// Says why tables are taken over from.
+pub(super) fn of_exchange() -> String {
+    "what the tables before these remember is taken over, and they go".to_owned()
 }
 
 /// Says why flows are decided again.
@@ -144,7 +150,8 @@ fn of_farewell(key: &Key) -> String {
         Key::HostLink => "the node goes down: the host leaves the network",
         Key::EndpointLink(name) => return format!("the node goes down: {name} leaves the network"),
         Key::Sysctl(_) => "its original value comes back",
-        Key::NodeEntry
+        Key::Former
+        | Key::NodeEntry
         | Key::Reassembly(_)
         | Key::Rule(_)
         | Key::Attachment(..)
@@ -169,6 +176,7 @@ fn of_undesired(key: &Key) -> String {
         Key::Sysctl(_) => "nothing needs it any more: its original value comes back".into(),
         Key::Attachment(..) => "no program of ours belongs there".into(),
         Key::LinkUp(link) => format!("{} is not wanted up", subject(link)),
+        Key::Former => of_exchange(),
         Key::Bpffs
         | Key::Datapath
         | Key::HostLink

@@ -38,7 +38,6 @@ fn forwarding_device(key: &Key) -> Option<&str> {
 /// Says what a change may cost.
 pub(super) fn of_change(key: &Key, before: &Value, after: &Value) -> Option<String> {
     match (key, before, after) {
-        (Key::Datapath, _, _) => of_tables(before, after),
         (
             Key::EndpointEntry(name),
             Value::EndpointEntry { ipv4, ipv6, .. },
@@ -54,32 +53,6 @@ pub(super) fn of_change(key: &Key, before: &Value, after: &Value) -> Option<Stri
         }),
         (Key::NodeEntry, _, _) => of_translation(before, after),
         _ => of_addition(key),
-    }
-}
-
-/// Says what tables of other sizes cost, for they are made anew.
-fn of_tables(before: &Value, after: &Value) -> Option<String> {
-    let sizes = |value: &Value| {
-        if let Value::Datapath {
-            endpoint_slots,
-            flows,
-            bindings,
-            ..
-        } = value
-        {
-            Some((*endpoint_slots, *flows, *bindings))
-        } else {
-            None
-        }
-    };
-    let ((old_slots, old_flows, old_bindings), (slots, flows, bindings)) =
-        (sizes(before)?, sizes(after)?);
-    if old_bindings != bindings {
-        Some("cuts the connections that are translated".into())
-    } else if old_flows != flows {
-        Some("every flow is decided again, as if it were new".into())
-    } else {
-        (old_slots != slots).then(|| "flows that had no reply yet are decided again".into())
     }
 }
 

@@ -64,7 +64,7 @@ impl Phase {
     /// Returns the phase to which the steps of an object belong.
     pub fn of(key: &Key) -> Self {
         match key {
-            Key::Bpffs | Key::Datapath => Self::Load,
+            Key::Bpffs | Key::Datapath | Key::Former => Self::Load,
             Key::HostLink | Key::EndpointLink(_) => Self::Links,
             Key::Address(..) | Key::Route(..) | Key::Rule(_) | Key::LinkUp(_) => Self::Addresses,
             Key::NodeEntry

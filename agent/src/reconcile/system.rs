@@ -11,7 +11,7 @@ use ipnet::IpNet;
 use super::{Cause, Kernel, StateFile};
 use crate::datapath::load::Sizes;
 use crate::datapath::pin::Pins;
-use crate::datapath::{self, demand, object::DIGEST, reassembly, sys};
+use crate::datapath::{self, cutover, demand, object::DIGEST, reassembly, sys};
 use crate::host::surroundings::{self, Interest};
 use crate::host::{self, Names, Netlink, bpffs, kernel, link, memory, sysctl};
 use crate::plan::Step;
@@ -198,6 +198,7 @@ impl System {
         if matches!(
             step.key,
             Key::Datapath
+                | Key::Former
                 | Key::Reassembly(_)
                 | Key::NodeEntry
                 | Key::EndpointEntry(_)
@@ -325,6 +326,9 @@ impl Kernel for System {
             }
         }
         if bpffs::is_bpffs(&self.bpffs)? {
+            if desired.contains_key(&Key::Datapath) {
+                cutover::require(&self.pins)?;
+            }
             let mut netlink = Netlink::open()?;
             objects.extend(datapath::observe::observe(
                 &self.pins,
@@ -332,7 +336,7 @@ impl Kernel for System {
                 &mut netlink,
             )?);
             forget_free_size(desired, &mut objects);
-            if !desired.contains_key(&Key::Datapath) && self.pins.root().exists() {
+            if !desired.contains_key(&Key::Datapath) && self.pins.exist() {
                 objects.entry(Key::Datapath).or_insert_with(incomplete);
             }
         }

@@ -9,6 +9,7 @@
 
 use std::collections::BTreeMap;
 
+use ciliate::plan::cutover::exchanges;
 use ciliate::plan::object::{Ambient, Key, Link, LinkRef, Observed, State, Value};
 use ciliate::plan::{Action, Step};
 use ciliate::reconcile::{Cause, Kernel};
@@ -183,7 +184,10 @@ impl FakeKernel {
     fn write(&mut self, key: &Key, value: Value, action: Action) {
         match (&value, action) {
             (Value::Bpffs { .. }, _) => self.ambient.bpffs = true,
-            (Value::Datapath { .. }, _) => self.build += 1,
+            (Value::Datapath { .. }, _) => {
+                self.build += 1;
+                self.exchange_tables(&value);
+            }
             (Value::HostLink { .. } | Value::EndpointLink { .. }, Action::Add) => {
                 self.last_index += 1;
                 self.indexes.insert(key.clone(), self.last_index);
@@ -218,6 +222,19 @@ impl FakeKernel {
         let original = self.sysctls.insert(path.clone(), text.clone());
         if action == Action::Add {
             self.originals.insert(path.clone(), original.unwrap());
+        }
+    }
+
+    /// Begins an exchange of tables if others are wanted: they are empty, and the former ones stay for
+    /// now.
+    fn exchange_tables(&mut self, value: &Value) {
+        let before = self.objects.get(&Key::Datapath);
+        if before.is_some_and(|before| exchanges(before, value)) {
+            self.objects.retain(|key, _| {
+                let is_link = matches!(key, Key::Reassembly(_));
+                is_link || !key.owners().contains(&Key::Datapath)
+            });
+            self.objects.insert(Key::Former, Value::Former);
         }
     }
 

@@ -78,6 +78,9 @@ pub const CALL_ARP: u32 = 2;
 /// Number of entries of the map of tail calls.
 pub const CALLS: u32 = 3;
 
+/// Number of entries of the map of programs of hooks before these, by the number of the hook.
+pub const FORMER_SLOTS: u32 = 8;
+
 macro_rules! layout {
     ($($type:ty: $len:literal),+ $(,)?) => {$(
         const _: () = assert!(size_of::<$type>() == $len);

@@ -13,10 +13,10 @@ use aya_ebpf::maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, ProgramAr
 use core::ffi::c_void;
 use core::intrinsics::{AtomicOrdering, atomic_cxchg, atomic_xadd, atomic_xchg};
 use datapath::abi::{
-    Addr4, Addr6, Binding, CALLS, Count, DROP_SLOTS, Datagram, Device, Flow, FlowKey, FragmentKey,
-    LENGTHS_SLOTS, Lengths, Line, Node, OVERTAKING_SLOTS, Overtaking, Party, Pending, PolicyEntry,
-    PolicyKey, PolicyPort, Prefix, PrefixKey, Ruling, Side, Sides, Subject, TAKEN_NS, TERM_SLOTS,
-    TICKET_LINES,
+    Addr4, Addr6, Binding, CALLS, Count, DROP_SLOTS, Datagram, Device, FORMER_SLOTS, Flow, FlowKey,
+    FragmentKey, LENGTHS_SLOTS, Lengths, Line, Node, OVERTAKING_SLOTS, Overtaking, Party, Pending,
+    PolicyEntry, PolicyKey, PolicyPort, Prefix, PrefixKey, Ruling, Side, Sides, Subject, TAKEN_NS,
+    TERM_SLOTS, TICKET_LINES,
 };
 use datapath::family::Address;
 use datapath::tables::{Insertion, Route, SWEEP_PAUSE_NS, Step, Tables, Visit};
@@ -126,6 +126,9 @@ static WORK6: PerCpuArray<Work<Addr6>> = PerCpuArray::with_max_entries(1, 0);
 static DROPS: PerCpuArray<Count> = PerCpuArray::with_max_entries(DROP_SLOTS, 0);
 #[map]
 pub(crate) static CALL: ProgramArray = ProgramArray::with_max_entries(CALLS, 0);
+/// The programs of hooks that work on the tables before these, by the number of the hook.
+#[map]
+pub(crate) static FORMER: ProgramArray = ProgramArray::with_max_entries(FORMER_SLOTS, 0);
 
 /// Counts a dropped packet.
 #[inline(always)]

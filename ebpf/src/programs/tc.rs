@@ -21,7 +21,7 @@ use datapath::tables::Tables;
 use datapath::verdict::{DropReason, Verdict};
 use datapath::work::Work;
 
-use crate::maps::{CALL, Maps, count_drop, work4, work6};
+use crate::maps::{CALL, FORMER, Maps, count_drop, work4, work6};
 use crate::skb::Skb;
 
 #[classifier]
@@ -76,6 +76,18 @@ pub(crate) fn arp(ctx: TcContext) -> i32 {
     act(&packet, result)
 }
 
+/// Stands in the place of the slow paths while a node's tables are exchanged: whoever is in charge of
+/// the tables before these decides about the packet, from its beginning.
+#[classifier]
+pub(crate) fn hand_over(ctx: TcContext) -> i32 {
+    let packet = Skb(ctx.skb.skb);
+    // SAFETY: the context is valid for as long as the program runs.
+    let number = unsafe { (*packet.0).cb[0] };
+    // SAFETY: a tail call returns only if the program is not there.
+    unsafe { FORMER.tail_call(&ctx, number) };
+    missing(&packet, Hook::from_number(number))
+}
+
 /// Takes a packet along the fast path, or to the program that decides about it.
 ///
 /// Each way ends here on its own: joined ones would carry their verdicts packed and compare
@@ -122,11 +134,16 @@ fn call(ctx: &TcContext, hook: Hook, index: u32) -> i32 {
     unsafe { (*packet.0).cb[0] = hook as u32 };
     // SAFETY: a tail call returns only if the program is not there.
     unsafe { CALL.tail_call(ctx, index) };
-    // The node stays reachable whatever is missing.
-    if hook.is_of_device() {
-        return act(&packet, Ok(Verdict::Pass));
+    missing(&packet, Some(hook))
+}
+
+/// Ends a packet's way where a program is missing: the node stays reachable whatever is.
+#[inline(always)]
+fn missing(packet: &Skb, hook: Option<Hook>) -> i32 {
+    if matches!(hook, Some(hook) if hook.is_of_device()) {
+        return act(packet, Ok(Verdict::Pass));
     }
-    act(&packet, Err(DropReason::MissedTailCall))
+    act(packet, Err(DropReason::MissedTailCall))
 }
 
 /// Runs a slow path for the hook that the packet came from.

@@ -37,7 +37,7 @@ fn announced_changes_are_repaired_within_a_second() {
         (&net.api, "ip link del eth0"),
         (
             &net.host,
-            &format!("rm {}/links/cilium_host_egress", pins().root().display()),
+            &format!("rm {}/cilium_host_egress", pins().links().display()),
         ),
         (&net.host, &format!("rm -r {}", pins().root().display())),
         (&net.host, "ip link del cilium_host"),

@@ -259,7 +259,7 @@ fn attachments(net: &OneNode) -> Vec<String> {
         }
     }
     for pin in ["cilium_host_ingress", "cilium_host_egress"] {
-        let path = pins().root().join("links").join(pin);
+        let path = pins().links().join(pin);
         if let Ok(link) = sys::open_pin(&path) {
             let file = format!("/proc/self/fdinfo/{}", link.as_raw_fd());
             let info = fs::read_to_string(file).expect("describe a link");

@@ -92,7 +92,7 @@ fn plan_names_each_drifted_object_and_apply_repairs_it() {
         (&net.host, "ip route del 10.0.1.0/24", "10.0.1.0/24"),
         (
             &net.host,
-            &format!("rm {}/links/cilium_host_egress", pins().root().display()),
+            &format!("rm {}/cilium_host_egress", pins().links().display()),
             "from_host",
         ),
         (

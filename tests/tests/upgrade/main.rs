@@ -1,0 +1,8 @@
+//! A node's programs and tables are exchanged for others while packets pass.
+//!
+//! # Layout
+//! - [`talk`]: streams and connections that must not notice
+//! - [`sizes`]: tables of other sizes
+
+mod sizes;
+mod talk;
