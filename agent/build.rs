@@ -24,6 +24,9 @@ const BPF_TARGET: &str = "bpfel-unknown-none";
 /// Hex digits of the digest: 64 bits, of which no two builds on a machine collide.
 const DIGEST_LEN: usize = 16;
 
+/// Features that other programs are made with, for tests.
+const FEATURES: [&str; 2] = ["next-schema", "other-programs"];
+
 /// What cargo sets for this script or this build and the nested build must not inherit.
 const OUTER_PREFIXES: [&str; 9] = [
     "CARGO_BUILD_",
@@ -113,6 +116,7 @@ fn compile(workspace: &Path, linker: &Path) -> Result<PathBuf, Box<dyn Error>> {
         .args(["build", "--release", "--locked", "-Z", "build-std=core"])
         .args(["--target", BPF_TARGET])
         .args(["--package", "ciliate-ebpf", "--bin", "ciliate-bpf"])
+        .args(["--features", &features()])
         .arg("--target-dir")
         .arg(&target_dir)
         .env("RUSTC", variable("RUSTC")?)
@@ -130,6 +134,15 @@ fn compile(workspace: &Path, linker: &Path) -> Result<PathBuf, Box<dyn Error>> {
         return Err(format!("build the BPF programs: cargo ended with {status}").into());
     }
     Ok(target_dir.join(BPF_TARGET).join("release/ciliate-bpf"))
+}
+
+/// Returns the features of the agent that are those of the programs.
+fn features() -> String {
+    let on = FEATURES.iter().filter(|feature| {
+        let name = feature.to_uppercase().replace('-', "_");
+        env::var_os(format!("CARGO_FEATURE_{name}")).is_some()
+    });
+    on.copied().collect::<Vec<_>>().join(",")
 }
 
 fn forget_outer_build(cargo: &mut Command) {

@@ -53,6 +53,19 @@ pub const ENTRIES: &[Entry] = &[
          kernel's own words.",
     ),
     entry(
+        "CIL0140",
+        "the new tables are too small for all translations",
+        "When tables were exchanged for smaller ones, some halves of bindings had no room. Their \
+         connections get other ports outside, and most break. Give a larger `bindings` in [maps].",
+    ),
+    entry(
+        "CIL0141",
+        "the node's tables have a layout that this ciliate cannot take over",
+        "A newer ciliate made them, or one that is much older. Nothing was changed. Run the ciliate \
+         that made them, or one in between; or take the node down with `ciliate down`, which \
+         works on every layout and ends all connections, and apply again.",
+    ),
+    entry(
         "CIL0201",
         "a device that masquerades has no address of a family: what endpoints send by it is dropped",
         "Drop reason 167 or 228 counts what is lost. Give the device an address of the family, or \

@@ -17,6 +17,7 @@
 //! - [`translation`], [`binding`], [`permit`], [`rewrite`]: masquerade: what a packet leaves with
 //! - [`ticket`], [`note`]: what the stack forwards is known again
 //! - [`decision`], [`forward`]: from whom to whom, and how the packet leaves
+//! - [`consult`]: whose a packet is while tables are exchanged
 //! - [`address`], [`checksum`]: arithmetic
 //! - [`model`]: packets and tables in ordinary memory, for tests and fuzzing
 //!
@@ -43,6 +44,7 @@ pub mod admission;
 pub mod beyond;
 pub mod binding;
 pub mod checksum;
+pub mod consult;
 pub mod decision;
 pub mod error;
 pub mod family;
@@ -95,7 +97,11 @@ pub enum Path {
 }
 
 /// Bytes that the slow path wants in one piece: the longest headers that it rewrites.
-const PULL_LEN: u32 = 128;
+const PULL_LEN: u32 = if cfg!(feature = "other-programs") {
+    160
+} else {
+    128
+};
 
 /// Looks at a packet's Ethernet header.
 ///

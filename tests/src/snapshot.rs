@@ -429,6 +429,8 @@ impl<A: Copy + Ord + KeyHash + Neutral> Tables<A> {
         }
         for (key, bound) in &self.bindings {
             let half = Binding {
+                #[cfg(feature = "next-schema")]
+                shift: 0,
                 other: bound.other,
                 expires_ns: bound.expires_ns(now_ns),
                 zone: bound.zone,
@@ -578,6 +580,8 @@ pub fn pending_place(tuple: &Tuple, who: &Who) -> u32 {
 /// Returns a pending flow of this key that has seen nothing.
 pub fn zeroed<A>(key: FlowKey<A>) -> Pending<A> {
     Pending {
+        #[cfg(feature = "next-schema")]
+        shift: 0,
         lock: 0,
         version: 0,
         key,

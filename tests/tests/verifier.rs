@@ -67,6 +67,25 @@ const BUDGETS: [Budget; 9] = [
     },
 ];
 
+/// Programs that are loaded only while tables are exchanged for others.
+const EXCHANGING: [Budget; 3] = [
+    Budget {
+        program: "hand_over",
+        instructions: 60,
+        stack: 60,
+    },
+    Budget {
+        program: "consult4",
+        instructions: 3_000,
+        stack: 400,
+    },
+    Budget {
+        program: "consult6",
+        instructions: 4_000,
+        stack: 500,
+    },
+];
+
 #[test]
 fn every_program_loads_within_its_budget() {
     isolated(|bpffs| {
@@ -86,9 +105,11 @@ fn every_program_loads_within_its_budget() {
             "each program has a budget"
         );
         let mut over = Vec::new();
-        for budget in &BUDGETS {
+        for budget in BUDGETS.iter().chain(&EXCHANGING) {
             let program = budget.program;
-            let (count, stack) = (instructions[program], stack(&statistics[program]));
+            let said = &statistics[program];
+            let count = instructions.get(program).copied();
+            let (count, stack) = (count.unwrap_or_else(|| processed(said)), stack(said));
             eprintln!("{program:>15}: {count:>6} instructions, {stack:>3} bytes of stack");
             if count > budget.instructions || stack > budget.stack {
                 over.push(format!(
@@ -98,6 +119,14 @@ fn every_program_loads_within_its_budget() {
         }
         assert!(over.is_empty(), "over budget: {over:?}");
     });
+}
+
+/// Reads `processed 1234 insns` from what the verifier says.
+fn processed(statistics: &str) -> u32 {
+    let mut lines = statistics.lines();
+    let count = lines.find_map(|line| line.strip_prefix("processed ")?.split(' ').next());
+    let count = count.expect("the verifier counts instructions");
+    count.parse().expect("is a number")
 }
 
 /// Reads `stack depth 312+56+0` from what the verifier says, and adds it up.

@@ -3,6 +3,7 @@
 //! Executables are taken from cargo's own messages, never guessed from folder names: the target folder may lie elsewhere.
 
 use std::env;
+use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
@@ -44,6 +45,30 @@ pub(crate) fn static_binary() -> Result<PathBuf> {
         ]),
         "ciliate",
     )
+}
+
+/// Programs that tests upgrade to: package, program, and the feature that makes it another one.
+const VARIANTS: [(&str, &str, &str); 3] = [
+    ("ciliate", "ciliate", "other-programs"),
+    ("ciliate", "ciliate", "next-schema"),
+    ("tests", "interrupted", "next-schema"),
+];
+
+/// Builds the programs that tests upgrade to, as `<program>-<feature>` beside the plain ones, and those
+/// once more, for they have the same places.
+pub(crate) fn variants() -> Result<()> {
+    for (package, name, feature) in VARIANTS {
+        let build = |features: &[&str]| {
+            let mut command = cargo();
+            command.args(["build", "--package", package, "--bin", name]);
+            program(command.args(features), name)
+        };
+        let path = build(&["--features", feature])?;
+        let copy = path.with_file_name(format!("{name}-{feature}"));
+        fs::copy(&path, &copy).with_context(|| format!("write {}", copy.display()))?;
+        build(&[])?;
+    }
+    Ok(())
 }
 
 /// Builds all test programs without running them.

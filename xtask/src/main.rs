@@ -67,6 +67,8 @@ enum Verb {
         #[arg(long, value_name = "COMMAND")]
         run: Option<String>,
     },
+    /// Build the programs that tests of upgrades upgrade to, beside the plain ones
+    Variants,
     /// Measure the cost of each hook per packet
     Bench {
         /// Fewer rounds: a figure within minutes
@@ -94,6 +96,7 @@ fn run(verb: Verb) -> Result<()> {
         Verb::Demo => demo::run(),
         Verb::Test { full } => test::run(full),
         Verb::Vm { kernel, run } => vm::run(&kernel, run.as_deref()),
+        Verb::Variants => build::variants(),
         Verb::Bench { quick } => bench::run(quick),
         Verb::Compliance => compliance::run(),
     }

@@ -6,7 +6,8 @@
 //!  attach      old and new    old                old      new programs hand over what they do not know,
 //!  end: copy   new            old                old      which is everything
 //!  end: switch new            new                new      one word for each family
-//!  end: copy   new            new                new      what changed between the copy and the switch
+//!  end: copy   new            new, or old for what only the old tables know
+//!  end         new            new                new
 //! ```
 //!
 //! New programs find nothing in their tables of flows until the switch, and leave every packet that
@@ -15,13 +16,13 @@
 //! function here goes on where another one was killed.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use datapath::abi::SCHEMA;
 
 use super::load::{self, Sizes, remove};
 use super::pin::{Former, Pins};
-use super::{Error, observe, sys, transfer};
+use super::{Error, calls, observe, sys, transfer};
 use crate::plan::cutover::exchanges;
 use crate::plan::object::Value;
 
@@ -115,7 +116,7 @@ fn reinstate(pins: &Pins, former: &Former, value: &Value) -> Result<bool, Error>
     let Value::Datapath { digest, .. } = value else {
         return Ok(is_foreign);
     };
-    Ok(is_foreign || load::is_complete(pins, digest))
+    Ok(is_foreign || calls::is_complete(pins, digest))
 }
 
 /// Puts the tables of this layout in charge, with everything that the former ones know, and removes
@@ -132,9 +133,17 @@ pub(super) fn end(pins: &Pins) -> Result<(), Error> {
             rename(former.pins.root(), &pins.left(former.layout))?;
             pins.former().unwrap_or(former)
         };
-        switch(pins)?;
+        let folders = folders(pins)?;
+        switch(pins, &folders, calls::consultation)?;
         transfer::transfer(&left, pins)?;
         transfer::forget(&left, pins)?;
+        switch(pins, &folders, calls::slow_paths)?;
+        // What came to the former tables while they were asked.
+        transfer::transfer(&left, pins)?;
+        transfer::transfer_counts(&left, pins)?;
+        folders
+            .iter()
+            .try_for_each(|folder| calls::forget_former(folder))?;
         remove(left.pins.root(), |path| fs::remove_dir_all(path))?;
         log::info!(
             "flows and bindings of the tables before these (layout {}) are carried over",
@@ -144,18 +153,23 @@ pub(super) fn end(pins: &Pins) -> Result<(), Error> {
     remove(&pins.abandoned(), |path| fs::remove_dir_all(path))
 }
 
-/// Has all programs decide by the tables of this layout, and waits until none works on the others.
-fn switch(pins: &Pins) -> Result<(), Error> {
+/// Returns the folders of complete programs.
+fn folders(pins: &Pins) -> Result<Vec<PathBuf>, Error> {
     let versions = observe::versions(pins)?;
-    let complete = versions.iter().filter(|name| load::is_complete(pins, name));
-    let folders: Vec<_> = complete.map(|version| pins.object(version)).collect();
-    for folder in &folders {
-        load::call_slow_paths(folder)?;
-    }
-    sys::wait_for_programs().map_err(Error::at("wait for programs of", pins.root()))?;
-    folders
+    let complete = versions
         .iter()
-        .try_for_each(|folder| load::forget_former(folder))
+        .filter(|name| calls::is_complete(pins, name));
+    Ok(complete.map(|version| pins.object(version)).collect())
+}
+
+/// Has all programs go on with others than they did, and waits until none is on the way to those.
+fn switch(
+    pins: &Pins,
+    folders: &[PathBuf],
+    call: fn(&Path) -> Result<(), Error>,
+) -> Result<(), Error> {
+    folders.iter().try_for_each(|folder| call(folder))?;
+    sys::wait_for_programs().map_err(Error::at("wait for programs of", pins.root()))
 }
 
 fn rename(from: &Path, to: &Path) -> Result<(), Error> {

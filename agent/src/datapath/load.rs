@@ -16,34 +16,19 @@ use std::thread::{self, ScopedJoinHandle};
 use aya::maps::{MapData, MapError};
 use aya_obj::Object;
 use aya_obj::generated::bpf_insn;
-use datapath::abi::{CALL_ARP, CALL_SLOW4, CALL_SLOW6, PENDING_PER_SLOT};
-use datapath::hook::Hook;
+use datapath::abi::PENDING_PER_SLOT;
 use nix::errno::Errno;
 
 use super::object::OBJECT;
 use super::pin::{Former, Pins};
-use super::sys::Presence;
-use super::{Error, demand, observe, sys};
+use super::{Error, calls, demand, sys};
 use crate::host::bpffs;
-use crate::plan::object::Program;
-
-/// Name of the table of tail calls; it is pinned with its programs, not with the other maps.
-const CALL: &str = "CALL";
-
-/// Name of the table of the programs that are in charge until tables are exchanged, which lies there
-/// until then, and of the program that calls them in place of the slow paths.
-const FORMER: &str = "FORMER";
-const HAND_OVER: &str = "hand_over";
 
 /// Tables that go on counting when others are exchanged.
 const LASTING: [&str; 4] = ["DROPS", "TERMS", "AUDITS", "CURSOR"];
 
-/// Programs that are reached by tail call, with their place in `CALL`.
-const CALLED: [(&str, u32); 3] = [
-    ("slow4", CALL_SLOW4),
-    ("slow6", CALL_SLOW6),
-    ("arp", CALL_ARP),
-];
+/// How the names of tables begin that stand for those in charge until then.
+const FORMER_PREFIX: &str = "FORMER_";
 
 /// Most ranges of a policy that holds and of one that takes its place, together; their trie takes
 /// memory only for what is in it.
@@ -153,32 +138,22 @@ fn try_load(pins: &Pins, sizes: &Sizes, version: &str) -> Result<(), Error> {
     let fresh = pins.object(INCOMPLETE);
     remove(&fresh, |path| fs::remove_dir_all(path))?;
     fs::create_dir(&fresh).map_err(Error::at("create folder", &fresh))?;
-    let mut programs = verify(&mut object, &maps)?;
-    let hand_over = programs.remove(HAND_OVER);
+    let layout = former.as_ref().map(|former| former.layout);
+    let mut programs = verify(&mut object, &maps, &|name| calls::is_loaded(name, layout))?;
+    let hand_over = programs.remove(calls::HAND_OVER);
     for (name, program) in programs {
-        let path = fresh.join(&name);
+        let path = fresh.join(calls::pinned_name(&name));
         sys::pin(program.as_fd(), &path).map_err(Error::at("pin program", &path))?;
     }
-    pin_calls(&maps, CALL, &fresh)?;
-    call_slow_paths(&fresh)?;
+    calls::pin(&maps, calls::CALL, &fresh)?;
+    calls::slow_paths(&fresh)?;
     if let (Some(former), Some(hand_over)) = (former, hand_over) {
-        pin_calls(&maps, FORMER, &fresh)?;
-        call_former(&former, &fresh, &hand_over)?;
+        calls::pin(&maps, calls::FORMER, &fresh)?;
+        calls::former(&former, &fresh, &hand_over)?;
     }
     let complete = pins.object(version);
     remove(&complete, |path| fs::remove_dir_all(path))?;
     fs::rename(&fresh, &complete).map_err(Error::at("rename folder", &fresh))
-}
-
-/// Tells whether all programs of a version are pinned.
-pub(super) fn is_complete(pins: &Pins, version: &str) -> bool {
-    let folder = pins.object(version);
-    let called = CALLED.iter().map(|(name, _)| *name);
-    let hooks = Program::ALL.iter().map(|program| program.name());
-    called
-        .chain(hooks)
-        .chain([CALL])
-        .all(|name| folder.join(name).exists())
 }
 
 /// Removes the programs of these versions.
@@ -205,9 +180,9 @@ pub fn unload(pins: &Pins) -> Result<(), Error> {
 }
 
 /// Is a map as the object defines it, and as the kernel has it.
-struct Table {
+pub(super) struct Table {
     definition: aya_obj::Map,
-    data: MapData,
+    pub(super) data: MapData,
 }
 
 /// Creates the maps of an object, or opens those that are pinned and fit. Those that count do so on
@@ -219,12 +194,13 @@ fn create_maps(
     former: Option<&Former>,
 ) -> Result<BTreeMap<String, Table>, Error> {
     let mut tables = BTreeMap::new();
-    for (name, definition) in &object.maps {
+    let is_former = |name: &str| name.starts_with(FORMER_PREFIX);
+    for (name, definition) in object.maps.iter().filter(|(name, _)| !is_former(name)) {
         let mut definition = definition.clone();
         if let Some(entries) = sizes.of(name) {
             definition.set_max_entries(entries);
         }
-        let data = if [CALL, FORMER].contains(&name.as_str()) {
+        let data = if [calls::CALL, calls::FORMER].contains(&name.as_str()) {
             create(name, &definition)?
         } else {
             if let (Some(former), true) = (former, LASTING.contains(&name.as_str())) {
@@ -235,6 +211,15 @@ fn create_maps(
                 None => create_pinned(pins, name, &definition)?,
             }
         };
+        tables.insert(name.clone(), Table { definition, data });
+    }
+    for (name, definition) in object.maps.iter().filter(|(name, _)| is_former(name)) {
+        let definition = definition.clone();
+        // Without one the programs that use it are not loaded, but linked all the same.
+        let owner = former.map_or(pins, |former| &former.pins);
+        let path = owner.map(name.trim_start_matches(FORMER_PREFIX));
+        let fd = sys::open_pin(&path).map_err(Error::at("open map", &path))?;
+        let data = MapData::from_fd(fd).map_err(|error| Error::map("open map", name, &error))?;
         tables.insert(name.clone(), Table { definition, data });
     }
     Ok(tables)
@@ -335,13 +320,15 @@ fn share(former: &Former, pins: &Pins, name: &str, definition: &aya_obj::Map) ->
     sys::pin(data.fd().as_fd(), &path).map_err(Error::at("pin map", &path))
 }
 
-/// Takes the programs through the verifier.
+/// Takes the programs that are wanted through the verifier.
 fn verify(
     object: &mut Object,
     tables: &BTreeMap<String, Table>,
+    is_wanted: &dyn Fn(&str) -> bool,
 ) -> Result<BTreeMap<String, OwnedFd>, Error> {
     relocate(object, tables)?;
-    let instructions = instructions(object)?;
+    let mut instructions = instructions(object)?;
+    instructions.retain(|(name, _)| is_wanted(name));
     // The verifier takes a processor for milliseconds; the two slow paths may have one each.
     let verdicts: Vec<_> = thread::scope(|scope| {
         let threads: Vec<_> = instructions
@@ -420,79 +407,6 @@ fn instructions(object: &Object) -> Result<Vec<(&str, &[bpf_insn])>, Error> {
         found.push((name.as_str(), function.instructions.as_slice()));
     }
     Ok(found)
-}
-
-/// Pins a fresh table of programs in a folder of programs.
-fn pin_calls(tables: &BTreeMap<String, Table>, name: &str, folder: &Path) -> Result<(), Error> {
-    let table = tables
-        .get(name)
-        .ok_or_else(|| Error::Object(format!("the object has no map {name}")))?;
-    let path = folder.join(name);
-    sys::pin(table.data.fd().as_fd(), &path).map_err(Error::at("pin map", &path))
-}
-
-/// Has the programs of a folder call the slow paths beside them.
-pub(super) fn call_slow_paths(folder: &Path) -> Result<(), Error> {
-    let calls = open_calls(folder, CALL)?;
-    for (name, index) in CALLED {
-        let path = folder.join(name);
-        let program = sys::open_pin(&path).map_err(Error::at("open program", &path))?;
-        set_call(&calls, CALL, index, &program)?;
-    }
-    Ok(())
-}
-
-/// Has the programs of a folder call those that are in charge in place of the slow paths.
-fn call_former(former: &Former, folder: &Path, hand_over: &OwnedFd) -> Result<(), Error> {
-    let versions = observe::versions(&former.pins)?;
-    let version = versions
-        .iter()
-        .find(|version| is_complete(&former.pins, version));
-    let version = version.ok_or_else(|| {
-        Error::NotOurs(format!(
-            "{}: its programs are gone",
-            former.pins.root().display()
-        ))
-    })?;
-    let programs = open_calls(folder, FORMER)?;
-    for program in Program::ALL {
-        let path = former.pins.object(version).join(program.name());
-        let opened = sys::open_pin(&path).map_err(Error::at("open program", &path))?;
-        set_call(&programs, FORMER, hook_of(program) as u32, &opened)?;
-    }
-    let calls = open_calls(folder, CALL)?;
-    for index in [CALL_SLOW4, CALL_SLOW6] {
-        set_call(&calls, CALL, index, hand_over)?;
-    }
-    Ok(())
-}
-
-/// Forgets the programs that were in charge.
-pub(super) fn forget_former(folder: &Path) -> Result<(), Error> {
-    remove(&folder.join(FORMER), |path| fs::remove_file(path))
-}
-
-/// Returns the hook that a program belongs to.
-fn hook_of(program: Program) -> Hook {
-    match program {
-        Program::FromContainer => Hook::FromContainer,
-        Program::ToContainer => Hook::ToContainer,
-        Program::FromHost => Hook::FromHost,
-        Program::ToHost => Hook::ToHost,
-        Program::FromNetdev => Hook::FromNetdev,
-        Program::ToNetdev => Hook::ToNetdev,
-    }
-}
-
-fn open_calls(folder: &Path, name: &str) -> Result<OwnedFd, Error> {
-    let path = folder.join(name);
-    sys::open_pin(&path).map_err(Error::at("open map", &path))
-}
-
-fn set_call(calls: &OwnedFd, name: &str, index: u32, program: &OwnedFd) -> Result<(), Error> {
-    let value = program.as_raw_fd().cast_unsigned();
-    sys::update(calls.as_fd(), &index, &value, Presence::Any)
-        .map_err(Error::at("fill map", Path::new(name)))
 }
 
 /// Removes a file or folder; one that is not there is what was wanted.

@@ -2,7 +2,7 @@
 //!
 //! # Layout
 //! - [`object`], [`pin`]: what is loaded, and where it lies
-//! - [`load`], [`btf`], [`sys`]: maps created, programs verified and pinned
+//! - [`load`], `calls`, [`btf`], [`sys`]: maps created, programs verified and pinned
 //! - [`table`]: typed access to the maps
 //! - [`demand`]: what the maps take, before they are made
 //! - [`attach`]: programs on hooks
@@ -10,7 +10,7 @@
 //! - `binding`, [`sweep`], `audit`: the tables of bindings, rid of what has ended, and recounted
 //! - `entry`, `device`: the entries of endpoints and devices
 //! - [`policy`], `batch`: the tables of policy, on two sides
-//! - [`cutover`], `transfer`, `carry`: tables exchanged for others while packets pass
+//! - [`cutover`], `transfer`, `counts`, `carry`: tables exchanged for others while packets pass
 //! - [`observe`], [`execute`]: the BPF part of a node's state, read and changed
 
 pub mod attach;
@@ -18,7 +18,9 @@ mod audit;
 mod batch;
 mod binding;
 pub mod btf;
+mod calls;
 mod carry;
+mod counts;
 pub mod cutover;
 pub mod demand;
 mod device;
@@ -86,7 +88,7 @@ pub enum Error {
     #[error("{0}: its link is gone")]
     LinkGone(String),
     #[error(
-        "the node's tables have layout {found}, and this ciliate, of layout {ours}, cannot take them over; \
+        "CIL0141: the node's tables have layout {found}, and this ciliate, of layout {ours}, cannot take them over; \
          {help}, or end all connections with `ciliate down` and begin anew"
     )]
     Layout {

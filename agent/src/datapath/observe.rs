@@ -15,7 +15,7 @@ use ipnet::{Ipv4Net, Ipv6Net};
 use super::attach::{self, Attached};
 use super::pin::Pins;
 use super::table::{self, MAPS};
-use super::{Error, device, load, policy, reassembly};
+use super::{Error, calls, device, load, policy, reassembly};
 use crate::config::family::Family;
 use crate::host::HOST_LINK;
 use crate::host::netlink::Netlink;
@@ -129,7 +129,10 @@ fn take_dead_links(pins: &Pins, link: &Link, state: &mut State) {
 }
 
 /// Lists the versions whose programs are pinned, the one that was loaded last first.
-pub(super) fn versions(pins: &Pins) -> Result<Vec<String>, Error> {
+///
+/// # Errors
+/// When the folder cannot be read.
+pub fn versions(pins: &Pins) -> Result<Vec<String>, Error> {
     let folder = pins.programs();
     let entries = match fs::read_dir(&folder) {
         Ok(entries) => entries,
@@ -153,7 +156,7 @@ pub(super) fn current(pins: &Pins, versions: &[String]) -> Option<Value> {
     let slots = table::capacity(pins, "PENDING4")? / PENDING_PER_SLOT;
     let version = versions
         .iter()
-        .find(|version| load::is_complete(pins, version))?;
+        .find(|version| calls::is_complete(pins, version))?;
     all_maps.then_some(Value::Datapath {
         digest: version.clone(),
         endpoint_slots: slots,

@@ -9,6 +9,8 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
 use aya::Pod;
+#[cfg(feature = "next-schema")]
+use datapath::abi::previous;
 use datapath::abi::{
     Addr4, Addr6, Binding, Datagram, Flow, FlowKey, FragmentKey, Line, PENDING_PER_SLOT, Party,
     Pending, SCHEMA, WITH_OTHER_NS,
@@ -18,7 +20,7 @@ use nix::libc;
 
 use super::pin::{Former, Pins};
 use super::sys::{self, Presence};
-use super::{Error, batch, carry, table};
+use super::{Error, batch, carry, counts, table};
 
 /// Names the tables of a family.
 struct Tables {
@@ -73,9 +75,41 @@ impl Layout<Addr6> for Same {
     type Pending = Pending<Addr6>;
 }
 
+/// Is the layout before this one.
+#[cfg(feature = "next-schema")]
+struct Previous;
+
+#[cfg(feature = "next-schema")]
+impl Layout<Addr4> for Previous {
+    type Flow = previous::Flow<Addr4>;
+    type Binding = previous::Binding<Addr4>;
+    type Pending = previous::Pending<Addr4>;
+}
+
+#[cfg(feature = "next-schema")]
+impl Layout<Addr6> for Previous {
+    type Flow = previous::Flow<Addr6>;
+    type Binding = previous::Binding<Addr6>;
+    type Pending = previous::Pending<Addr6>;
+}
+
+/// Carries the entries of a layout over.
+type Carrier = fn(&Pins, &Pins) -> Result<(), Error>;
+
+/// Returns what carries tables of a layout over, and what forgets what ended meanwhile; `None` if nothing
+/// can.
+fn carriers(layout: u32) -> Option<(Carrier, Carrier)> {
+    match layout {
+        SCHEMA => Some((transfer_of::<Same>, forget_all::<Same>)),
+        #[cfg(feature = "next-schema")]
+        previous::SCHEMA => Some((transfer_of::<Previous>, forget_all::<Previous>)),
+        _ => None,
+    }
+}
+
 /// Tells whether tables of a layout can be carried over.
 pub(super) fn knows(layout: u32) -> bool {
-    layout == SCHEMA
+    carriers(layout).is_some()
 }
 
 /// Carries entries over that the present set lacks, or has in an older state.
@@ -83,7 +117,7 @@ pub(super) fn knows(layout: u32) -> bool {
 /// # Errors
 /// When a table cannot be read or written.
 pub(super) fn transfer(former: &Former, pins: &Pins) -> Result<(), Error> {
-    transfer_of::<Same>(&former.pins, pins)
+    carriers(former.layout).map_or(Ok(()), |(carry, _)| carry(&former.pins, pins))
 }
 
 fn transfer_of<L>(from: &Pins, to: &Pins) -> Result<(), Error>
@@ -232,13 +266,30 @@ where
     })
 }
 
+/// Carries counters over that the present set does not share with the former one, once nothing counts by
+/// that.
+///
+/// # Errors
+/// When a table cannot be read or written.
+pub(super) fn transfer_counts(former: &Former, pins: &Pins) -> Result<(), Error> {
+    let slots = Slots::read(&former.pins, pins)?;
+    counts::transfer(&former.pins, pins, &slots.moved)
+}
+
 /// Removes flows that ended between the two times that they were carried over.
 ///
 /// # Errors
 /// When a table cannot be read or written.
 pub(super) fn forget(former: &Former, pins: &Pins) -> Result<(), Error> {
-    forget_of::<Addr4, Same>(&former.pins, pins, IPV4.flows)?;
-    forget_of::<Addr6, Same>(&former.pins, pins, IPV6.flows)
+    carriers(former.layout).map_or(Ok(()), |(_, forget)| forget(&former.pins, pins))
+}
+
+fn forget_all<L>(from: &Pins, to: &Pins) -> Result<(), Error>
+where
+    L: Layout<Addr4> + Layout<Addr6>,
+{
+    forget_of::<Addr4, L>(from, to, IPV4.flows)?;
+    forget_of::<Addr6, L>(from, to, IPV6.flows)
 }
 
 fn forget_of<A, L>(from: &Pins, to: &Pins, name: &'static str) -> Result<(), Error>

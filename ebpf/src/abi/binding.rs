@@ -21,6 +21,8 @@ pub const TAKEN_NS: u64 = 1;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct Binding<A> {
+    #[cfg(feature = "next-schema")]
+    pub shift: u64,
     /// The key of the other half.
     pub other: FlowKey<A>,
     /// When it ends; only packets from inside move it. [`WITH_OTHER_NS`] of an inside half, and

@@ -1,5 +1,8 @@
 //! Values of the flow tables: decisions, and connections that wait for their other side.
 
+#[cfg(feature = "next-schema")]
+pub mod previous;
+
 use super::{Count, FlowKey};
 use crate::packet::MacPair;
 
@@ -91,6 +94,8 @@ pub struct NextHop {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct Flow<A> {
+    #[cfg(feature = "next-schema")]
+    shift: u64,
     /// Generation of the configuration that the decision was made under.
     pub generation: u32,
     /// Where its packets come from: the index of a link, or [`super::OUTSIDE`].
@@ -173,6 +178,8 @@ impl<A> Flow<A> {
     #[cfg(not(target_arch = "bpf"))]
     pub fn carrying<B>(&self, out: FlowKey<B>) -> Flow<B> {
         Flow {
+            #[cfg(feature = "next-schema")]
+            shift: self.shift,
             generation: self.generation,
             zone: self.zone,
             decided_ns: self.decided_ns,
@@ -304,6 +311,8 @@ impl<A> Flow<A> {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct Pending<A> {
+    #[cfg(feature = "next-schema")]
+    pub shift: u64,
     /// Not 0 while a processor writes the entry.
     pub lock: u32,
     /// Grows by one before and after each write: odd while a processor writes.

@@ -37,7 +37,20 @@ pub use policy::{
 };
 
 /// Number of this layout; stands in the pin path as `v<SCHEMA>`.
+///
+/// Whoever raises it keeps the types of the layout before as `previous`, with conversions: the agent
+/// carries flows, pending flows and bindings of that one over, and refuses all others.
+#[cfg(not(feature = "next-schema"))]
 pub const SCHEMA: u32 = 3;
+#[cfg(feature = "next-schema")]
+pub const SCHEMA: u32 = 4;
+
+/// The layout before this one.
+#[cfg(feature = "next-schema")]
+pub use flow::previous;
+
+/// What the layout that tests upgrade to adds to values.
+const ADDED: usize = if cfg!(feature = "next-schema") { 8 } else { 0 };
 
 /// Zone and receiver of flows from and to the world behind any device; also the key of the
 /// world's entry among the parties, and what `LOCAL4` and `LOCAL6` hold for an address that
@@ -75,14 +88,18 @@ pub const CALL_SLOW4: u32 = 0;
 pub const CALL_SLOW6: u32 = 1;
 /// Index of the ARP program in the map of tail calls.
 pub const CALL_ARP: u32 = 2;
+/// Index of the IPv4 slow path for those that ask the former tables before it.
+pub const CALL_DECIDE4: u32 = 3;
+/// Index of the IPv6 slow path for those that ask the former tables before it.
+pub const CALL_DECIDE6: u32 = 4;
 /// Number of entries of the map of tail calls.
-pub const CALLS: u32 = 3;
+pub const CALLS: u32 = 5;
 
 /// Number of entries of the map of programs of hooks before these, by the number of the hook.
 pub const FORMER_SLOTS: u32 = 8;
 
 macro_rules! layout {
-    ($($type:ty: $len:literal),+ $(,)?) => {$(
+    ($($type:ty: $len:expr),+ $(,)?) => {$(
         const _: () = assert!(size_of::<$type>() == $len);
         // SAFETY: `repr(C)` with explicit padding only; all fields are integers or arrays.
         #[cfg(not(target_arch = "bpf"))]
@@ -92,10 +109,16 @@ macro_rules! layout {
 }
 
 layout! {
-    Addr4: 4, Addr6: 16, FlowKey<Addr4>: 16, FlowKey<Addr6>: 40, Flow<Addr4>: 160,
-    Flow<Addr6>: 184, Binding<Addr4>: 32, Binding<Addr6>: 56, Device: 32, Prefix: 4, Sides<Prefix>: 8, PrefixKey<Addr4>: 12,
-    PrefixKey<Addr6>: 24, Lengths: 72, Pending<Addr4>: 72,
-    Pending<Addr6>: 96, Party: 48, Node: 128, FragmentKey<Addr4>: 16, FragmentKey<Addr6>: 40,
+    Addr4: 4, Addr6: 16, FlowKey<Addr4>: 16, FlowKey<Addr6>: 40, Flow<Addr4>: 160 + ADDED,
+    Flow<Addr6>: 184 + ADDED, Binding<Addr4>: 32 + ADDED, Binding<Addr6>: 56 + ADDED, Device: 32, Prefix: 4, Sides<Prefix>: 8, PrefixKey<Addr4>: 12,
+    PrefixKey<Addr6>: 24, Lengths: 72, Pending<Addr4>: 72 + ADDED,
+    Pending<Addr6>: 96 + ADDED, Party: 48, Node: 128, FragmentKey<Addr4>: 16, FragmentKey<Addr6>: 40,
     Datagram: 8, Overtaking: 8, Count: 16, Line: 64, Sides<Subject>: 24,
     PolicyKey: 12, Sides<PolicyEntry>: 16, PolicyPort: 8, Ruling: 4, Sides<Ruling>: 8,
+}
+
+#[cfg(feature = "next-schema")]
+layout! {
+    previous::Flow<Addr4>: 160, previous::Flow<Addr6>: 184, previous::Binding<Addr4>: 32,
+    previous::Binding<Addr6>: 56, previous::Pending<Addr4>: 72, previous::Pending<Addr6>: 96,
 }

@@ -12,13 +12,17 @@ use aya_ebpf::maps::lpm_trie::Key as Lpm;
 use aya_ebpf::maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, ProgramArray};
 use core::ffi::c_void;
 use core::intrinsics::{AtomicOrdering, atomic_cxchg, atomic_xadd, atomic_xchg};
+#[cfg(feature = "next-schema")]
+use datapath::abi::previous::Pending as PreviousPending;
 use datapath::abi::{
     Addr4, Addr6, Binding, CALLS, Count, DROP_SLOTS, Datagram, Device, FORMER_SLOTS, Flow, FlowKey,
     FragmentKey, LENGTHS_SLOTS, Lengths, Line, Node, OVERTAKING_SLOTS, Overtaking, Party, Pending,
     PolicyEntry, PolicyKey, PolicyPort, Prefix, PrefixKey, Ruling, Side, Sides, Subject, TAKEN_NS,
     TERM_SLOTS, TICKET_LINES,
 };
+use datapath::consult::Former;
 use datapath::family::Address;
+use datapath::flow::pending_index;
 use datapath::tables::{Insertion, Route, SWEEP_PAUSE_NS, Step, Tables, Visit};
 use datapath::verdict::DropReason;
 use datapath::work::Work;
@@ -129,6 +133,96 @@ pub(crate) static CALL: ProgramArray = ProgramArray::with_max_entries(CALLS, 0);
 /// The programs of hooks that work on the tables before these, by the number of the hook.
 #[map]
 pub(crate) static FORMER: ProgramArray = ProgramArray::with_max_entries(FORMER_SLOTS, 0);
+
+/// The tables before these, while they are exchanged; the kernel knows how large their values are.
+#[map]
+static FORMER_ENDPOINTS: HashMap<u32, Party> = HashMap::with_max_entries(1, BPF_F_NO_PREALLOC);
+#[map]
+static FORMER_FLOWS4: LruHashMap<FlowKey<Addr4>, Flow<Addr4>> = LruHashMap::with_max_entries(1, 0);
+#[map]
+static FORMER_FLOWS6: LruHashMap<FlowKey<Addr6>, Flow<Addr6>> = LruHashMap::with_max_entries(1, 0);
+#[map]
+static FORMER_BINDINGS4: HashMap<FlowKey<Addr4>, Binding<Addr4>> = HashMap::with_max_entries(1, 0);
+#[map]
+static FORMER_BINDINGS6: HashMap<FlowKey<Addr6>, Binding<Addr6>> = HashMap::with_max_entries(1, 0);
+#[map]
+static FORMER_PENDING4: Array<Pending<Addr4>> = Array::with_max_entries(1, 0);
+#[map]
+static FORMER_PENDING6: Array<Pending<Addr6>> = Array::with_max_entries(1, 0);
+
+/// Stands for the tables before these, of this layout.
+pub(crate) struct Same;
+
+/// Stands for the tables before these, of the layout before.
+#[cfg(feature = "next-schema")]
+pub(crate) struct Previous;
+
+macro_rules! former {
+    ($layout:ty, $value:ident, $address:ty, $flows:ident, $bindings:ident, $pending:ident) => {
+        impl Former<$address> for $layout {
+            #[inline(always)]
+            fn has_flow(&self, key: &FlowKey<$address>) -> bool {
+                $flows.get_ptr(key).is_some()
+            }
+
+            #[inline(always)]
+            fn has_binding(&self, key: &FlowKey<$address>) -> bool {
+                $bindings.get_ptr(key).is_some()
+            }
+
+            #[inline(always)]
+            fn waits(&self, key: &FlowKey<$address>, zone: u32) -> bool {
+                // SAFETY: the agent replaces entries whole.
+                let Some(party) = (unsafe { FORMER_ENDPOINTS.get(&zone) }) else {
+                    return false;
+                };
+                let index = pending_index(party.slot, key, u32::MAX);
+                let Some(entry) = $pending.get_ptr(index) else {
+                    return false;
+                };
+                let entry = entry.cast::<$value<$address>>();
+                // SAFETY: the pointer comes from the lookup, and the entry is of this layout. One that
+                // is written meanwhile may be taken for another one, for this packet.
+                unsafe { (*entry).packets != 0 && (*entry).key == *key }
+            }
+        }
+    };
+}
+
+former!(
+    Same,
+    Pending,
+    Addr4,
+    FORMER_FLOWS4,
+    FORMER_BINDINGS4,
+    FORMER_PENDING4
+);
+former!(
+    Same,
+    Pending,
+    Addr6,
+    FORMER_FLOWS6,
+    FORMER_BINDINGS6,
+    FORMER_PENDING6
+);
+#[cfg(feature = "next-schema")]
+former!(
+    Previous,
+    PreviousPending,
+    Addr4,
+    FORMER_FLOWS4,
+    FORMER_BINDINGS4,
+    FORMER_PENDING4
+);
+#[cfg(feature = "next-schema")]
+former!(
+    Previous,
+    PreviousPending,
+    Addr6,
+    FORMER_FLOWS6,
+    FORMER_BINDINGS6,
+    FORMER_PENDING6
+);
 
 /// Counts a dropped packet.
 #[inline(always)]

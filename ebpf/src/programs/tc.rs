@@ -13,15 +13,21 @@ use aya_ebpf::helpers::generated::{bpf_redirect, bpf_redirect_neigh, bpf_redirec
 use aya_ebpf::macros::classifier;
 use aya_ebpf::programs::TcContext;
 use datapath::Path;
-use datapath::abi::{Addr4, Addr6, CALL_ARP, CALL_SLOW4, CALL_SLOW6, NextHop};
+use datapath::abi::{
+    Addr4, Addr6, CALL_ARP, CALL_DECIDE4, CALL_DECIDE6, CALL_SLOW4, CALL_SLOW6, NextHop,
+};
+use datapath::consult::{Former, is_formers};
 use datapath::family::Address;
+use datapath::flow::KeyHash;
 use datapath::hook::Hook;
 use datapath::packet::Packet;
 use datapath::tables::Tables;
 use datapath::verdict::{DropReason, Verdict};
 use datapath::work::Work;
 
-use crate::maps::{CALL, FORMER, Maps, count_drop, work4, work6};
+#[cfg(feature = "next-schema")]
+use crate::maps::Previous;
+use crate::maps::{CALL, FORMER, Maps, Same, count_drop, work4, work6};
 use crate::skb::Skb;
 
 #[classifier]
@@ -85,6 +91,50 @@ pub(crate) fn hand_over(ctx: TcContext) -> i32 {
     let number = unsafe { (*packet.0).cb[0] };
     // SAFETY: a tail call returns only if the program is not there.
     unsafe { FORMER.tail_call(&ctx, number) };
+    missing(&packet, Hook::from_number(number))
+}
+
+/// Stands before the slow path once the new tables are in charge: what only the former ones know stays
+/// with the programs of those.
+#[classifier]
+pub(crate) fn consult4(ctx: TcContext) -> i32 {
+    consult::<Addr4, _>(&ctx, &Same, CALL_DECIDE4)
+}
+
+#[classifier]
+pub(crate) fn consult6(ctx: TcContext) -> i32 {
+    consult::<Addr6, _>(&ctx, &Same, CALL_DECIDE6)
+}
+
+#[cfg(feature = "next-schema")]
+#[classifier]
+pub(crate) fn convert4(ctx: TcContext) -> i32 {
+    consult::<Addr4, _>(&ctx, &Previous, CALL_DECIDE4)
+}
+
+#[cfg(feature = "next-schema")]
+#[classifier]
+pub(crate) fn convert6(ctx: TcContext) -> i32 {
+    consult::<Addr6, _>(&ctx, &Previous, CALL_DECIDE6)
+}
+
+#[inline(always)]
+fn consult<A, F>(ctx: &TcContext, former: &F, slow: u32) -> i32
+where
+    A: Address + KeyHash,
+    Maps: Tables<A>,
+    F: Former<A>,
+{
+    let mut packet = Skb(ctx.skb.skb);
+    // SAFETY: the context is valid for as long as the program runs.
+    let number = unsafe { (*packet.0).cb[0] };
+    let mut maps = Maps(packet);
+    if datapath::prepare(&mut packet) && is_formers::<A, _, _, _>(&packet, &mut maps, former) {
+        // SAFETY: a tail call returns only if the program is not there.
+        unsafe { FORMER.tail_call(ctx, number) };
+    }
+    // SAFETY: as above.
+    unsafe { CALL.tail_call(ctx, slow) };
     missing(&packet, Hook::from_number(number))
 }
 

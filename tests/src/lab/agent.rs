@@ -27,6 +27,25 @@ pub fn binary() -> PathBuf {
     path
 }
 
+/// Returns the path of a program that tests upgrade to, or of the binary under test.
+///
+/// # Panics
+/// If nobody has built it.
+pub fn variant(name: &str) -> PathBuf {
+    if name == "ciliate" {
+        return binary();
+    }
+    let test = env::current_exe().expect("find this program");
+    let profile = test.parent().and_then(Path::parent);
+    let path = profile.expect("tests lie in deps/").join(name);
+    assert!(
+        path.is_file(),
+        "{} is missing: run `cargo xtask variants`",
+        path.display()
+    );
+    path
+}
+
 /// Tells whether the binary is an optimised one, whose times count.
 pub fn is_release() -> bool {
     binary()

@@ -3,6 +3,8 @@
 //! # Layout
 //! - [`talk`]: streams and connections that must not notice
 //! - [`sizes`]: tables of other sizes
+//! - [`binary`]: other programs, another layout
 
+mod binary;
 mod sizes;
 mod talk;

@@ -109,6 +109,7 @@ pub(super) fn bpf_lints(_: &mut Tally) -> Result<()> {
 }
 
 pub(super) fn build(_: &mut Tally) -> Result<()> {
+    builds::variants()?;
     cargo(&["build", "--workspace"])?;
     builds::static_binary().map(|_| ())
 }
