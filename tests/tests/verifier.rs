@@ -68,12 +68,7 @@ const BUDGETS: [Budget; 9] = [
 ];
 
 /// Programs that are loaded only while tables are exchanged for others.
-const EXCHANGING: [Budget; 3] = [
-    Budget {
-        program: "hand_over",
-        instructions: 60,
-        stack: 60,
-    },
+const EXCHANGING: [Budget; 2] = [
     Budget {
         program: "consult4",
         instructions: 3_000,

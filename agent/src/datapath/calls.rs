@@ -1,11 +1,10 @@
 //! Which program goes on where another one ends: the tables of tail calls.
 //!
 //! Each object has fresh ones, pinned with its programs, so that no program ever calls into another
-//! object; only while tables are exchanged ([`super::cutover`]) is one refilled, a word at a time.
+//! object; only when an exchange of tables ends ([`super::cutover`]) is one refilled.
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
 
@@ -22,9 +21,8 @@ use crate::plan::object::Program;
 pub(super) const CALL: &str = "CALL";
 
 /// Name of the table of the programs that are in charge until tables are exchanged, which lies there
-/// until then, and of the program that calls them in place of the slow paths.
+/// until then.
 pub(super) const FORMER: &str = "FORMER";
-pub(super) const HAND_OVER: &str = "hand_over";
 
 /// Programs that are reached by tail call, with their places in `CALL`.
 const CALLED: [(&str, &[u32]); 3] = [
@@ -44,7 +42,7 @@ pub(super) fn is_loaded(name: &str, former: Option<u32>) -> bool {
     let consults = CONSULTED.iter().any(|(consulting, _)| *consulting == name);
     let converts = pinned_name(name) != name;
     match former {
-        None => !consults && !converts && name != HAND_OVER,
+        None => !consults && !converts,
         Some(SCHEMA) => !converts,
         Some(_) => !consults,
     }
@@ -95,23 +93,8 @@ pub(super) fn slow_paths(folder: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-/// Has the programs of a folder ask the former tables before they go on to the slow paths.
-pub(super) fn consultation(folder: &Path) -> Result<(), Error> {
-    let calls = open(folder, CALL)?;
-    for (name, index) in CONSULTED {
-        let path = folder.join(name);
-        match sys::open_pin(&path) {
-            Ok(program) => set(&calls, CALL, index, &program)?,
-            // Programs that were loaded when there was nobody to ask.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(Error::at("open program", &path)(error)),
-        }
-    }
-    Ok(())
-}
-
-/// Has the programs of a folder call those that are in charge in place of the slow paths.
-pub(super) fn former(former: &Former, folder: &Path, hand_over: &OwnedFd) -> Result<(), Error> {
+/// Has the programs of a folder ask those that are in charge before they go on to the slow paths.
+pub(super) fn former(former: &Former, folder: &Path) -> Result<(), Error> {
     let versions = observe::versions(&former.pins)?;
     let version = versions
         .iter()
@@ -129,8 +112,10 @@ pub(super) fn former(former: &Former, folder: &Path, hand_over: &OwnedFd) -> Res
         set(&programs, FORMER, hook_of(program) as u32, &opened)?;
     }
     let calls = open(folder, CALL)?;
-    for index in [CALL_SLOW4, CALL_SLOW6] {
-        set(&calls, CALL, index, hand_over)?;
+    for (name, index) in CONSULTED {
+        let path = folder.join(name);
+        let program = sys::open_pin(&path).map_err(Error::at("open program", &path))?;
+        set(&calls, CALL, index, &program)?;
     }
     Ok(())
 }

@@ -55,7 +55,7 @@ pub(super) fn pending<A: Copy + PartialEq>(
 ) -> Option<Pending<A>> {
     let is_untouched = found.packets == 0 || found.generation == CARRIED;
     let is_later = found.packets == 0 || found.seen_ns < was.seen_ns;
-    (was.packets != 0 && is_untouched && is_later).then(|| Pending {
+    (was.packets != 0 && is_untouched && is_later).then_some(Pending {
         lock: 0,
         version: found.version,
         generation: CARRIED,

@@ -5,7 +5,7 @@
 //!  begin       old            old                old
 //!  attach      old and new    old                old      new programs hand over what they do not know,
 //!  end: copy   new            old                old      which is everything
-//!  end: switch new            new                new      one word for each family
+//!  end: switch new            new                new      one word for all programs
 //!  end: copy   new            new, or old for what only the old tables know
 //!  end         new            new                new
 //! ```
@@ -16,15 +16,20 @@
 //! function here goes on where another one was killed.
 
 use std::fs;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use datapath::abi::SCHEMA;
 
 use super::load::{self, Sizes, remove};
 use super::pin::{Former, Pins};
+use super::sys::Presence;
 use super::{Error, calls, observe, sys, transfer};
 use crate::plan::cutover::exchanges;
 use crate::plan::object::Value;
+
+/// Name of the table of the word by which tables are put in charge.
+const IN_CHARGE: &str = "IN_CHARGE";
 
 /// Makes sure that tables of these layouts can be taken over.
 ///
@@ -54,25 +59,18 @@ pub fn require(pins: &Pins) -> Result<(), Error> {
 /// # Errors
 /// When a folder cannot be renamed or removed.
 pub(super) fn begin(pins: &Pins, before: Option<&Value>, value: &Value) -> Result<bool, Error> {
-    let is_exchange = before.is_some_and(|before| exchanges(before, value));
-    if !is_exchange {
+    if pins.former().is_some_and(|former| former.is_left) {
+        end(pins)?;
+    }
+    if !before.is_some_and(|before| exchanges(before, value)) {
         return Ok(false);
     }
-    match pins.former() {
-        Some(former) if former.is_left => {
-            end(pins)?;
-            set_aside(pins)?;
-            Ok(false)
-        }
-        Some(former) => {
-            abandon(pins)?;
-            reinstate(pins, &former, value)
-        }
-        None => {
-            set_aside(pins)?;
-            Ok(false)
-        }
-    }
+    let Some(former) = pins.former() else {
+        set_aside(pins)?;
+        return Ok(false);
+    };
+    abandon(pins)?;
+    reinstate(pins, &former, value)
 }
 
 /// Keeps the tables that are in charge apart from those that will be.
@@ -133,11 +131,14 @@ pub(super) fn end(pins: &Pins) -> Result<(), Error> {
             rename(former.pins.root(), &pins.left(former.layout))?;
             pins.former().unwrap_or(former)
         };
-        let folders = folders(pins)?;
-        switch(pins, &folders, calls::consultation)?;
+        take_charge(pins)?;
         transfer::transfer(&left, pins)?;
         transfer::forget(&left, pins)?;
-        switch(pins, &folders, calls::slow_paths)?;
+        let folders = folders(pins)?;
+        folders
+            .iter()
+            .try_for_each(|folder| calls::slow_paths(folder))?;
+        wait(pins)?;
         // What came to the former tables while they were asked.
         transfer::transfer(&left, pins)?;
         transfer::transfer_counts(&left, pins)?;
@@ -162,13 +163,17 @@ fn folders(pins: &Pins) -> Result<Vec<PathBuf>, Error> {
     Ok(complete.map(|version| pins.object(version)).collect())
 }
 
-/// Has all programs go on with others than they did, and waits until none is on the way to those.
-fn switch(
-    pins: &Pins,
-    folders: &[PathBuf],
-    call: fn(&Path) -> Result<(), Error>,
-) -> Result<(), Error> {
-    folders.iter().try_for_each(|folder| call(folder))?;
+/// Has all programs decide by these tables from now on, and waits until none is on its way by the former
+/// ones. The word is written before anything is removed that they need.
+fn take_charge(pins: &Pins) -> Result<(), Error> {
+    let path = pins.map(IN_CHARGE);
+    let word = sys::open_pin(&path).map_err(Error::at("open map", &path))?;
+    sys::update(word.as_fd(), &0_u32, &1_u32, Presence::Any)
+        .map_err(Error::at("write map", &path))?;
+    wait(pins)
+}
+
+fn wait(pins: &Pins) -> Result<(), Error> {
     sys::wait_for_programs().map_err(Error::at("wait for programs of", pins.root()))
 }
 

@@ -139,17 +139,16 @@ fn try_load(pins: &Pins, sizes: &Sizes, version: &str) -> Result<(), Error> {
     remove(&fresh, |path| fs::remove_dir_all(path))?;
     fs::create_dir(&fresh).map_err(Error::at("create folder", &fresh))?;
     let layout = former.as_ref().map(|former| former.layout);
-    let mut programs = verify(&mut object, &maps, &|name| calls::is_loaded(name, layout))?;
-    let hand_over = programs.remove(calls::HAND_OVER);
+    let programs = verify(&mut object, &maps, &|name| calls::is_loaded(name, layout))?;
     for (name, program) in programs {
         let path = fresh.join(calls::pinned_name(&name));
         sys::pin(program.as_fd(), &path).map_err(Error::at("pin program", &path))?;
     }
     calls::pin(&maps, calls::CALL, &fresh)?;
     calls::slow_paths(&fresh)?;
-    if let (Some(former), Some(hand_over)) = (former, hand_over) {
+    if let Some(former) = former {
         calls::pin(&maps, calls::FORMER, &fresh)?;
-        calls::former(&former, &fresh, &hand_over)?;
+        calls::former(&former, &fresh)?;
     }
     let complete = pins.object(version);
     remove(&complete, |path| fs::remove_dir_all(path))?;

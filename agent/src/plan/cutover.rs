@@ -11,16 +11,21 @@ use super::object::{Key, State, Value};
 
 /// Tells whether a change of the datapath exchanges its tables.
 pub fn exchanges(before: &Value, after: &Value) -> bool {
-    let tables = |value: &Value| match value {
-        Value::Datapath {
-            endpoint_slots,
-            flows,
-            bindings,
-            ..
-        } => Some((*endpoint_slots, *flows, *bindings)),
-        _ => None,
-    };
     tables(before) != tables(after)
+}
+
+/// Returns what tells the tables of one datapath from those of another.
+fn tables(value: &Value) -> Option<(u32, Option<u32>, u32)> {
+    let Value::Datapath {
+        endpoint_slots,
+        flows,
+        bindings,
+        ..
+    } = value
+    else {
+        return None;
+    };
+    Some((*endpoint_slots, *flows, *bindings))
 }
 
 /// Tells whether tables are exchanged on the way from one state to the other, or being exchanged.

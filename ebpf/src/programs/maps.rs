@@ -134,6 +134,21 @@ pub(crate) static CALL: ProgramArray = ProgramArray::with_max_entries(CALLS, 0);
 #[map]
 pub(crate) static FORMER: ProgramArray = ProgramArray::with_max_entries(FORMER_SLOTS, 0);
 
+/// Not 0 once these tables are in charge in the place of others. It is one word because programs on all
+/// hooks must change their mind at once: the kernel replaces a tail call in one program after the
+/// other, which takes milliseconds.
+#[map]
+static IN_CHARGE: Array<u32> = Array::with_max_entries(1, 0);
+
+/// Tells whether these tables are in charge.
+#[inline(always)]
+pub(crate) fn is_in_charge() -> bool {
+    // SAFETY: the pointer comes from the lookup; a word is read whole.
+    IN_CHARGE
+        .get_ptr(0)
+        .is_some_and(|word| unsafe { word.read_volatile() } != 0)
+}
+
 /// The tables before these, while they are exchanged; the kernel knows how large their values are.
 #[map]
 static FORMER_ENDPOINTS: HashMap<u32, Party> = HashMap::with_max_entries(1, BPF_F_NO_PREALLOC);

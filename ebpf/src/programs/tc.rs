@@ -27,7 +27,7 @@ use datapath::work::Work;
 
 #[cfg(feature = "next-schema")]
 use crate::maps::Previous;
-use crate::maps::{CALL, FORMER, Maps, Same, count_drop, work4, work6};
+use crate::maps::{CALL, FORMER, Maps, Same, count_drop, is_in_charge, work4, work6};
 use crate::skb::Skb;
 
 #[classifier]
@@ -82,20 +82,9 @@ pub(crate) fn arp(ctx: TcContext) -> i32 {
     act(&packet, result)
 }
 
-/// Stands in the place of the slow paths while a node's tables are exchanged: whoever is in charge of
-/// the tables before these decides about the packet, from its beginning.
-#[classifier]
-pub(crate) fn hand_over(ctx: TcContext) -> i32 {
-    let packet = Skb(ctx.skb.skb);
-    // SAFETY: the context is valid for as long as the program runs.
-    let number = unsafe { (*packet.0).cb[0] };
-    // SAFETY: a tail call returns only if the program is not there.
-    unsafe { FORMER.tail_call(&ctx, number) };
-    missing(&packet, Hook::from_number(number))
-}
-
-/// Stands before the slow path once the new tables are in charge: what only the former ones know stays
-/// with the programs of those.
+/// Stands before the slow path while a node's tables are exchanged. Until the new ones are in charge, it
+/// leaves every packet to the programs of the former ones, from its beginning; then those that only
+/// the former ones know.
 #[classifier]
 pub(crate) fn consult4(ctx: TcContext) -> i32 {
     consult::<Addr4, _>(&ctx, &Same, CALL_DECIDE4)
@@ -129,7 +118,8 @@ where
     // SAFETY: the context is valid for as long as the program runs.
     let number = unsafe { (*packet.0).cb[0] };
     let mut maps = Maps(packet);
-    if datapath::prepare(&mut packet) && is_formers::<A, _, _, _>(&packet, &mut maps, former) {
+    let is_ready = is_in_charge() && datapath::prepare(&mut packet);
+    if !is_ready || is_formers::<A, _, _, _>(&packet, &mut maps, former) {
         // SAFETY: a tail call returns only if the program is not there.
         unsafe { FORMER.tail_call(ctx, number) };
     }

@@ -21,7 +21,7 @@ use crate::talk::Talk;
 const MOST_STEPS: usize = 200;
 
 /// Runs a binary with the node's file; it must end with `code`.
-fn run(lab: &Outside, binary: &str, verb: &str, code: i32) -> Outcome {
+pub(crate) fn run(lab: &Outside, binary: &str, verb: &str, code: i32) -> Outcome {
     let mut command = Command::new(agent::variant(binary));
     let outcome = lab.net.host.execute(command.arg(verb).arg(&lab.net.file));
     assert_eq!(outcome.code, Some(code), "{binary} {verb}: {outcome:#?}");
@@ -121,7 +121,7 @@ fn drop_something(lab: &Outside) {
     lab.net.web.run("ip address del 10.99.0.1/32 dev eth0");
 }
 
-fn status(lab: &Outside, binary: &str) -> Value {
+pub(crate) fn status(lab: &Outside, binary: &str) -> Value {
     let mut command = Command::new(agent::variant(binary));
     let outcome = lab.net.host.execute(command.args(["--json", "status"]));
     serde_json::from_str(&outcome.stdout).expect("`--json` prints JSON")
@@ -139,7 +139,7 @@ fn upgrade_that_is_killed_anywhere_is_completed_and_loses_nothing() {
     let lab = Outside::new();
     lab.apply("bpf");
 
-    let mut is_over = false;
+    let (mut is_over, mut steps) = (false, 0);
     for number in 0..2 * MOST_STEPS {
         let (when, step) = (["before", "after"][number % 2], number / 2);
         let mut talk = Talk::begin(&lab);
@@ -153,7 +153,7 @@ fn upgrade_that_is_killed_anywhere_is_completed_and_loses_nothing() {
             matches!(outcome.code, None | Some(0)),
             "{line}: {outcome:#?}"
         );
-        is_over = outcome.code == Some(0);
+        (is_over, steps) = (outcome.code == Some(0), step);
         talk.go_on();
         run(&lab, "ciliate-next-schema", "apply", 0);
         run(&lab, "ciliate-next-schema", "plan", 0);
@@ -165,6 +165,8 @@ fn upgrade_that_is_killed_anywhere_is_completed_and_loses_nothing() {
         }
     }
 
+    eprintln!("an upgrade has {steps} steps");
+    assert!(steps > 15, "{steps} steps are too few");
     assert!(
         is_over,
         "an upgrade should have fewer than {MOST_STEPS} steps"
