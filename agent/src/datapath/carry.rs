@@ -54,13 +54,15 @@ pub(super) fn pending<A: Copy + PartialEq>(
     was: &Pending<A>,
 ) -> Option<Pending<A>> {
     let is_untouched = found.packets == 0 || found.generation == CARRIED;
-    let is_later = found.packets == 0 || found.seen_ns < was.seen_ns;
-    (was.packets != 0 && is_untouched && is_later).then_some(Pending {
+    // The clock is coarse, and a copy may have been torn: one of the same time may be another one.
+    let is_later = found.packets == 0 || found.seen_ns <= was.seen_ns;
+    let carried = Pending {
         lock: 0,
         version: found.version,
         generation: CARRIED,
         ..*was
-    })
+    };
+    (was.packets != 0 && is_untouched && is_later && *found != carried).then_some(carried)
 }
 
 /// Adds the notes of one line to another one's; returns what is to be written, if anything is.

@@ -31,6 +31,9 @@ use crate::plan::object::Value;
 /// Name of the table of the word by which tables are put in charge.
 const IN_CHARGE: &str = "IN_CHARGE";
 
+/// Most times that bindings are looked through before the switch.
+const MOST_ROUNDS: u32 = 4;
+
 /// Makes sure that tables of these layouts can be taken over.
 ///
 /// # Errors
@@ -128,10 +131,13 @@ pub(super) fn end(pins: &Pins) -> Result<(), Error> {
             former
         } else {
             transfer::transfer(&former, pins)?;
+            claim_ports(&former, pins)?;
             rename(former.pins.root(), &pins.left(former.layout))?;
             pins.former().unwrap_or(former)
         };
         take_charge(pins)?;
+        transfer::transfer_bindings(&left, pins)?;
+        wait(pins)?;
         transfer::transfer(&left, pins)?;
         transfer::forget(&left, pins)?;
         let folders = folders(pins)?;
@@ -163,14 +169,23 @@ fn folders(pins: &Pins) -> Result<Vec<PathBuf>, Error> {
     Ok(complete.map(|version| pins.object(version)).collect())
 }
 
-/// Has all programs decide by these tables from now on, and waits until none is on its way by the former
-/// ones. The word is written before anything is removed that they need.
+/// Carries bindings over until hardly any new one has come meanwhile: two connections must not get one
+/// port, one by the former tables in the last moment and one by these in the first.
+fn claim_ports(former: &Former, pins: &Pins) -> Result<(), Error> {
+    for _ in 0..MOST_ROUNDS {
+        if transfer::transfer_bindings(former, pins)? == 0 {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Has all programs decide by these tables from now on; some may still be on their way by the former
+/// ones.
 fn take_charge(pins: &Pins) -> Result<(), Error> {
     let path = pins.map(IN_CHARGE);
     let word = sys::open_pin(&path).map_err(Error::at("open map", &path))?;
-    sys::update(word.as_fd(), &0_u32, &1_u32, Presence::Any)
-        .map_err(Error::at("write map", &path))?;
-    wait(pins)
+    sys::update(word.as_fd(), &0_u32, &1_u32, Presence::Any).map_err(Error::at("write map", &path))
 }
 
 fn wait(pins: &Pins) -> Result<(), Error> {

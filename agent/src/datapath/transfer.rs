@@ -93,23 +93,39 @@ impl Layout<Addr6> for Previous {
     type Pending = previous::Pending<Addr6>;
 }
 
-/// Carries the entries of a layout over.
-type Carrier = fn(&Pins, &Pins) -> Result<(), Error>;
+/// Is what can be done with the tables of a layout.
+struct Carrier {
+    all: fn(&Pins, &Pins) -> Result<(), Error>,
+    bindings: fn(&Pins, &Pins) -> Result<u64, Error>,
+    forget: fn(&Pins, &Pins) -> Result<(), Error>,
+}
 
-/// Returns what carries tables of a layout over, and what forgets what ended meanwhile; `None` if nothing
-/// can.
-fn carriers(layout: u32) -> Option<(Carrier, Carrier)> {
+impl Carrier {
+    fn of<L>() -> Self
+    where
+        L: Layout<Addr4> + Layout<Addr6>,
+    {
+        Self {
+            all: transfer_of::<L>,
+            bindings: bindings_of::<L>,
+            forget: forget_all::<L>,
+        }
+    }
+}
+
+/// Returns what carries tables of a layout over; `None` if nothing can.
+fn carrier(layout: u32) -> Option<Carrier> {
     match layout {
-        SCHEMA => Some((transfer_of::<Same>, forget_all::<Same>)),
+        SCHEMA => Some(Carrier::of::<Same>()),
         #[cfg(feature = "next-schema")]
-        previous::SCHEMA => Some((transfer_of::<Previous>, forget_all::<Previous>)),
+        previous::SCHEMA => Some(Carrier::of::<Previous>()),
         _ => None,
     }
 }
 
 /// Tells whether tables of a layout can be carried over.
 pub(super) fn knows(layout: u32) -> bool {
-    carriers(layout).is_some()
+    carrier(layout).is_some()
 }
 
 /// Carries entries over that the present set lacks, or has in an older state.
@@ -117,7 +133,26 @@ pub(super) fn knows(layout: u32) -> bool {
 /// # Errors
 /// When a table cannot be read or written.
 pub(super) fn transfer(former: &Former, pins: &Pins) -> Result<(), Error> {
-    carriers(former.layout).map_or(Ok(()), |(carry, _)| carry(&former.pins, pins))
+    carrier(former.layout).map_or(Ok(()), |carrier| (carrier.all)(&former.pins, pins))
+}
+
+/// Carries bindings over, so that nobody gets a port that is taken; returns how many halves came to the
+/// tables.
+///
+/// # Errors
+/// When a table cannot be read or written.
+pub(super) fn transfer_bindings(former: &Former, pins: &Pins) -> Result<u64, Error> {
+    carrier(former.layout).map_or(Ok(0), |carrier| (carrier.bindings)(&former.pins, pins))
+}
+
+fn bindings_of<L>(from: &Pins, to: &Pins) -> Result<u64, Error>
+where
+    L: Layout<Addr4> + Layout<Addr6>,
+{
+    let slots = Slots::read(from, to)?;
+    let (ipv4, _) = bindings::<Addr4, L>(from, to, &IPV4, &slots)?;
+    let (ipv6, _) = bindings::<Addr6, L>(from, to, &IPV6, &slots)?;
+    Ok(ipv4 + ipv6)
 }
 
 fn transfer_of<L>(from: &Pins, to: &Pins) -> Result<(), Error>
@@ -153,7 +188,7 @@ where
     Pending<A>: Pod + Default,
 {
     // Ports first: whoever asks for one from now on must not get one that is taken.
-    let refused = bindings::<A, L>(from, to, names, slots)?;
+    let (_, refused) = bindings::<A, L>(from, to, names, slots)?;
     flows::<A, L>(from, to, names)?;
     pending::<A, L>(from, to, names, slots)?;
     notes(from, to, names.permits, |index| slots.moved(index))?;
@@ -172,13 +207,22 @@ where
     let map = Target::open(to, names.flows)?;
     batch::for_each(from, names.flows, |key: &FlowKey<A>, was: &L::Flow| {
         let found: Option<Flow<A>> = map.get(key)?;
-        let written = carry::flow(found.as_ref(), &(*was).into());
-        written.map_or(Ok(()), |flow| map.set(key, &flow))
+        match carry::flow(found.as_ref(), &(*was).into()) {
+            Some(flow) if found.is_some() => map.set(key, &flow),
+            Some(flow) => map.add(key, &flow).map(drop),
+            None => Ok(()),
+        }
     })
 }
 
-/// Carries bindings over and counts those that come to the table; returns how many halves had no room.
-fn bindings<A, L>(from: &Pins, to: &Pins, names: &Tables, slots: &Slots) -> Result<u64, Error>
+/// Carries bindings over and counts those that come to the table; returns how many halves came, and how
+/// many had no room.
+fn bindings<A, L>(
+    from: &Pins,
+    to: &Pins,
+    names: &Tables,
+    slots: &Slots,
+) -> Result<(u64, u64), Error>
 where
     A: Copy + PartialEq,
     L: Layout<A>,
@@ -186,7 +230,7 @@ where
     Binding<A>: Pod + Default,
 {
     let map = Target::open(to, names.bindings)?;
-    let (mut refused, mut added) = (0, BTreeMap::<u32, u32>::new());
+    let (mut came, mut refused, mut added) = (0, 0, BTreeMap::<u32, u32>::new());
     batch::for_each(
         from,
         names.bindings,
@@ -200,7 +244,10 @@ where
             }
             if !map.add(key, &half)? {
                 refused += 1;
-            } else if half.expires_ns != WITH_OTHER_NS
+                return Ok(());
+            }
+            came += 1;
+            if half.expires_ns != WITH_OTHER_NS
                 && let Some(slot) = slots.present.get(&half.zone)
             {
                 *added.entry(u32::from(*slot)).or_default() += 1;
@@ -214,7 +261,7 @@ where
         let number = numbers.get::<u32, u32>(&index)?.unwrap_or(0);
         numbers.set(&index, &number.wrapping_add(count))?;
     }
-    Ok(refused)
+    Ok((came, refused))
 }
 
 fn pending<A, L>(from: &Pins, to: &Pins, names: &Tables, slots: &Slots) -> Result<(), Error>
@@ -281,7 +328,7 @@ pub(super) fn transfer_counts(former: &Former, pins: &Pins) -> Result<(), Error>
 /// # Errors
 /// When a table cannot be read or written.
 pub(super) fn forget(former: &Former, pins: &Pins) -> Result<(), Error> {
-    carriers(former.layout).map_or(Ok(()), |(_, forget)| forget(&former.pins, pins))
+    carrier(former.layout).map_or(Ok(()), |carrier| (carrier.forget)(&former.pins, pins))
 }
 
 fn forget_all<L>(from: &Pins, to: &Pins) -> Result<(), Error>
