@@ -71,13 +71,13 @@ const BUDGETS: [Budget; 9] = [
 const EXCHANGING: [Budget; 2] = [
     Budget {
         program: "consult4",
-        instructions: 3_000,
-        stack: 400,
+        instructions: 5_000,
+        stack: 190,
     },
     Budget {
         program: "consult6",
-        instructions: 4_000,
-        stack: 500,
+        instructions: 7_100,
+        stack: 380,
     },
 ];
 
