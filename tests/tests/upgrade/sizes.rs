@@ -1,6 +1,7 @@
 //! Tables of other sizes, as an edit of the file asks for them.
 
 use std::fs;
+use std::process::Command;
 
 use tests::lab::node::{FILE, pins};
 use tests::lab::outside::Outside;
@@ -41,4 +42,44 @@ fn write(lab: &Outside, maps: &str) {
     lab.net.write(&format!(
         "{FILE}\n[[device]]\nname = \"up0\"\nmasquerade = true\n\n[routing]\nhost_routing = \"bpf\"\n{maps}"
     ));
+}
+
+/// Most steps that an exchange has.
+const MOST_STEPS: usize = 100;
+
+#[test]
+fn exchange_that_is_killed_anywhere_is_completed_or_taken_back() {
+    let lab = Outside::new();
+    lab.apply("bpf");
+    let mut talk = Talk::begin(&lab);
+
+    let is_over = (0..MOST_STEPS).any(|step| {
+        write(&lab, MAPS[2]);
+        let line = format!("{} {step}", ["before", "after"][step % 2]);
+        let mut command = Command::new(env!("CARGO_BIN_EXE_interrupted"));
+        let outcome = lab
+            .net
+            .host
+            .execute(command.args(line.split(' ')).arg(&lab.net.file));
+        assert!(
+            matches!(outcome.code, None | Some(0)),
+            "{line}: {outcome:#?}"
+        );
+        talk.go_on();
+        // Every other time somebody changes his mind.
+        for maps in &MAPS[2 * (step / 2 % 2)..=2] {
+            write(&lab, maps);
+            lab.net.apply();
+            lab.net.ciliate("plan", 0);
+            talk.go_on();
+        }
+        write(&lab, MAPS[0]);
+        lab.net.apply();
+        assert!(pins().former().is_none(), "the old tables should be gone");
+        outcome.code == Some(0)
+    });
+
+    assert!(is_over, "an exchange has fewer steps");
+    talk.end();
+    lab.expect_traffic();
 }
