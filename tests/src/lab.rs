@@ -59,6 +59,7 @@ pub mod wide;
 pub mod wire;
 pub mod world;
 
+use std::io::{self, ErrorKind};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -71,6 +72,20 @@ pub fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
     while !is_so() {
         assert!(Instant::now() < deadline, "{what}: not within {PATIENCE:?}");
         thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Repeats a call that a stop of the process interrupted: one that waits with a timeout is not
+/// resumed by the kernel (`signal(7)`).
+///
+/// # Errors
+/// Whatever else the call says.
+pub fn uninterrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            other => return other,
+        }
     }
 }
 

@@ -1,7 +1,6 @@
 //! The resident agent, in the background.
 
 use std::fs::{self, File};
-use std::io::ErrorKind;
 use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -14,7 +13,7 @@ use nix::unistd::Pid;
 use super::agent;
 use super::machine::Machine;
 use super::namespace::Namespace;
-use super::{PATIENCE, wait_until};
+use super::{PATIENCE, uninterrupted, wait_until};
 
 /// Is `ciliate run`, which ends with this value.
 #[derive(Debug)]
@@ -49,14 +48,8 @@ impl Resident {
             .expect("start the resident agent");
         let resident = Self { child, log };
         let mut state = [0; 64];
-        let len = loop {
-            match manager.recv(&mut state) {
-                Ok(len) => break len,
-                // A wait with a timeout is not resumed after a stop (signal(7)).
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => panic!("{error}: {}", resident.log()),
-            }
-        };
+        let received = uninterrupted(|| manager.recv(&mut state));
+        let len = received.unwrap_or_else(|error| panic!("{error}: {}", resident.log()));
         assert_eq!(&state[..len], b"READY=1\n");
         resident
     }

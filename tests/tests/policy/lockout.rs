@@ -6,9 +6,9 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 
-use tests::lab::PATIENCE;
 use tests::lab::attempt::{Attempt, Fate, Means, expect_all};
 use tests::lab::estate::Estate;
+use tests::lab::{PATIENCE, uninterrupted};
 use tests::party::Family;
 
 use super::language::RESIDENTS;
@@ -43,7 +43,7 @@ impl Login {
         self.client.write_all(b"ls").expect("write");
         let moment = Some(Duration::from_millis(150));
         self.server.set_read_timeout(moment).expect("set a timeout");
-        self.server.read(&mut [0; 64]).is_ok()
+        uninterrupted(|| self.server.read(&mut [0; 64])).is_ok()
     }
 }
 
