@@ -6,6 +6,9 @@
 //! not wait for it.
 
 use std::collections::BTreeSet;
+use std::fs;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -15,13 +18,13 @@ use super::exit;
 use super::failure::Failure;
 use super::instance::{self, Instance};
 use crate::daemon::{
-    Chore, Files, Node, Round, Sources, Sparing, Trouble, Watch, consequence, warning,
+    Chore, Files, Node, Pace, Round, Sources, Sparing, Trouble, Watch, consequence, warning,
 };
 use crate::datapath::pin::Pins;
 use crate::datapath::sweep::Sweep;
 use crate::host::lock::Lock;
 use crate::host::netns;
-use crate::plan::object::Key;
+use crate::plan::object::{Key, State};
 use crate::plan::{Desired, Plan};
 use crate::reconcile::drift::DriftFile;
 use crate::reconcile::{self, ApplyError, Cause};
@@ -72,6 +75,7 @@ fn keep(
         topology,
         file: instance::absolute(file)?,
         absent: BTreeSet::new(),
+        sysctls: BTreeSet::new(),
     };
     Ok(Watch::new(&mut kept, sources, drift, chores(instance)).run()?)
 }
@@ -80,8 +84,21 @@ fn keep(
 fn chores(instance: &Instance) -> Vec<Chore> {
     let mut sweep = Sweep::new(Pins::new(instance.bpffs(), &instance.node));
     vec![Chore::new("sweep bindings", SWEEP_PERIOD, move || {
-        Ok(sweep.turn()?)
+        let found = sweep.turn()?;
+        Ok(if found { Pace::Busy } else { Pace::Idle })
     })]
+}
+
+/// Lists the sysctls of a state.
+fn sysctls(state: &State) -> BTreeSet<String> {
+    let path = |key: &Key| {
+        if let Key::Sysctl(path) = key {
+            Some(path.clone())
+        } else {
+            None
+        }
+    };
+    state.keys().filter_map(path).collect()
 }
 
 /// Names the object that could not be repaired.
@@ -106,6 +123,8 @@ struct Kept<'a> {
     file: PathBuf,
     /// Endpoints whose network namespace is missing.
     absent: BTreeSet<String>,
+    /// Sysctls that matter, whether they are ours or were right before.
+    sysctls: BTreeSet<String>,
 }
 
 impl Node for Kept<'_> {
@@ -130,6 +149,18 @@ impl Node for Kept<'_> {
         }
         let converged = self.converge(&self.file, spared, Missing::Spared, &lock);
         converged.map(Round::Repaired).map_err(trouble)
+    }
+
+    fn glance(&self) -> Option<u64> {
+        let system = self.instance.system_to_look().ok()?;
+        let mut hasher = DefaultHasher::new();
+        system.glance(&self.sysctls).ok()?.hash(&mut hasher);
+        for endpoint in &self.topology.endpoints {
+            // A namespace may be replaced without a name that comes or goes.
+            let place = fs::metadata(endpoint.netns.path()).ok();
+            place.map(|file| (file.dev(), file.ino())).hash(&mut hasher);
+        }
+        Some(hasher.finish())
     }
 
     fn files(&self) -> Files {
@@ -159,7 +190,7 @@ impl Kept<'_> {
     }
 
     /// Returns what differs; reads only.
-    fn preview(&self, spared: &BTreeSet<Key>) -> Result<Plan, Failure> {
+    fn preview(&mut self, spared: &BTreeSet<Key>) -> Result<Plan, Failure> {
         let spared = self.all_spared(spared);
         let mut system = self.instance.system_to_look()?;
         let desired = super::apply::desired(
@@ -169,6 +200,7 @@ impl Kept<'_> {
             Missing::Spared,
         )?;
         let desired = consequence::without(desired.state, &self.absent_links());
+        self.sysctls = sysctls(&desired);
         let mut system = Sparing::new(&mut system, &spared);
         let journal = self.instance.journal();
         Ok(reconcile::preview(&mut system, &desired, &journal)?)

@@ -29,7 +29,7 @@ pub mod sparing;
 pub mod warning;
 pub mod watch;
 
-pub use chore::Chore;
+pub use chore::{Chore, Pace};
 pub use folder::Files;
 pub use sparing::Sparing;
 pub use watch::{Sources, Watch};
@@ -47,6 +47,9 @@ pub trait Node {
     /// # Errors
     /// If the kernel refuses; what was done is undone then.
     fn repair(&mut self, spared: &BTreeSet<Key>) -> Result<Round, Trouble>;
+
+    /// Returns a number that changes with what nobody announces; `None` if only a look can tell.
+    fn glance(&self) -> Option<u64>;
 
     /// Returns the files whose coming and going the node depends on.
     fn files(&self) -> Files;

@@ -1,11 +1,12 @@
 //! The loop of the resident agent.
 //!
-//! It sleeps in `poll` until something is announced, a signal comes, or a look, the end of a
-//! pause or a chore is due. All state belongs to its one thread.
+//! It sleeps in `poll` until something is announced, a signal comes, or a check, the end of a
+//! pause or a chore is due. A check is a glance at what nobody announces, as long as that says
+//! what it said before, and a look at everything otherwise. All state belongs to its one thread.
 
 use std::collections::BTreeMap;
 use std::os::fd::AsFd as _;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -22,6 +23,9 @@ use crate::host;
 use crate::plan::Plan;
 use crate::reconcile::Cause;
 use crate::reconcile::drift::DriftFile;
+
+/// How long glances suffice: what they cannot see is found by a look after that.
+const LOOK_PERIOD: Duration = Duration::from_mins(5);
 
 /// Is what wakes the loop.
 pub struct Sources {
@@ -77,6 +81,8 @@ pub struct Watch<'a> {
     chores: Vec<Chore>,
     schedule: Schedule,
     back_off: BackOff,
+    /// What a glance said when everything was last looked at and nothing differed, and when that was.
+    seen: Option<(u64, Instant)>,
     /// What went wrong the last time, which is not told again.
     trouble: Option<String>,
 }
@@ -96,6 +102,7 @@ impl<'a> Watch<'a> {
             chores,
             schedule: Schedule::new(Instant::now()),
             back_off: BackOff::default(),
+            seen: None,
             trouble: None,
         }
     }
@@ -118,8 +125,10 @@ impl<'a> Watch<'a> {
             if matters {
                 self.schedule.announce(now);
             }
-            if self.back_off.release(now) || now >= self.schedule.next() {
+            if self.back_off.release(now) {
                 self.look(now);
+            } else if now >= self.schedule.next() {
+                self.check(now);
             }
             for chore in &mut self.chores {
                 chore.attend(Instant::now());
@@ -131,14 +140,28 @@ impl<'a> Watch<'a> {
     }
 
     fn deadline(&self) -> Instant {
-        let chores = self.chores.iter().map(Chore::next);
+        let chores = self.chores.iter().filter_map(Chore::next);
         let others = chores.chain(self.back_off.next());
         others.fold(self.schedule.next(), Instant::min)
+    }
+
+    /// Looks at everything, unless a glance tells that nothing has changed since the last look.
+    fn check(&mut self, now: Instant) {
+        let is_recent = |seen: &(u64, Instant)| now.duration_since(seen.1) < LOOK_PERIOD;
+        let seen = self.seen.filter(is_recent).map(|(number, _)| number);
+        if seen.is_some() && self.schedule.is_check() && self.node.glance() == seen {
+            self.schedule.succeed(now, Instant::now());
+        } else {
+            self.look(now);
+        }
     }
 
     fn look(&mut self, now: Instant) {
         self.schedule.begin();
         self.sources.folders.watch(self.node.files());
+        // What changes during the look is seen by the next check.
+        let glance = self.node.glance();
+        self.seen = None;
         match self.node.repair(&self.back_off.spared()) {
             Ok(Round::Busy) => {
                 // It changes something, and does not tell when it has done.
@@ -151,6 +174,9 @@ impl<'a> Watch<'a> {
             }
             Ok(Round::Repaired(plan)) => {
                 self.succeed(now);
+                if plan.is_empty() {
+                    self.seen = glance.map(|number| (number, now));
+                }
                 self.repaired(&plan);
             }
             Err(trouble) => self.failed(now, &trouble),

@@ -21,6 +21,7 @@ pub mod demand;
 mod device;
 mod entry;
 pub mod execute;
+pub mod glance;
 pub mod load;
 pub mod object;
 pub mod observe;

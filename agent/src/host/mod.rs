@@ -29,6 +29,7 @@ pub mod device;
 pub mod error;
 pub mod execute;
 pub mod firewall;
+pub mod glance;
 mod inside;
 pub mod ipsec;
 pub mod kernel;

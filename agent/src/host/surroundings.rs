@@ -26,6 +26,9 @@ pub const PORT_RANGE: &str = "net/ipv4/ip_local_port_range";
 /// own setting counts.
 const SENDER_CHECK: &str = "net/ipv4/conf/all/rp_filter";
 
+/// The sysctls that are looked at, whoever has set them.
+pub const SYSCTLS: [&str; 3] = [PORT_RANGE, SENDER_CHECK, RESERVED_PORTS];
+
 /// Says what of its surroundings matters to a node.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Interest {

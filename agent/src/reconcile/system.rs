@@ -4,6 +4,7 @@
 //! another one longer than one run of steps.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
@@ -131,6 +132,21 @@ impl System {
             )?);
         }
         Ok((objects, found.links))
+    }
+
+    /// Returns a number that changes with what nobody announces, these sysctls included.
+    ///
+    /// # Errors
+    /// When the kernel cannot be read.
+    pub fn glance(&self, sysctls: &BTreeSet<String>) -> Result<u64, Cause> {
+        let mut hasher = DefaultHasher::new();
+        self.state.applied().hash(&mut hasher);
+        self.state.sysctls().hash(&mut hasher);
+        let ours = self.state.sysctls().keys().chain(sysctls);
+        host::glance::take(ours.map(String::as_str), &mut hasher)?;
+        bpffs::is_bpffs(&self.bpffs)?.hash(&mut hasher);
+        datapath::glance::take(&self.pins, &mut hasher)?;
+        Ok(hasher.finish())
     }
 
     /// Returns the memory that the maps of a desired state take.

@@ -46,6 +46,8 @@ mod xtables;
 pub use flow::{Flow, Traffic};
 pub use ruleset::{Chain, Ruleset};
 
+use std::hash::{Hash as _, Hasher};
+
 use super::error::Result;
 
 /// Reads all chains that a packet can meet.
@@ -56,4 +58,13 @@ pub fn dump() -> Result<Ruleset> {
     let mut chains = nftables::dump()?;
     chains.extend(iptables::dump()?);
     Ok(Ruleset { chains })
+}
+
+/// Adds to a number what changes whenever chains do.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn take(hasher: &mut impl Hasher) -> Result<()> {
+    nftables::generation()?.hash(hasher);
+    iptables::take(hasher)
 }

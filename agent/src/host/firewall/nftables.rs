@@ -21,6 +21,7 @@ const GET_CHAIN: u16 = kind(4);
 const GET_RULE: u16 = kind(7);
 const GET_SET: u16 = kind(10);
 const GET_ELEMENTS: u16 = kind(13);
+const GET_GENERATION: u16 = kind(16);
 
 /// Length of the header in front of the attributes: family, version, resource.
 const HEADER_LEN: usize = 4;
@@ -60,6 +61,25 @@ pub fn dump() -> Result<Vec<Chain>> {
         take_rules(&mut netlink, &mut chains, &sets)?;
     }
     Ok(chains)
+}
+
+/// Returns the number of changes to nftables so far; `None` if there is no nftables.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn generation() -> Result<Option<u32>> {
+    const ID: u16 = 1;
+    if !raw::is_served(NETLINK_NETFILTER) {
+        return Ok(None);
+    }
+    let mut netlink = Netlink::<Raw>::open_family(NETLINK_NETFILTER)?;
+    match netlink.get(request(GET_GENERATION, 0), "read generation of nftables") {
+        // The kernel has nfnetlink, but not nftables.
+        Err(error) if matches!(error.errno(), Some(Errno::EINVAL | Errno::EOPNOTSUPP)) => Ok(None),
+        other => Ok(other?
+            .first()
+            .and_then(|reply| reply.attributes(HEADER_LEN).be32(ID))),
+    }
 }
 
 /// Reads the chains, without those of tables that are switched off.
