@@ -161,7 +161,12 @@ pub fn bring_up(
         Missing::Refused,
         accept,
     ) {
-        Ok(report) => Ok(report),
+        Ok(report) => {
+            if !report.plan.is_empty() {
+                report.plan.notes.log();
+            }
+            Ok(report)
+        }
         Err(failure) => {
             // A run that was undone leaves no journal, one whose outcome is not known does.
             if is_new && !instance.is_half_done() {
@@ -203,9 +208,6 @@ pub fn converge(
     let mut journal = instance.journal();
     let mut kernel = Sparing::new(&mut system, spared);
     let mut report = reconcile::apply(&mut kernel, &desired.state, &mut journal)?;
-    if !report.plan.is_empty() {
-        desired.notes.log();
-    }
     system
         .state()
         .set_host_routing(desired.notes.host_routing.as_ref())?;

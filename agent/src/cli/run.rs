@@ -25,7 +25,7 @@ use crate::datapath::sweep::Sweep;
 use crate::host::lock::Lock;
 use crate::host::netns;
 use crate::plan::object::{Key, State};
-use crate::plan::{Desired, Plan};
+use crate::plan::{Desired, Notes, Plan};
 use crate::reconcile::drift::DriftFile;
 use crate::reconcile::{self, ApplyError, Cause};
 use crate::topology::Topology;
@@ -75,6 +75,7 @@ fn keep(
         topology,
         file: instance::absolute(file)?,
         absent: BTreeSet::new(),
+        notes: report.plan.notes,
         sysctls: BTreeSet::new(),
     };
     Ok(Watch::new(&mut kept, sources, drift, chores(instance)).run()?)
@@ -123,6 +124,8 @@ struct Kept<'a> {
     file: PathBuf,
     /// Endpoints whose network namespace is missing.
     absent: BTreeSet<String>,
+    /// What was told of the node's surroundings.
+    notes: Notes,
     /// Sysctls that matter, whether they are ours or were right before.
     sysctls: BTreeSet<String>,
 }
@@ -147,8 +150,12 @@ impl Node for Kept<'_> {
             // It was applied between our look and our lock.
             return Ok(Round::Busy);
         }
-        let converged = self.converge(&self.file, spared, Missing::Spared, &lock);
-        converged.map(Round::Repaired).map_err(trouble)
+        let file = self.file.clone();
+        match self.converge(&file, spared, Missing::Spared, &lock) {
+            Ok(plan) => Ok(Round::Repaired(plan)),
+            Err(Failure::Apply(ApplyError::Verify { done, .. })) => Ok(Round::Unsettled(done.plan)),
+            Err(failure) => Err(trouble(failure)),
+        }
     }
 
     fn glance(&self) -> Option<u64> {
@@ -236,7 +243,7 @@ impl Kept<'_> {
 
     /// Makes the node what its topology says, less what is spared. Returns what was done.
     fn converge(
-        &self,
+        &mut self,
         file: &Path,
         spared: &BTreeSet<Key>,
         missing: Missing,
@@ -249,6 +256,10 @@ impl Kept<'_> {
             Ok(())
         };
         let report = converge(self.instance, &self.topology, file, &spared, missing, adapt)?;
+        if report.plan.notes != self.notes {
+            report.plan.notes.log();
+            self.notes = report.plan.notes.clone();
+        }
         Ok(report.plan)
     }
 

@@ -20,8 +20,9 @@ const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// The longest pause.
 const LAST_PAUSE: Duration = Duration::from_mins(1);
 
-/// How long after a repair, and the pause that followed it, the next one is no longer in a row.
-const FORGET: Duration = Duration::from_mins(1);
+/// How long after a repair, and the pause that followed it, the next one is no longer in a row: one
+/// that somebody undoes more seldom costs nothing worth saving.
+const FORGET: Duration = Duration::from_secs(10);
 
 /// Knows what was repaired of late.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -72,16 +73,17 @@ impl BackOff {
         })
     }
 
-    /// Notes that an object could not be repaired. Returns how long it is left alone from now on.
+    /// Notes that an object could not be repaired. Returns how long it is left alone from now on: at
+    /// first not at all, for something may have changed while we worked on it.
     pub fn refuse(&mut self, key: &Key, now: Instant) -> Duration {
+        self.0.retain(|_, fight| fight.remembered > now);
+        let counted = self.0.get(key).map_or(0, |fight| fight.repairs);
         // As if it had been repaired as often as is normal.
-        for _ in 0..NORMAL {
-            if let Some(undone) = self.note(key, now) {
-                return undone.pause;
-            }
+        for _ in counted + 1..NORMAL {
+            self.note(key, now);
         }
-        self.note(key, now)
-            .map_or(FIRST_PAUSE, |undone| undone.pause)
+        let undone = self.note(key, now);
+        undone.map_or(Duration::ZERO, |undone| undone.pause)
     }
 
     /// Returns the objects that are left alone.
@@ -157,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn object_that_stays_as_it_is_for_a_minute_is_forgotten() {
+    fn object_that_stays_as_it_is_for_a_while_is_forgotten() {
         let mut back_off = BackOff::default();
         let (_, now) = repair(&mut back_off, 8, Instant::now());
 
@@ -167,10 +169,11 @@ mod tests {
     }
 
     #[test]
-    fn object_that_cannot_be_repaired_is_left_alone_at_once() {
+    fn object_that_cannot_be_repaired_is_tried_once_more_and_then_left_alone() {
         let mut back_off = BackOff::default();
         let mut now = Instant::now();
 
+        assert_eq!(back_off.refuse(&key(), now), Duration::ZERO);
         for seconds in [1, 2, 4] {
             assert_eq!(back_off.refuse(&key(), now), seconds * SECOND);
             now += seconds * SECOND;

@@ -86,6 +86,8 @@ impl<E: Into<Cause>> From<E> for Trouble {
 pub enum Round {
     /// These steps repaired the node; none if nothing differed.
     Repaired(Plan),
+    /// These steps were done, and while they were, others changed something of it again.
+    Unsettled(Plan),
     /// Somebody applied a file: the node is kept as that says from here on. These steps were
     /// left to do.
     Renewed(Plan),

@@ -168,6 +168,11 @@ impl<'a> Watch<'a> {
                 self.succeed(now);
                 self.schedule.announce(Instant::now());
             }
+            Ok(Round::Unsettled(plan)) => {
+                self.succeed(now);
+                self.repaired(&plan);
+                self.schedule.announce(Instant::now());
+            }
             Ok(Round::Renewed(plan)) => {
                 self.succeed(now);
                 self.renewed(&plan);
@@ -199,7 +204,13 @@ impl<'a> Watch<'a> {
         let text = trouble.cause.to_string();
         if self.trouble.as_ref() != Some(&text) {
             let code = warning::FAILED;
-            log::warn!("{code}: {text}; {what} is left alone for {delay:?}, and longer each time");
+            if delay.is_zero() {
+                log::warn!("{code}: {text}; {what} is tried once more");
+            } else {
+                log::warn!(
+                    "{code}: {text}; {what} is left alone for {delay:?}, and longer each time"
+                );
+            }
         }
         self.trouble = Some(text);
     }

@@ -2,6 +2,7 @@
 
 mod end;
 mod file;
+mod hostile;
 mod quiet;
 mod repair;
 mod start;
@@ -52,11 +53,6 @@ impl Kept {
 
     /// Does the same on a node that lacks something else.
     fn expect_repair_alone(&self, place: &Namespace, damage: &str, within: Duration) {
-        let factor = if env::var_os(QUIET).is_some() {
-            1
-        } else {
-            BUSY
-        };
         let (before, start) = (repairs(), Instant::now());
         match damage.split_once('=') {
             Some((path, value)) => place.set_sysctl(path, value),
@@ -64,7 +60,7 @@ impl Kept {
         }
         while repairs() == before {
             assert!(
-                start.elapsed() < within * factor,
+                start.elapsed() < within * busy(),
                 "`{damage}` should be repaired within {within:?}:\n{}",
                 self.agent.log()
             );
@@ -78,6 +74,15 @@ impl Kept {
         wait_until("the plan is empty", || {
             agent::ciliate(&self.net.host, &line).code == Some(0)
         });
+    }
+}
+
+/// Returns the factor for times on this machine.
+fn busy() -> u32 {
+    if env::var_os(QUIET).is_some() {
+        1
+    } else {
+        BUSY
     }
 }
 
