@@ -27,7 +27,8 @@ pub const ENTRIES: &[Entry] = &[
         "something keeps undoing a repair",
         "Another program changes what the agent keeps: a network manager, a script, a second \
          agent. The object is left alone for a second, then two, up to a minute; traffic may be \
-         interrupted meanwhile. Find the other program, and tell it to leave the object alone.",
+         interrupted meanwhile. The program that changed such an object last is named if it was \
+         still there; tell it to leave the object alone. `doctor` tells of it for an hour.",
     ),
     entry(
         "CIL0102",

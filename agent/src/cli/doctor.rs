@@ -5,18 +5,23 @@
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use super::args::{Common, DEFAULT_FILE, File};
 use super::exit;
 use super::failure::Failure;
 use super::instance::{self, Instance};
-use crate::daemon::warning::NO_NAMESPACE;
+use crate::daemon::warning::{NO_NAMESPACE, UNDONE};
 use crate::host::netns;
 use crate::plan::Notes;
 use crate::plan::object::Netns;
 use crate::plan::warning::Warning;
 use crate::plan::{self};
+use crate::reconcile::drift::{Contest, Drift};
 use crate::topology::{Endpoint, Topology};
+
+/// How long what somebody undid again and again is told.
+const OF_LATE: Duration = Duration::from_hours(1);
 
 /// Tells what was found. Returns the exit code.
 ///
@@ -29,6 +34,7 @@ pub fn doctor(common: &Common, file: &File, out: &mut dyn Write) -> Result<u8, F
         let ambient = instance.system()?.ambient(&topology)?;
         let mut notes = plan::notes(&topology, &ambient);
         notes.warnings.extend(missing_namespaces(&topology));
+        notes.warnings.extend(contested(&instance.drift()?));
         Ok(notes)
     })?;
     if common.json {
@@ -87,6 +93,24 @@ fn missing_namespace(endpoint: &Endpoint, error: &str) -> Warning {
             remedy,
         )
     }
+}
+
+/// Tells what somebody kept undoing of late.
+fn contested(drift: &Drift) -> Vec<Warning> {
+    let of_late = SystemTime::now() - OF_LATE;
+    let since = of_late.duration_since(SystemTime::UNIX_EPOCH);
+    let since = since.map_or(0, |time| time.as_secs());
+    let contests = drift.contested.iter().filter(|contest| contest.at >= since);
+    let finding = |contest: &Contest| {
+        let by = contest.by.as_deref().unwrap_or("something");
+        let text = format!(
+            "`{}` was repaired {} times in a row: {by} keeps undoing it",
+            contest.what, contest.repairs
+        );
+        let remedy = "find out who manages the same object, and tell it to leave it alone";
+        Warning::new(UNDONE, text, remedy.to_owned())
+    };
+    contests.map(finding).collect()
 }
 
 fn print(notes: &Notes, out: &mut dyn Write) -> Result<(), Failure> {

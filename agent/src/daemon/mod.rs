@@ -7,6 +7,7 @@
 //! # Layout
 //! - [`watch`]: the loop
 //! - [`announcement`]: what the kernel announces about its network objects
+//! - [`sender`]: who made it so
 //! - [`folder`]: folders in which files come and go
 //! - [`signal`]: signals, as a descriptor
 //! - [`schedule`]: when to look; pure
@@ -23,6 +24,7 @@ pub mod chore;
 pub mod consequence;
 pub mod folder;
 pub mod schedule;
+pub mod sender;
 pub mod service;
 pub mod signal;
 pub mod sparing;

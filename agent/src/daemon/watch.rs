@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::os::fd::AsFd as _;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -17,12 +17,13 @@ use super::chore::Chore;
 use super::consequence::{causes, endpoint_of};
 use super::folder::Folders;
 use super::schedule::Schedule;
+use super::sender::Sender;
 use super::signal::{Request, Signals};
 use super::{Node, Round, Trouble, service, warning};
 use crate::host;
 use crate::plan::Plan;
 use crate::reconcile::Cause;
-use crate::reconcile::drift::DriftFile;
+use crate::reconcile::drift::{Contest, DriftFile};
 
 /// How long glances suffice: what they cannot see is found by a look after that.
 const LOOK_PERIOD: Duration = Duration::from_mins(5);
@@ -226,7 +227,7 @@ impl<'a> Watch<'a> {
     /// Tells and counts what was repaired, and notices what had been repaired before.
     fn repaired(&mut self, plan: &Plan) {
         let now = Instant::now();
-        let mut repairs = Vec::new();
+        let (mut repairs, mut contests) = (Vec::new(), Vec::new());
         let causes = causes(plan);
         for step in &causes {
             let repair = format!("{} ({})", plan.command(step), step.reason);
@@ -237,11 +238,14 @@ impl<'a> Watch<'a> {
         let objects: BTreeMap<_, _> = causes.into_iter().map(|step| (&step.key, step)).collect();
         for (key, step) in objects {
             if let Some(undone) = self.back_off.note(key, now) {
-                warn_of(&undone, &plan.command(step));
+                let sender = self.sources.announcements.sender_of(key);
+                let contest = contest(&undone, plan.command(step), sender);
+                warn_of(&undone, &contest);
+                contests.push(contest);
             }
         }
         if !repairs.is_empty()
-            && let Err(error) = self.drift.count(&repairs)
+            && let Err(error) = self.drift.count(&repairs, contests)
         {
             log::warn!("{}: {error}", warning::FAILED);
         }
@@ -277,10 +281,23 @@ impl<'a> Watch<'a> {
     }
 }
 
-fn warn_of(undone: &Undone, command: &str) {
+fn contest(undone: &Undone, what: String, sender: Option<&Sender>) -> Contest {
+    let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    Contest {
+        what,
+        repairs: undone.repairs,
+        by: sender.map(ToString::to_string),
+        at: since_1970.map_or(0, |time| time.as_secs()),
+    }
+}
+
+fn warn_of(undone: &Undone, Contest { what, by, .. }: &Contest) {
+    let who = by
+        .as_ref()
+        .map_or("something".to_owned(), |by| format!("perhaps {by}"));
     log::warn!(
-        "{}: {command}: repaired {} times in {} s: something keeps undoing it; the next repair is \
-         in {} s at the earliest",
+        "{}: {what}: repaired {} times in {} s: {who} keeps undoing it; the next repair is in {} s \
+         at the earliest",
         warning::UNDONE,
         undone.repairs,
         undone.within.as_secs(),

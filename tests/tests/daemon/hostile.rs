@@ -154,12 +154,11 @@ impl Damage {
     fn inflict(&self, host: &Namespace) {
         let Some(number) = self.endpoint else {
             let (damage, _) = OF_NODE[self.kind];
-            match damage.split_once('=') {
-                Some((path, value)) => host.set_sysctl(path, value),
-                None => {
-                    let links = pins().links().display().to_string();
-                    host.run(&damage.replace("LINKS", &links));
-                }
+            if let Some((path, value)) = damage.split_once('=') {
+                host.set_sysctl(path, value);
+            } else {
+                let links = pins().links().display().to_string();
+                host.run(&damage.replace("LINKS", &links));
             }
             return;
         };
