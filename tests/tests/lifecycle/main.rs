@@ -7,4 +7,5 @@ mod idempotence;
 mod interruption;
 mod place;
 mod setting;
+mod trial;
 mod verb;
