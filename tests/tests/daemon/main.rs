@@ -5,6 +5,7 @@ mod file;
 mod quiet;
 mod repair;
 mod start;
+mod trial;
 
 use std::env;
 use std::fs;
