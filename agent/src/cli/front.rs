@@ -12,7 +12,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::termios::{FlushArg, tcflush};
 use nix::sys::wait::{WaitStatus, waitpid};
-use nix::unistd::{Pid, read};
+use nix::unistd::{Pid, getpgrp, read, tcgetpgrp};
 
 use super::answer::{Answer, Answers};
 use super::exit;
@@ -67,15 +67,21 @@ pub fn wait(
     end(guard.pid)
 }
 
+/// Tells whether somebody at a terminal can answer: not a job in the background, which would be
+/// stopped if it looked.
+pub fn is_there() -> bool {
+    let stdin = io::stdin();
+    stdin.is_terminal() && tcgetpgrp(&stdin) == Ok(getpgrp())
+}
+
 /// Reads the answers of the terminal that the process was started from.
 struct Keyboard(Vec<u8>);
 
 impl Keyboard {
     fn open() -> Option<Self> {
-        let stdin = io::stdin();
-        stdin.is_terminal().then(|| {
+        is_there().then(|| {
             // What was typed before there was a question is no answer.
-            let _ = tcflush(stdin, FlushArg::TCIFLUSH);
+            let _ = tcflush(io::stdin(), FlushArg::TCIFLUSH);
             Self(Vec::new())
         })
     }

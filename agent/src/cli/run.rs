@@ -155,9 +155,9 @@ impl Node for Kept<'_> {
     fn reload(&mut self) -> Result<Plan, Cause> {
         let given = instance::read(&self.file, Some(&self.instance.node))?;
         let lock = self.instance.lock()?;
-        // It would be lost at the end of the trial.
-        self.instance.expect_no_trial()?;
-        Ok(self.take(given, &lock)?)
+        // While a trial runs, this would be lost at its end.
+        self.instance.settle_trial(&lock)?;
+        Ok(self.take(given, Missing::Refused, &lock)?)
     }
 }
 
@@ -197,7 +197,7 @@ impl Kept<'_> {
                         trial.pid
                     );
                     let applied = self.last_applied()?;
-                    return self.take(applied, &lock);
+                    return self.take(applied, Missing::Spared, &lock);
                 }
                 // Else it is refused below, or is over.
                 _ => drop(self.instance.settle_trial(&lock)?),
@@ -222,7 +222,7 @@ impl Kept<'_> {
         // Before it is read what was applied: it may be taken back until then.
         let lock = self.instance.lock()?;
         let applied = self.last_applied()?;
-        let plan = self.take(applied, &lock)?;
+        let plan = self.take(applied, Missing::Spared, &lock)?;
         self.file.clone_from(&self.edition.file);
         log::info!("{} was applied", self.file.display());
         Ok(Round::Renewed(plan))
@@ -243,6 +243,7 @@ impl Kept<'_> {
     fn take(
         &mut self,
         (topology, edition): (Topology, Edition),
+        missing: Missing,
         lock: &Lock,
     ) -> Result<Plan, Failure> {
         let old = (
@@ -250,7 +251,7 @@ impl Kept<'_> {
             std::mem::replace(&mut self.edition, edition),
         );
         self.note_absent();
-        self.converge(&BTreeSet::new(), Missing::Refused, lock)
+        self.converge(&BTreeSet::new(), missing, lock)
             .inspect_err(|_| {
                 (self.topology, self.edition) = old;
                 self.note_absent();

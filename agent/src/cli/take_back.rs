@@ -71,7 +71,14 @@ impl Instance {
     /// If one is guarded, or cannot be taken back.
     pub fn settle_trial(&self, lock: &Lock) -> Result<Option<Plan>, Failure> {
         match self.trial()? {
-            None => Ok(None),
+            None => {
+                // A guard that was killed at its very end leaves its lock.
+                let folder = Trial::folder(self.directory());
+                if folder.is_dir() && !Lock::is_held(&folder)? {
+                    Trial::remove_folder(self.directory());
+                }
+                Ok(None)
+            }
             Some((trial, Standing::Guarded)) => Err(self.trial_runs(&trial)?),
             Some((_, Standing::Over)) => {
                 Trial::remove_folder(self.directory());

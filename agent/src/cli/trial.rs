@@ -15,7 +15,7 @@
 //! The file may have been edited in place. It is the operator's and stays as it is; what the node
 //! is made again comes from the copy of what was applied last.
 
-use std::io::{self, IsTerminal as _, Write};
+use std::io::Write;
 use std::os::fd::AsFd as _;
 use std::path::Path;
 use std::process;
@@ -62,7 +62,7 @@ pub fn attempt(
 ) -> Result<u8, Failure> {
     let (topology, edition) = instance::read(file, common.node.as_deref())?;
     let instance = Instance::new(common, &topology.node);
-    let has_keys = io::stdin().is_terminal();
+    let has_keys = front::is_there();
     let held = Held::back().map_err(|errno| Error::system("hold signals back", errno))?;
     let side = session::split()?;
     let answers = Answers::listen()?;

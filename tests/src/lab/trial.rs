@@ -124,6 +124,12 @@ impl Trial {
         fs::read_to_string(&self.log).unwrap_or_default()
     }
 
+    /// Tells whether the process that was started has ended.
+    pub fn is_over(&mut self) -> bool {
+        let ended = self.child.try_wait().expect("look at the trial");
+        ended.is_some()
+    }
+
     /// Waits for the end, as long as a deadline of some seconds may be away. Returns the exit code;
     /// `None` after a signal.
     pub fn code(&mut self) -> Option<i32> {
@@ -149,7 +155,10 @@ impl Trial {
 
 impl Drop for Trial {
     fn drop(&mut self) {
-        if let Some(guard) = self.record()["pid"].as_u64() {
+        let guard = self.record()["pid"].as_u64().unwrap_or_default();
+        // A record may have outlived its guard.
+        let name = fs::read_to_string(format!("/proc/{guard}/comm")).unwrap_or_default();
+        if name == "ciliate\n" {
             let guard = i32::try_from(guard).expect("a pid");
             let _ = kill(Pid::from_raw(guard), Signal::SIGKILL);
         }

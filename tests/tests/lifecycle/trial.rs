@@ -309,6 +309,82 @@ fn trial_without_its_guard_of_a_node_that_was_not_there_before_is_taken_back_fir
     before.expect_same(&net.inventory(), "after down");
 }
 
+#[test]
+fn who_waits_for_a_guard_is_told_that_it_was_killed() {
+    let edited = Edited::new();
+    let mut trial = edited.start(LONG);
+
+    trial::signal(trial.guard(), Signal::SIGKILL);
+
+    assert_eq!(trial.code(), Some(71));
+    assert!(
+        trial.log().contains("SIGKILL ended the guard"),
+        "{}",
+        trial.log()
+    );
+    edited.net.write(&without_api());
+    edited.net.apply();
+    edited.net.write(FILE);
+    edited.expect_taken_back("`ciliate apply`");
+}
+
+#[test]
+fn trial_that_cannot_be_taken_back_at_once_is_when_it_can_be() {
+    const DEVICE: &str = "[[device]]\nname = \"d0\"\n";
+    let net = OneNode::prepared();
+    for line in [
+        "ip link add d0 type veth peer name d1",
+        "ip link set d0 up",
+        "ip link add br0 type bridge",
+    ] {
+        net.host.run(line);
+    }
+    let with_device = net.machine.write("device.toml", &format!("{FILE}{DEVICE}"));
+    let with_device = with_device.display().to_string();
+    agent::expect(&net.host, &format!("apply {with_device}"), 0);
+    let line = format!("try {}", net.file.display());
+    let start = || Trial::start(&net.machine, &net.host, "edge-1", &line).wait_for_answer();
+
+    let mut trial = start();
+    net.host.run("ip link set d0 master br0");
+    trial::signal(trial.guard(), Signal::SIGINT);
+    wait_until("it fails", || trial.log().contains("CIL0121: "));
+    net.host.run("ip link set d0 nomaster");
+    assert_eq!(trial.code(), Some(75), "{}", trial.log());
+    agent::expect(&net.host, &format!("plan {with_device}"), 0);
+
+    let trial = start();
+    net.host.run("ip link set d0 master br0");
+    trial.kill();
+    let applied = net.apply();
+    for code in ["CIL0120: ", "CIL0121: "] {
+        assert!(applied.stderr.contains(code), "{applied:#?}");
+    }
+    net.converge();
+    assert!(net.status()["trial"].is_null(), "apply is the way out");
+}
+
+#[test]
+fn trial_begins_only_where_it_is_known_what_to_go_back_to() {
+    let edited = Edited::new();
+    let net = &edited.net;
+    let edition = "/run/ciliate/edge-1/edition.json";
+    fs::remove_file(edition).expect("it is there");
+
+    let refused = net.ciliate("try", 71);
+    assert!(refused.stderr.contains("is not recorded"), "{refused:#?}");
+    assert!(!has_api(net), "nothing should be changed");
+
+    // The file still says what was applied.
+    net.write(&without_api());
+    let other = net.machine.write("other.toml", FILE);
+    let line = format!("try {} --timeout 1", other.display());
+    agent::expect(&net.host, &line, 75);
+    fs::remove_file(other).expect("remove a file");
+    net.write(FILE);
+    edited.expect_taken_back("the deadline");
+}
+
 fn without_api() -> String {
     let (without_api, _) = FILE
         .rsplit_once("[[endpoint]]")
