@@ -54,6 +54,26 @@ pub const ENTRIES: &[Entry] = &[
          kernel's own words.",
     ),
     entry(
+        "CIL0120",
+        "the process that guarded a trial is gone; the trial is taken back",
+        "It was killed, or the machine was started anew, before somebody confirmed what `ciliate \
+         try` had applied. The node becomes what it was before the trial; the file that was tried \
+         is left as it is.",
+    ),
+    entry(
+        "CIL0121",
+        "a trial could not be taken back",
+        "The log has the kernel's own words. `ciliate try` and a running agent try it again, with \
+         pauses; `ciliate apply` goes on without, and makes the node what its file says.",
+    ),
+    entry(
+        "CIL0122",
+        "the file is one that was tried and taken back; what was applied before holds",
+        "Nobody confirmed it, so that an agent which starts does not take it by itself: it may cut \
+         the node off. Correct the file; or take it as it is with `ciliate apply`, or with HUP to \
+         the agent.",
+    ),
+    entry(
         "CIL0201",
         "a device that masquerades has no address of a family: what endpoints send by it is dropped",
         "Drop reason 167 or 228 counts what is lost. Give the device an address of the family, or \

@@ -14,7 +14,7 @@
 //! - [`watch`]: captures that are judged while they come
 //! - [`service`]: programs that serve in the background
 //! - [`conversation`]: real sockets that talk to each other
-//! - [`resident`]: the resident agent, in the background
+//! - [`resident`], [`trial`]: the resident agent, and a trial, in the background
 //! - [`wire`]: whole frames sent and captured on a link
 //! - [`program`]: small BPF programs of somebody else
 //! - [`world`]: endpoints behind a node that masquerades, a router, servers and an attacker
@@ -54,6 +54,7 @@ pub mod station;
 pub mod stream;
 mod topology;
 pub mod trace;
+pub mod trial;
 pub mod watch;
 pub mod wide;
 pub mod wire;

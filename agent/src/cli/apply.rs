@@ -8,13 +8,14 @@ use super::args::Common;
 use super::exit;
 use super::failure::Failure;
 use super::instance::{self, Instance, Whereabouts};
-use crate::daemon::Sparing;
+use crate::daemon::{Sparing, warning};
+use crate::host::lock::Lock;
 use crate::host::netns;
 use crate::plan::notes::PolicySize;
 use crate::plan::object::{Key, State};
 use crate::plan::warning::LOCKOUT;
 use crate::plan::{self, Desired, Notes, Plan};
-use crate::reconcile::{self, Journal, Report, System};
+use crate::reconcile::{self, Edition, Journal, Report, System, Trial};
 use crate::topology::Topology;
 
 /// Is what `apply` is told beside the file.
@@ -90,10 +91,10 @@ pub fn apply(
     options: Options,
     out: &mut dyn Write,
 ) -> Result<u8, Failure> {
-    let topology = instance::topology(file, common.node.as_deref())?;
+    let (topology, edition) = instance::read(file, common.node.as_deref())?;
     let instance = Instance::new(common, &topology.node);
     let report =
-        instance.enter(|| bring_up(common, &topology, file, |notes| options.accept(notes)))?;
+        instance.enter(|| bring_up(common, &topology, &edition, |notes| options.accept(notes)))?;
     let printed = print_report(&report, common.json, options.timings, out).and_then(|()| {
         if common.json || report.plan.is_empty() {
             return Ok(());
@@ -137,26 +138,26 @@ fn done(printed: Result<(), Failure>) -> u8 {
 }
 
 /// Makes a node what its topology says, in the network namespace of this thread, if `accept` has
-/// nothing against what is noted of it.
+/// nothing against what is noted of it. A trial that nobody guards any more is taken back first.
 ///
 /// # Errors
-/// If a step fails; what was done is undone then.
+/// If a trial runs, or a step fails; what was done is undone then.
 pub fn bring_up(
     common: &Common,
     topology: &Topology,
-    file: &Path,
+    edition: &Edition,
     accept: impl FnOnce(&Notes) -> Result<(), Failure>,
 ) -> Result<Report, Failure> {
     let instance = Instance::new(common, &topology.node);
-    let file = instance::absolute(file)?;
     let is_new = !instance.exists();
     let lock = instance.lock()?;
+    let is_trial_left = settle(&instance, &lock)?;
     let nothing = BTreeSet::new();
     let accept = |desired: &mut Desired| accept(&desired.notes);
     match converge(
         &instance,
         topology,
-        &file,
+        edition,
         &nothing,
         Missing::Refused,
         accept,
@@ -165,6 +166,10 @@ pub fn bring_up(
             if !report.plan.is_empty() {
                 report.plan.notes.log();
             }
+            if is_trial_left {
+                // It means nothing any more.
+                Trial::remove_folder(instance.directory());
+            }
             Ok(report)
         }
         Err(failure) => {
@@ -172,11 +177,24 @@ pub fn bring_up(
             if is_new && !instance.is_half_done() {
                 // A node that did not come to be leaves nothing behind.
                 drop(lock.remove());
+                drop(Edition::remove(instance.directory()));
                 drop(instance.system().map(|system| system.into_state().remove()));
                 instance.remove_folders();
             }
             Err(failure)
         }
+    }
+}
+
+/// Takes back a trial that nobody guards any more. Tells if that cannot be done: going on is the
+/// way out then.
+fn settle(instance: &Instance, lock: &Lock) -> Result<bool, Failure> {
+    match instance.settle_trial(lock) {
+        Err(failure) if !matches!(failure, Failure::TrialRuns { .. }) => {
+            log::warn!("{}: {failure}; going on", warning::NOT_TAKEN_BACK);
+            Ok(true)
+        }
+        other => other.map(|_| false),
     }
 }
 
@@ -189,7 +207,7 @@ pub fn bring_up(
 pub fn converge(
     instance: &Instance,
     topology: &Topology,
-    file: &Path,
+    edition: &Edition,
     spared: &BTreeSet<Key>,
     missing: Missing,
     adapt: impl FnOnce(&mut Desired) -> Result<(), Failure>,
@@ -215,22 +233,26 @@ pub fn converge(
         .state()
         .set_enforcement(&topology.policy.enforcement.to_string())?;
     report.plan.notes = desired.notes;
+    edition.save(instance.directory())?;
     let applied = instance::fingerprint(topology);
-    system.state().set_applied(file, &applied)?;
+    system.state().set_applied(&edition.file, &applied)?;
     Ok(report)
 }
 
 /// Removes everything of a node, in the network namespace of this thread.
 ///
 /// # Errors
-/// If an agent would bring it back, or the kernel refuses.
+/// If an agent would bring it back, a trial runs, or the kernel refuses.
 pub fn take_down(instance: &Instance) -> Result<Report, Failure> {
     let agent = instance.lock_out_agent()?;
     let lock = instance.lock()?;
+    instance.expect_no_trial()?;
     instance.expect_not_elsewhere()?;
     let mut system = instance.system_to_change()?;
     let mut journal: Journal = instance.journal();
     let report = reconcile::apply(&mut system, &State::new(), &mut journal)?;
+    Trial::remove_folder(instance.directory());
+    Edition::remove(instance.directory())?;
     lock.remove()?;
     if let Some(agent) = agent {
         agent.remove()?;

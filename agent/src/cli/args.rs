@@ -1,6 +1,7 @@
 //! The command line.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
@@ -9,8 +10,8 @@ pub const DEFAULT_FILE: &str = "/etc/ciliate/ciliate.toml";
 
 const EXIT_CODES: &str = "\
 Exit codes: 0 done, or nothing to do; 1 `doctor` found something, `policy test` says denied; 2
-`plan` has changes; 64 wrong command line, or an unknown name; 69 the node is not set up; 71 the
-kernel refused; 77 not privileged; 78 the file is missing or wrong.";
+`plan` has changes; 64 wrong command line, or an unknown name; 69 the node is not set up, or nothing
+is to be confirmed; 71 the kernel refused; 75 `try` was taken back; 77 not privileged; 78 the file is missing or wrong.";
 
 /// Cilium's datapath for a machine that has no cluster.
 #[derive(Debug, Parser)]
@@ -91,6 +92,22 @@ pub enum Verb {
         #[arg(long)]
         allow_lockout: bool,
     },
+    /// Do what `apply` does, and take it back at the deadline unless it is confirmed
+    ///
+    /// Confirmed by Enter or `y` at the terminal, by `ciliate confirm`, or by USR1; taken back at
+    /// once by any other line, INT (Ctrl-C) or TERM. A terminal or connection that goes ends
+    /// nothing. Goes on where `apply` refuses (CIL0203, CIL0210), for it takes itself back. The file
+    /// stays as it is: the node is made again what was applied before. Exits with 0 if confirmed,
+    /// with 75 if taken back.
+    Try {
+        #[command(flatten)]
+        file: File,
+        /// How long to wait: a number of seconds, or with a unit, as in 90s, 2m or 1h
+        #[arg(long, value_name = "TIME", default_value = "120", value_parser = timeout)]
+        timeout: Duration,
+    },
+    /// Keep what `try` has applied
+    Confirm,
     /// Make the node what the file says, and keep it so until TERM or INT; the datapath stays.
     /// HUP reads the file anew; a node that `apply` changes meanwhile is kept as that says
     Run(File),
@@ -162,7 +179,8 @@ impl Command {
     pub fn useless_option(&self) -> Option<&'static str> {
         let common = &self.common;
         let (config, node, json) = match self.verb {
-            Verb::Check(_) | Verb::Run(_) => (true, true, false),
+            Verb::Check(_) | Verb::Run(_) | Verb::Try { .. } => (true, true, false),
+            Verb::Confirm => (false, true, false),
             Verb::Init | Verb::Explain { .. } => (false, false, false),
             Verb::Plan(_) | Verb::Apply { .. } | Verb::Doctor(_) | Verb::Policy(_) => {
                 (true, true, true)
@@ -188,6 +206,8 @@ impl Verb {
             Self::Init => "init",
             Self::Plan(_) => "plan",
             Self::Apply { .. } => "apply",
+            Self::Try { .. } => "try",
+            Self::Confirm => "confirm",
             Self::Run(_) => "run",
             Self::Down { .. } => "down",
             Self::Status => "status",
@@ -199,6 +219,27 @@ impl Verb {
             Self::Lab(Lab::Up { .. }) => "lab up",
             Self::Lab(Lab::Down { .. }) => "lab down",
         }
+    }
+}
+
+/// Reads how long a trial waits.
+fn timeout(text: &str) -> Result<Duration, String> {
+    const LONGEST_SECS: u64 = 24 * 3600;
+    let (number, unit_secs) = match text.char_indices().last() {
+        Some((at, 's')) => (&text[..at], 1),
+        Some((at, 'm')) => (&text[..at], 60),
+        Some((at, 'h')) => (&text[..at], 3600),
+        Some(_) | None => (text, 1),
+    };
+    let secs = number
+        .parse()
+        .ok()
+        .and_then(|number: u64| number.checked_mul(unit_secs));
+    match secs {
+        None => Err("write a number of seconds, or one with a unit: 90s, 2m, 1h".to_owned()),
+        Some(0) => Err("nobody could confirm in no time".to_owned()),
+        Some(secs) if secs > LONGEST_SECS => Err("a day is the longest".to_owned()),
+        Some(secs) => Ok(Duration::from_secs(secs)),
     }
 }
 
@@ -235,6 +276,27 @@ mod tests {
     }
 
     #[test]
+    fn timeouts_are_seconds_or_have_a_unit() {
+        for (text, secs) in [
+            ("120", Some(120)),
+            ("90s", Some(90)),
+            ("2m", Some(120)),
+            ("24h", Some(86_400)),
+            ("25h", None),
+            ("0", None),
+            ("", None),
+            ("m", None),
+            ("-1", None),
+            ("2 m", None),
+            ("2d", None),
+            ("9999999999999999999h", None),
+        ] {
+            let found = super::timeout(text).ok().map(|found| found.as_secs());
+            assert_eq!(found, secs, "{text:?}");
+        }
+    }
+
+    #[test]
     fn options_that_a_verb_does_nothing_with_are_named() {
         for (line, useless) in [
             ("--node a status", None),
@@ -247,6 +309,9 @@ mod tests {
             ("--json explain CIL0203", Some("--json")),
             ("run a.toml --node a", None),
             ("run --json", Some("--json")),
+            ("try a.toml --node a --timeout 2m", None),
+            ("try --json", Some("--json")),
+            ("confirm --config a.toml", Some("--config")),
             ("policy show web a.toml --node a --json", None),
             ("policy test --from a --to b --port tcp/80 --json", None),
             ("lab up --node a", Some("--node")),

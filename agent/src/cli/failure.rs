@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use nix::sys::signal::Signal;
 use thiserror::Error;
 
 use super::exit;
@@ -30,6 +31,28 @@ pub enum Failure {
         and: &'static str,
         cause: host::Error,
     },
+    #[error(
+        "node {node}: a trial by process {pid} runs until {until}: confirm it with `ciliate \
+         confirm`, or wait"
+    )]
+    TrialRuns {
+        node: String,
+        pid: u32,
+        until: String,
+    },
+    #[error("node {0}: {1}")]
+    NothingToConfirm(String, &'static str),
+    /// It is set up, and could not be made so again.
+    #[error(
+        "node {0}: what was applied last is not recorded, so that a trial could not be taken back; \
+         run `ciliate apply` with the file that holds, and then try the new one"
+    )]
+    Unrecorded(String),
+    #[error(
+        "{0} ended the guard of the trial: the agent, or the next `ciliate apply` or `run`, takes \
+         the trial back"
+    )]
+    GuardKilled(Signal),
     #[error("{0} needs root: run it as root or through sudo")]
     NotPrivileged(&'static str),
     #[error(transparent)]
@@ -83,7 +106,9 @@ impl Failure {
     pub fn code(&self) -> u8 {
         match self {
             Self::Usage(_) => exit::USAGE,
-            Self::NotSetUp(_) | Self::NothingToRemove(_) => exit::UNAVAILABLE,
+            Self::NotSetUp(_) | Self::NothingToRemove(_) | Self::NothingToConfirm(..) => {
+                exit::UNAVAILABLE
+            }
             Self::NotPrivileged(_) => exit::NO_PERMISSION,
             Self::File(_) => exit::BAD_FILE,
             Self::Apply(_)
@@ -92,6 +117,9 @@ impl Failure {
             | Self::Refused(_)
             | Self::Stopped(..)
             | Self::AgentRuns { .. }
+            | Self::TrialRuns { .. }
+            | Self::Unrecorded(_)
+            | Self::GuardKilled(_)
             | Self::Host(_)
             | Self::Datapath(_)
             | Self::Kernel(_)

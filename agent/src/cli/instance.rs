@@ -17,6 +17,7 @@ use crate::datapath::pin::Pins;
 use crate::host::Error;
 use crate::host::lock::Lock;
 use crate::host::netns;
+use crate::reconcile::edition::{Edition, Text};
 use crate::reconcile::{Journal, StateFile, System};
 use crate::topology::{Resolver, Topology};
 
@@ -81,12 +82,52 @@ pub fn load(path: &Path) -> Result<(Config, Source), Failure> {
 /// # Errors
 /// Everything that is wrong with the file, and a node that cannot be told.
 pub fn topology(path: &Path, node: Option<&str>) -> Result<Topology, Failure> {
+    Ok(read(path, node)?.0)
+}
+
+/// Resolves a file as [`topology`] does, and returns what the file said, too.
+///
+/// # Errors
+/// Everything that is wrong with the file, and a node that cannot be told.
+pub fn read(path: &Path, node: Option<&str>) -> Result<(Topology, Edition), Failure> {
     let (config, source) = config::load(path)?;
-    let resolver = Resolver::new(&config);
-    check::validate(&resolver, &source, None)?;
+    let topology = resolve(&config, &source, node)?;
+    Ok((topology, edition(path, &source)?))
+}
+
+/// Resolves what a file said when it was applied.
+///
+/// # Errors
+/// If the agent takes it for wrong, which it did not then.
+pub fn reread(edition: &Edition, node: &str) -> Result<Topology, Failure> {
+    let text = edition.texts.first();
+    let text = text.ok_or_else(|| Failure::Unrecorded(node.to_owned()))?;
+    let source = Source::new(&text.path, &text.text);
+    let config = Config::parse(source.path(), source.text())
+        .map_err(|errors| Report::new(&source, &errors))?;
+    resolve(&config, &source, Some(node))
+}
+
+/// Returns what a file says, to be kept.
+///
+/// # Errors
+/// If the present folder is not known.
+pub fn edition(path: &Path, source: &Source) -> Result<Edition, Failure> {
+    Ok(Edition {
+        file: absolute(path)?,
+        texts: vec![Text {
+            path: source.path().to_owned(),
+            text: source.text().to_owned(),
+        }],
+    })
+}
+
+fn resolve(config: &Config, source: &Source, node: Option<&str>) -> Result<Topology, Failure> {
+    let resolver = Resolver::new(config);
+    check::validate(&resolver, source, None)?;
     resolver
         .resolve(node, machine::hostname().as_deref())
-        .map_err(|errors| Report::new(&source, &errors).into())
+        .map_err(|errors| Report::new(source, &errors).into())
 }
 
 /// Returns what tells a topology from others, as long as the agent is the same.
@@ -151,7 +192,12 @@ impl Instance {
     /// Tells whether something of the node is here.
     pub fn exists(&self) -> bool {
         let is_file = |name| self.directory.join(name).is_file();
-        TRACES.into_iter().any(is_file) || Pins::new(&self.bpffs, &self.node).exist()
+        TRACES.into_iter().any(is_file) || self.has_pins()
+    }
+
+    /// Tells whether the datapath of the node is pinned.
+    pub fn has_pins(&self) -> bool {
+        Pins::new(&self.bpffs, &self.node).exist()
     }
 
     /// Returns the folder of the node's state.

@@ -8,17 +8,21 @@
 //! - [`output`]: where a verb writes
 //! - [`instance`], [`resident`], [`machine`]: the node that a verb works on, its agent, the machine that
 //!   it runs on
-//! - [`check`], [`init`], [`apply`], [`run`](mod@run), [`status`], [`doctor`], [`explain`], [`flows`],
+//! - [`take_back`], [`answer`], [`front`]: trials, as all verbs meet them, and the sides of one
+//! - [`check`], [`init`], [`apply`], [`trial`] (`try`), [`confirm`], [`run`](mod@run), [`status`], [`doctor`], [`explain`], [`flows`],
 //!   [`policy`], [`lab`]: the verbs
 
+pub mod answer;
 pub mod apply;
 pub mod args;
 pub mod check;
+pub mod confirm;
 pub mod doctor;
 pub mod exit;
 pub mod explain;
 pub mod failure;
 pub mod flows;
+pub mod front;
 pub mod init;
 pub mod instance;
 pub mod lab;
@@ -28,6 +32,8 @@ pub mod policy;
 pub mod resident;
 pub mod run;
 pub mod status;
+pub mod take_back;
+pub mod trial;
 
 use std::io::Write;
 
@@ -72,6 +78,17 @@ pub fn run(command: &Command, out: &mut dyn Write, err: &mut dyn Write) -> Resul
                 allow_lockout: *allow_lockout,
             };
             apply::apply(common, &file(given)?, options, out)
+        }
+        Verb::Try {
+            file: given,
+            timeout,
+        } => {
+            need_root("try")?;
+            trial::attempt(common, &file(given)?, *timeout, out, err)
+        }
+        Verb::Confirm => {
+            need_root("confirm")?;
+            confirm::confirm(common, out)
         }
         Verb::Run(given) => {
             need_root("run")?;

@@ -27,7 +27,8 @@ use crate::host::netns;
 use crate::plan::object::{Key, State};
 use crate::plan::{Desired, Notes, Plan};
 use crate::reconcile::drift::DriftFile;
-use crate::reconcile::{self, ApplyError, Cause};
+use crate::reconcile::trial::Standing;
+use crate::reconcile::{self, ApplyError, Cause, Edition};
 use crate::topology::Topology;
 
 /// How often a piece of the tables of bindings is swept: a full one of 32,768 entries takes eight
@@ -40,11 +41,12 @@ const SWEEP_PERIOD: Duration = Duration::from_millis(250);
 /// If the file is wrong, another agent keeps the node, or it cannot be set up: what was done is
 /// undone then.
 pub fn run(common: &Common, file: &Path) -> Result<u8, Failure> {
-    let topology = instance::topology(file, common.node.as_deref())?;
+    let given = instance::read(file, common.node.as_deref())?;
+    let (topology, _) = &given;
     let instance = Instance::new(common, &topology.node);
     instance.enter(|| {
         let lock = instance.agent_lock()?;
-        let kept = keep(common, &instance, topology, file);
+        let kept = keep(common, &instance, given);
         if kept.is_err() && !instance.exists() {
             // The node did not come to be: nothing is left of it.
             drop(lock.remove());
@@ -59,25 +61,21 @@ pub fn run(common: &Common, file: &Path) -> Result<u8, Failure> {
 fn keep(
     common: &Common,
     instance: &Instance,
-    topology: Topology,
-    file: &Path,
+    (topology, edition): (Topology, Edition),
 ) -> Result<(), Failure> {
     let sources = Sources::open()?;
-    let report = bring_up(common, &topology, file, |_| Ok(()))?;
-    log::info!(
-        "node {} is set up: {}",
-        instance.node,
-        report.plan.summary()
-    );
-    let drift = DriftFile::load(&instance.agent_folder())?;
     let mut kept = Kept {
         instance,
         topology,
-        file: instance::absolute(file)?,
+        file: edition.file.clone(),
+        edition,
         absent: BTreeSet::new(),
-        notes: report.plan.notes,
+        notes: Notes::default(),
         sysctls: BTreeSet::new(),
     };
+    let plan = kept.begin(common)?;
+    log::info!("node {} is set up: {}", instance.node, plan.summary());
+    let drift = DriftFile::load(&instance.agent_folder())?;
     Ok(Watch::new(&mut kept, sources, drift, chores(instance)).run()?)
 }
 
@@ -119,8 +117,10 @@ fn trouble(failure: Failure) -> Trouble {
 /// Is the node, as the loop sees it.
 struct Kept<'a> {
     instance: &'a Instance,
-    /// What the node is made of, and the file that says so.
+    /// What the node is made of, and the files that said so.
     topology: Topology,
+    edition: Edition,
+    /// The file that is read when it shall be read anew.
     file: PathBuf,
     /// Endpoints whose network namespace is missing.
     absent: BTreeSet<String>,
@@ -132,6 +132,12 @@ struct Kept<'a> {
 
 impl Node for Kept<'_> {
     fn repair(&mut self, spared: &BTreeSet<Key>) -> Result<Round, Trouble> {
+        if let Some((_, Standing::Abandoned)) = self.instance.trial()? {
+            let Some(lock) = self.instance.try_lock()? else {
+                return Ok(Round::Busy);
+            };
+            self.instance.settle_trial(&lock)?;
+        }
         self.note_absent();
         // Where somebody removed the state, a whole run writes it again.
         if let Some(applied) = self.applied()? {
@@ -150,8 +156,7 @@ impl Node for Kept<'_> {
             // It was applied between our look and our lock.
             return Ok(Round::Busy);
         }
-        let file = self.file.clone();
-        match self.converge(&file, spared, Missing::Spared, &lock) {
+        match self.converge(spared, Missing::Spared, &lock) {
             Ok(plan) => Ok(Round::Repaired(plan)),
             Err(Failure::Apply(ApplyError::Verify { done, .. })) => Ok(Round::Unsettled(done.plan)),
             Err(failure) => Err(trouble(failure)),
@@ -159,6 +164,10 @@ impl Node for Kept<'_> {
     }
 
     fn glance(&self) -> Option<u64> {
+        if self.instance.trial().ok()?.is_some() {
+            // Its guard may end without a word.
+            return None;
+        }
         let system = self.instance.system_to_look().ok()?;
         let mut hasher = DefaultHasher::new();
         system.glance(&self.sysctls).ok()?.hash(&mut hasher);
@@ -185,7 +194,11 @@ impl Node for Kept<'_> {
     }
 
     fn reload(&mut self) -> Result<Plan, Cause> {
-        Ok(self.take(self.file.clone())?)
+        let given = instance::read(&self.file, Some(&self.instance.node))?;
+        let lock = self.instance.lock()?;
+        // While a trial runs, this would be lost at its end.
+        self.instance.settle_trial(&lock)?;
+        Ok(self.take(given, Missing::Refused, &lock)?)
     }
 }
 
@@ -213,38 +226,84 @@ impl Kept<'_> {
         Ok(reconcile::preview(&mut system, &desired, &journal)?)
     }
 
-    /// Keeps the node as the file says that somebody else applied.
-    fn follow(&mut self) -> Result<Round, Failure> {
+    /// Sets the node up as the given file says. One that is on trial is kept as it is, and one
+    /// that was taken back from this very file as it was before. Returns what was done.
+    fn begin(&mut self, common: &Common) -> Result<Plan, Failure> {
+        if self.instance.trial()?.is_some() {
+            let lock = self.instance.lock()?;
+            match self.instance.trial()? {
+                Some((trial, Standing::Guarded)) if trial.before.is_some() => {
+                    log::info!(
+                        "a trial by process {} runs: the node is kept as it is, and what becomes of \
+                         the trial is followed",
+                        trial.pid
+                    );
+                    let applied = self.last_applied()?;
+                    return self.take(applied, Missing::Spared, &lock);
+                }
+                // Else it is refused below, or is over.
+                _ => drop(self.instance.settle_trial(&lock)?),
+            }
+        }
         let mut system = self.instance.system_to_look()?;
-        let file = system.state().config().unwrap_or(&self.file).to_owned();
-        let plan = self.take(file)?;
+        if system.state().rejected() == Some(&instance::fingerprint(&self.topology)) {
+            log::warn!(
+                "{}: {} was tried and taken back; what was applied before holds, until it is \
+                 changed, applied or read anew",
+                warning::REJECTED,
+                self.file.display()
+            );
+            (self.topology, self.edition) = self.last_applied()?;
+        }
+        let report = bring_up(common, &self.topology, &self.edition, |_| Ok(()))?;
+        self.notes.clone_from(&report.plan.notes);
+        Ok(report.plan)
+    }
+
+    /// Keeps the node as somebody else applied it.
+    fn follow(&mut self) -> Result<Round, Failure> {
+        // Before it is read what was applied: it may be taken back until then.
+        let lock = self.instance.lock()?;
+        let applied = self.last_applied()?;
+        let plan = self.take(applied, Missing::Spared, &lock)?;
+        self.file.clone_from(&self.edition.file);
         log::info!("{} was applied", self.file.display());
         Ok(Round::Renewed(plan))
     }
 
-    /// Makes the node what a file says; it stays what it was if that fails.
-    fn take(&mut self, file: PathBuf) -> Result<Plan, Failure> {
-        let topology = instance::topology(&file, Some(&self.instance.node))?;
-        let lock = self.instance.lock()?;
-        let old = std::mem::replace(&mut self.topology, topology);
-        self.note_absent();
-        match self.converge(&file, &BTreeSet::new(), Missing::Refused, &lock) {
-            Ok(plan) => {
-                self.file = file;
-                Ok(plan)
-            }
-            Err(failure) => {
-                self.topology = old;
-                self.note_absent();
-                Err(failure)
-            }
+    /// Returns what was applied last, as it was then: the file may say something else by now.
+    fn last_applied(&self) -> Result<(Topology, Edition), Failure> {
+        let node = &self.instance.node;
+        if let Some(edition) = Edition::load(self.instance.directory())? {
+            return Ok((instance::reread(&edition, node)?, edition));
         }
+        let mut system = self.instance.system_to_look()?;
+        let file = system.state().config().unwrap_or(&self.file);
+        instance::read(file, Some(node))
+    }
+
+    /// Makes the node what some files say; it stays what it was if that fails.
+    fn take(
+        &mut self,
+        (topology, edition): (Topology, Edition),
+        missing: Missing,
+        lock: &Lock,
+    ) -> Result<Plan, Failure> {
+        let old = (
+            std::mem::replace(&mut self.topology, topology),
+            std::mem::replace(&mut self.edition, edition),
+        );
+        self.note_absent();
+        self.converge(&BTreeSet::new(), missing, lock)
+            .inspect_err(|_| {
+                (self.topology, self.edition) = old;
+                self.note_absent();
+            })
     }
 
     /// Makes the node what its topology says, less what is spared. Returns what was done.
     fn converge(
         &mut self,
-        file: &Path,
         spared: &BTreeSet<Key>,
         missing: Missing,
         _: &Lock,
@@ -255,7 +314,8 @@ impl Kept<'_> {
             desired.state = consequence::without(state, &self.absent_links());
             Ok(())
         };
-        let report = converge(self.instance, &self.topology, file, &spared, missing, adapt)?;
+        let (topology, edition) = (&self.topology, &self.edition);
+        let report = converge(self.instance, topology, edition, &spared, missing, adapt)?;
         if report.plan.notes != self.notes {
             report.plan.notes.log();
             self.notes = report.plan.notes.clone();

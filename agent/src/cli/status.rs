@@ -6,7 +6,7 @@ use super::args::Common;
 use super::exit;
 use super::failure::Failure;
 use super::instance::Instance;
-use crate::observe::status::{self, Guard, Status};
+use crate::observe::status::{self, Guard, Status, Trial};
 
 /// Shows the status of the node that is set up here. Returns the exit code.
 ///
@@ -20,14 +20,16 @@ pub fn status(common: &Common, out: &mut dyn Write) -> Result<u8, Failure> {
         let config = system.state().config().map(ToOwned::to_owned);
         let choice = system.state().host_routing().cloned();
         let enforcement = system.state().enforcement().map(ToOwned::to_owned);
-        Ok(status::status(
+        let mut status = status::status(
             &instance.node,
             (config, choice.as_ref(), enforcement.as_deref()),
             &objects,
             &links,
             system.pins(),
             instance.drift()?,
-        )?)
+        )?;
+        status.trial = instance.trial_status()?;
+        Ok(status)
     })?;
     if common.json {
         let json = serde_json::to_string_pretty(&status).map_err(std::io::Error::other)?;
@@ -51,6 +53,29 @@ fn words(guard: &Guard) -> String {
         String::new()
     };
     format!("ingress {ingress}, egress {egress}{audited}")
+}
+
+fn print_trial(trial: &Trial, out: &mut dyn Write) -> Result<(), Failure> {
+    let Trial {
+        deadline,
+        pid,
+        left_secs,
+        is_abandoned,
+    } = trial;
+    if *is_abandoned {
+        writeln!(
+            out,
+            "trial         process {pid}, which guarded it, is gone: it is taken back by the agent, \
+             or by the next `ciliate apply` or `run`"
+        )?;
+    } else {
+        writeln!(
+            out,
+            "trial         until {deadline} ({left_secs} s left), guarded by process {pid}; `ciliate \
+             confirm` keeps it"
+        )?;
+    }
+    Ok(())
 }
 
 fn print(status: &Status, out: &mut dyn Write) -> Result<(), Failure> {
@@ -107,6 +132,9 @@ fn print(status: &Status, out: &mut dyn Write) -> Result<(), Failure> {
     writeln!(out, "repairs       {}", status.drift.repairs)?;
     if let Some(last) = &status.drift.last {
         writeln!(out, "  last: {last}")?;
+    }
+    if let Some(trial) = &status.trial {
+        print_trial(trial, out)?;
     }
     let bytes: u64 = status.maps.iter().map(|map| map.bytes).sum();
     writeln!(

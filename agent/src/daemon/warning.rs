@@ -14,3 +14,12 @@ pub const NOT_RELOADED: &str = "CIL0104";
 
 /// Something that is done every few seconds failed.
 pub const CHORE: &str = "CIL0105";
+
+/// The process that guarded a trial is gone.
+pub const ABANDONED: &str = "CIL0120";
+
+/// A trial could not be taken back.
+pub const NOT_TAKEN_BACK: &str = "CIL0121";
+
+/// The file is one that was tried and taken back.
+pub const REJECTED: &str = "CIL0122";

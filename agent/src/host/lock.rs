@@ -42,6 +42,26 @@ impl Lock {
         }
     }
 
+    /// Tells whether a process holds the lock in `directory`; nothing is made or written.
+    ///
+    /// # Errors
+    /// When the file is there and cannot be tried.
+    pub fn is_held(directory: &Path) -> Result<bool> {
+        let path = directory.join(NAME);
+        let file = match File::open(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            other => {
+                other.map_err(|error| Error::file(format!("open {}", path.display()), &error))?
+            }
+        };
+        // Shared, so that two who look do not take each other for a holder.
+        match Flock::lock(file, FlockArg::LockSharedNonblock) {
+            Ok(_) => Ok(false),
+            Err((_, Errno::EWOULDBLOCK)) => Ok(true),
+            Err((_, errno)) => Err(Error::system(format!("try {}", path.display()), errno)),
+        }
+    }
+
     /// Removes the file and drops the lock.
     ///
     /// # Errors
@@ -142,6 +162,19 @@ mod tests {
 
         Lock::take(directory.path()).unwrap().remove().unwrap();
         assert!(!directory.path().join(NAME).exists());
+    }
+
+    #[test]
+    fn who_only_looks_is_told_and_leaves_no_file() {
+        let directory = tempfile::tempdir().unwrap();
+        assert!(!Lock::is_held(directory.path()).unwrap());
+        assert!(!directory.path().join(NAME).exists(), "should not be made");
+
+        let held = Lock::take(directory.path()).unwrap();
+
+        assert!(Lock::is_held(directory.path()).unwrap());
+        drop(held);
+        assert!(!Lock::is_held(directory.path()).unwrap());
     }
 
     #[test]

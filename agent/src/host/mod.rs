@@ -17,6 +17,7 @@
 //! - [`netns`], [`named`]: network namespaces: entered, and made for a lab
 //! - [`segment`]: the bridge that joins the nodes of a lab
 //! - [`kernel`], [`memory`]: what the machine is, and how much maps may take
+//! - [`clock`], [`session`]: the time since the machine started, and processes that no terminal ends
 //! - [`sysctl`], [`bpffs`], [`lock`]: files that stand for kernel state, and the lock of a node
 //! - [`netlink`], [`raw`]: the blocking requester below all of them, and untyped messages
 //! - [`error`]: what went wrong, with the kernel's own words
@@ -24,6 +25,7 @@
 pub mod address;
 pub mod bpffs;
 mod caller;
+pub mod clock;
 pub mod clsact;
 pub mod device;
 pub mod error;
@@ -48,6 +50,7 @@ pub mod reach;
 pub mod route;
 pub mod rule;
 pub mod segment;
+pub mod session;
 pub mod surroundings;
 pub mod sysctl;
 pub mod veth;

@@ -40,9 +40,23 @@ pub struct Status {
     pub devices: Vec<Device>,
     pub endpoints: Vec<Endpoint>,
     pub drift: Drift,
+    /// The trial that the node is on.
+    pub trial: Option<Trial>,
     pub maps: Vec<MapStatus>,
     /// Dropped packets by reason.
     pub drops: BTreeMap<&'static str, u64>,
+}
+
+/// Is a trial, as those see it who wait for its end.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Trial {
+    /// When it is taken back, as RFC 3339 has it, UTC.
+    pub deadline: String,
+    /// The process that guards it.
+    pub pid: u32,
+    pub left_secs: u64,
+    /// Whether that process is gone, so that the agent or the next run takes the trial back.
+    pub is_abandoned: bool,
 }
 
 /// Is a mode, and why it was chosen.
@@ -152,6 +166,7 @@ pub fn status(
         devices: devices(objects),
         endpoints: endpoints(objects, links, &guards),
         drift,
+        trial: None,
         maps: table::status(pins),
         drops: drops
             .into_iter()

@@ -40,6 +40,9 @@ struct Content {
     /// Tells the topologies apart that were applied.
     #[serde(default)]
     applied: Option<String>,
+    /// Tells the topology that was tried last, and taken back, from others.
+    #[serde(default)]
+    rejected: Option<String>,
     /// Original values of the sysctls that are ours, by path below `/proc/sys`.
     sysctls: BTreeMap<String, String>,
     /// By path of a sysctl that is ours: original values of those that the kernel overwrites
@@ -69,6 +72,7 @@ impl Default for Content {
             schema: SCHEMA,
             config: None,
             applied: None,
+            rejected: None,
             sysctls: BTreeMap::new(),
             bystanders: BTreeMap::new(),
             reserved: None,
@@ -154,7 +158,22 @@ impl StateFile {
         self.update(|content| {
             content.config = Some(config.to_owned());
             content.applied = Some(topology.to_owned());
+            // Whoever applies what was taken back means it.
+            content.rejected.take_if(|rejected| rejected == topology);
         })
+    }
+
+    /// Returns what tells the topology from others that was tried last and taken back.
+    pub fn rejected(&self) -> Option<&str> {
+        self.content.rejected.as_deref()
+    }
+
+    /// Records a topology that was tried and taken back.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn set_rejected(&mut self, topology: &str) -> Result<(), FileError> {
+        self.update(|content| content.rejected = Some(topology.to_owned()))
     }
 
     /// Returns how packets get from one device to the other, and why.
@@ -419,6 +438,20 @@ mod tests {
             !directory.path().join("state.json").exists(),
             "nothing should be written"
         );
+    }
+
+    #[test]
+    fn what_was_taken_back_is_remembered_until_somebody_applies_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut file = StateFile::load(directory.path()).unwrap();
+        let config = Path::new("/etc/ciliate/ciliate.toml");
+
+        file.set_rejected("2").unwrap();
+        file.set_applied(config, "1").unwrap();
+        assert_eq!(file.rejected(), Some("2"));
+
+        file.set_applied(config, "2").unwrap();
+        assert_eq!(file.rejected(), None);
     }
 
     #[test]

@@ -65,13 +65,13 @@ fn apply_beside_an_agent_at_work_waits_for_it() {
     kept.expect_nothing_to_do();
 }
 
-fn without_api() -> &'static str {
+pub(super) fn without_api() -> &'static str {
     let (without_api, _) = FILE
         .rsplit_once("[[endpoint]]")
         .expect("the file has endpoints");
     without_api
 }
 
-fn has_api(net: &OneNode) -> bool {
+pub(super) fn has_api(net: &OneNode) -> bool {
     net.host.run("ip -br link show").contains("lxcapi")
 }

@@ -6,6 +6,7 @@ mod hostile;
 mod quiet;
 mod repair;
 mod start;
+mod trial;
 
 use std::env;
 use std::fs;

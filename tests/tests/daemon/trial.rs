@@ -1,0 +1,185 @@
+//! Trials beside an agent: it keeps the node as tried, and then as before.
+
+use nix::sys::signal::Signal;
+use tests::lab::agent;
+use tests::lab::inventory::Inventory;
+use tests::lab::node::{FILE, OneNode};
+use tests::lab::resident::Resident;
+use tests::lab::stream::Stream;
+use tests::lab::trial::{self, Trial};
+use tests::lab::wait_until;
+use tests::party::Family;
+
+use super::file::{has_api, without_api};
+use super::{ANNOUNCED, Kept, repairs, start};
+
+/// Longer than any test.
+const LONG: u32 = 60;
+
+/// Is a node without `api` that an agent keeps, and its file edited in place, so that it has one.
+struct Edited {
+    agent: Resident,
+    net: OneNode,
+    before: Inventory,
+}
+
+impl Edited {
+    fn new() -> Self {
+        let net = OneNode::prepared();
+        for place in [&net.web, &net.db, &net.api] {
+            // The kernel's own link-local addresses would become valid in the middle of the test.
+            place.set_sysctl("net/ipv6/conf/default/accept_dad", "0");
+        }
+        net.write(without_api());
+        let agent = start(&net);
+        // So that the agent has its file of repairs.
+        net.host.run("ip link set lxcdb down");
+        wait_until("db is repaired", || repairs() == 1);
+        net.ping_all();
+        let before = net.inventory();
+        net.write(FILE);
+        Self { agent, net, before }
+    }
+
+    fn start(&self, timeout: u32) -> Trial {
+        let net = &self.net;
+        let line = format!("try {} --timeout {timeout}", net.file.display());
+        Trial::start(&net.machine, &net.host, "edge-1", &line).wait_for_answer()
+    }
+
+    fn expect_taken_back(&self, net: &OneNode) {
+        net.write(without_api());
+        wait_until("nothing is left to do", || {
+            agent::ciliate(&net.host, &format!("plan {}", net.file.display())).code == Some(0)
+        });
+        net.write(FILE);
+        self.before.expect_same(&net.inventory(), "after the trial");
+    }
+
+    /// Goes on as a node that is kept.
+    fn into_kept(self) -> Kept {
+        let Self { agent, net, .. } = self;
+        Kept { agent, net }
+    }
+}
+
+#[test]
+fn agent_follows_a_trial_and_follows_it_back_and_repairs_both() {
+    let edited = Edited::new();
+    let net = &edited.net;
+    let stream = Stream::start(&net.web, &net.db, net.address("db", Family::V4));
+
+    let mut trial = edited.start(LONG);
+    edited.agent.expect_log("ciliate.toml was applied");
+    net.host.run("ip link set lxcapi down");
+    wait_until("what is tried is repaired", || repairs() == 2);
+    trial::signal(trial.guard(), Signal::SIGINT);
+    assert_eq!(trial.code(), Some(75), "{}", trial.log());
+
+    edited.expect_taken_back(net);
+    stream.expect_complete();
+    let kept = edited.into_kept();
+    kept.expect_repair_alone(&kept.net.host, "ip link set lxcdb down", ANNOUNCED);
+    assert!(!has_api(&kept.net), "the agent should not bring api back");
+    assert_eq!(repairs(), 3, "neither way of a trial is a repair");
+}
+
+#[test]
+fn agent_keeps_what_was_confirmed() {
+    let edited = Edited::new();
+
+    let mut trial = edited.start(LONG);
+    edited.agent.expect_log("ciliate.toml was applied");
+    agent::expect(&edited.net.host, "confirm", 0);
+    assert_eq!(trial.code(), Some(0), "{}", trial.log());
+
+    let kept = edited.into_kept();
+    kept.expect_repair(&kept.net.host, "ip link set lxcapi down", ANNOUNCED);
+}
+
+#[test]
+fn agent_takes_a_trial_back_whose_guard_was_killed() {
+    let edited = Edited::new();
+
+    edited.start(LONG).kill();
+
+    wait_until("the agent has noticed", || {
+        edited.agent.log().contains("CIL0120: ") && !has_api(&edited.net)
+    });
+    edited.expect_taken_back(&edited.net);
+}
+
+#[test]
+fn agent_that_is_killed_with_the_guard_is_succeeded_by_one_that_takes_the_trial_back() {
+    let edited = Edited::new();
+    let trial = edited.start(LONG);
+    edited.agent.signal(Signal::SIGKILL);
+    trial.kill();
+    let Edited { agent, net, before } = edited;
+    drop(agent);
+    assert!(has_api(&net), "nobody has taken it back yet");
+
+    // With the file that was tried, as a service manager does.
+    let agent = start(&net);
+
+    let log = agent.log();
+    assert!(log.contains("CIL0120: "), "the trial is taken back: {log}");
+    assert!(log.contains("CIL0122: "), "and not begun anew: {log}");
+    let edited = Edited { agent, net, before };
+    edited.expect_taken_back(&edited.net);
+    edited.agent.signal(Signal::SIGHUP);
+    wait_until("who asks for it gets it", || has_api(&edited.net));
+    let Edited { agent, net, .. } = edited;
+    assert_eq!(agent.end(Signal::SIGTERM), Some(0));
+    let agent = start(&net);
+    assert!(has_api(&net) && !agent.log().contains("CIL0122"));
+}
+
+#[test]
+fn agent_that_starts_during_a_trial_follows_what_becomes_of_it() {
+    let edited = Edited::new();
+    let mut trial = edited.start(LONG);
+    let Edited { agent, net, before } = edited;
+    assert_eq!(agent.end(Signal::SIGTERM), Some(0));
+
+    let agent = start(&net);
+
+    assert!(has_api(&net), "it should leave the trial alone");
+    trial::signal(trial.guard(), Signal::SIGINT);
+    assert_eq!(trial.code(), Some(75), "{}", trial.log());
+    agent.expect_log("was applied");
+    let edited = Edited { agent, net, before };
+    edited.expect_taken_back(&edited.net);
+}
+
+#[test]
+fn file_is_not_taken_anew_during_a_trial() {
+    let edited = Edited::new();
+    let mut trial = edited.start(LONG);
+
+    edited.net.write(without_api());
+    edited.agent.signal(Signal::SIGHUP);
+    edited.agent.expect_log("CIL0104: ");
+
+    assert!(has_api(&edited.net), "it is still on trial");
+    assert!(edited.agent.log().contains("a trial by process "));
+    trial::signal(trial.guard(), Signal::SIGUSR1);
+    assert_eq!(trial.code(), Some(0), "{}", trial.log());
+}
+
+#[test]
+fn agent_does_not_keep_a_node_that_may_be_gone_after_its_trial() {
+    let net = OneNode::prepared();
+    let line = format!("try {}", net.file.display());
+    let mut trial = Trial::start(&net.machine, &net.host, "edge-1", &line).wait_for_answer();
+
+    let refused = net.ciliate("run", 71);
+
+    assert!(
+        refused.stderr.contains("a trial by process "),
+        "{refused:#?}"
+    );
+    trial::signal(trial.guard(), Signal::SIGINT);
+    assert_eq!(trial.code(), Some(75), "{}", trial.log());
+    agent::expect(&net.host, "status", 69);
+}
