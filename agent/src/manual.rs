@@ -53,6 +53,14 @@ pub const ENTRIES: &[Entry] = &[
          kernel's own words.",
     ),
     entry(
+        "CIL0110",
+        "somebody else can write the file, a file of conf.d, or a folder of these",
+        "Who can write them commands the node. `apply`, `run` and a reload refuse such a file, and \
+         what was applied before holds; `check` and `plan` only warn. `chmod go-w PATH`; a folder may \
+         be sticky instead, as /tmp is. What root reads belongs to root, or to who called `sudo`: \
+         `chown root PATH`.",
+    ),
+    entry(
         "CIL0201",
         "a device that masquerades has no address of a family: what endpoints send by it is dropped",
         "Drop reason 167 or 228 counts what is lost. Give the device an address of the family, or \

@@ -90,7 +90,7 @@ pub fn apply(
     options: Options,
     out: &mut dyn Write,
 ) -> Result<u8, Failure> {
-    let topology = instance::topology(file, common.node.as_deref())?;
+    let topology = instance::trusted_topology(file, common.node.as_deref())?;
     let instance = Instance::new(common, &topology.node);
     let report =
         instance.enter(|| bring_up(common, &topology, file, |notes| options.accept(notes)))?;

@@ -71,17 +71,40 @@ fn is_same(one: &Path, other: &Path) -> bool {
 /// # Errors
 /// Everything that is wrong with it.
 pub fn load(path: &Path) -> Result<(Config, Source), Failure> {
-    let (config, source) = config::load(path)?;
+    let (config, source) = load_to_look(path)?;
     check::validate(&Resolver::new(&config), &source, None)?;
     Ok((config, source))
 }
 
-/// Resolves a file for the node that this machine plays.
+/// Loads a file for who does not act on it: that others can write it is a warning.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub fn load_to_look(path: &Path) -> Result<(Config, Source), Report> {
+    let (config, source, exposures) = config::load::load_with_exposures(path)?;
+    for exposure in exposures {
+        log::warn!("{exposure}");
+    }
+    Ok((config, source))
+}
+
+/// Resolves a file for the node that this machine plays, for who only looks.
 ///
 /// # Errors
 /// Everything that is wrong with the file, and a node that cannot be told.
 pub fn topology(path: &Path, node: Option<&str>) -> Result<Topology, Failure> {
-    let (config, source) = config::load(path)?;
+    resolve(load_to_look(path)?, node)
+}
+
+/// Does the same for who makes the node what the file says.
+///
+/// # Errors
+/// As [`topology`], and if others can write the file.
+pub fn trusted_topology(path: &Path, node: Option<&str>) -> Result<Topology, Failure> {
+    resolve(config::load::load_trusted(path)?, node)
+}
+
+fn resolve((config, source): (Config, Source), node: Option<&str>) -> Result<Topology, Failure> {
     let resolver = Resolver::new(&config);
     check::validate(&resolver, &source, None)?;
     resolver

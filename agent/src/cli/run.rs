@@ -37,7 +37,7 @@ const SWEEP_PERIOD: Duration = Duration::from_millis(250);
 /// If the file is wrong, another agent keeps the node, or it cannot be set up: what was done is
 /// undone then.
 pub fn run(common: &Common, file: &Path) -> Result<u8, Failure> {
-    let topology = instance::topology(file, common.node.as_deref())?;
+    let topology = instance::trusted_topology(file, common.node.as_deref())?;
     let instance = Instance::new(common, &topology.node);
     instance.enter(|| {
         let lock = instance.agent_lock()?;
@@ -185,7 +185,7 @@ impl Kept<'_> {
 
     /// Makes the node what a file says; it stays what it was if that fails.
     fn take(&mut self, file: PathBuf) -> Result<Plan, Failure> {
-        let topology = instance::topology(&file, Some(&self.instance.node))?;
+        let topology = instance::trusted_topology(&file, Some(&self.instance.node))?;
         let lock = self.instance.lock()?;
         let old = std::mem::replace(&mut self.topology, topology);
         self.note_absent();
