@@ -9,7 +9,7 @@ pub const DEFAULT_FILE: &str = "/etc/ciliate/ciliate.toml";
 
 const EXIT_CODES: &str = "\
 Exit codes: 0 done, or nothing to do; 1 `doctor` found something, `policy test` says denied; 2
-`plan` has changes; 64 wrong command line, or an unknown name; 69 the node is not set up; 71 the
+`plan` has changes; 64 wrong command line, or an unknown name; 69 the node is not set up, or no agent runs; 71 the
 kernel refused; 77 not privileged; 78 the file is missing or wrong.";
 
 /// Cilium's datapath for a machine that has no cluster.
@@ -92,8 +92,11 @@ pub enum Verb {
         allow_lockout: bool,
     },
     /// Make the node what the file says, and keep it so until TERM or INT; the datapath stays.
-    /// HUP reads the file anew; a node that `apply` changes meanwhile is kept as that says
+    /// An edit of the file is taken at once; a node that `apply` changes meanwhile is kept as that
+    /// says. HUP reads the file anew, USR1 tells the log what the agent knows
     Run(File),
+    /// Tell the running agent to read its file anew, and say what became of it
+    Reload,
     /// Remove everything that is ours, and nothing else; refused while an agent runs
     Down {
         /// Print how long each kind of step took
@@ -168,6 +171,7 @@ impl Command {
                 (true, true, true)
             }
             Verb::Down { .. } | Verb::Status | Verb::Flows => (false, true, true),
+            Verb::Reload => (false, true, false),
             Verb::Lab(_) => (true, false, false),
         };
         [
@@ -189,6 +193,7 @@ impl Verb {
             Self::Plan(_) => "plan",
             Self::Apply { .. } => "apply",
             Self::Run(_) => "run",
+            Self::Reload => "reload",
             Self::Down { .. } => "down",
             Self::Status => "status",
             Self::Doctor(_) => "doctor",

@@ -8,8 +8,8 @@
 //! - [`output`]: where a verb writes
 //! - [`instance`], [`resident`], [`machine`]: the node that a verb works on, its agent, the machine that
 //!   it runs on
-//! - [`check`], [`init`], [`apply`], [`run`](mod@run), [`status`], [`doctor`], [`explain`], [`flows`],
-//!   [`policy`], [`lab`]: the verbs
+//! - [`check`], [`init`], [`apply`], [`run`](mod@run), [`reload`], [`status`], [`doctor`],
+//!   [`explain`], [`flows`], [`policy`], [`lab`]: the verbs
 
 pub mod apply;
 pub mod args;
@@ -25,6 +25,7 @@ pub mod lab;
 pub mod machine;
 pub mod output;
 pub mod policy;
+pub mod reload;
 pub mod resident;
 pub mod run;
 pub mod status;
@@ -77,6 +78,7 @@ pub fn run(command: &Command, out: &mut dyn Write, err: &mut dyn Write) -> Resul
             need_root("run")?;
             run::run(common, &file(given)?)
         }
+        Verb::Reload => reload::reload(common, out),
         Verb::Down { timings } => {
             need_root("down")?;
             apply::down(common, *timings, out)

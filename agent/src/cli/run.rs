@@ -15,10 +15,12 @@ use super::exit;
 use super::failure::Failure;
 use super::instance::{self, Instance};
 use crate::daemon::{
-    Chore, Files, Node, Round, Sources, Sparing, Trouble, Watch, consequence, warning,
+    Chore, Control, Edits, Files, Node, Rejection, Round, Sources, Sparing, Trouble, Watch, Why,
+    consequence, warning,
 };
 use crate::datapath::pin::Pins;
 use crate::datapath::sweep::Sweep;
+use crate::datapath::table::{self, MapStatus};
 use crate::host::lock::Lock;
 use crate::host::netns;
 use crate::plan::object::Key;
@@ -37,11 +39,14 @@ const SWEEP_PERIOD: Duration = Duration::from_millis(250);
 /// If the file is wrong, another agent keeps the node, or it cannot be set up: what was done is
 /// undone then.
 pub fn run(common: &Common, file: &Path) -> Result<u8, Failure> {
-    let topology = instance::trusted_topology(file, common.node.as_deref())?;
+    let file = instance::absolute(file)?;
+    // Before it is read, so that no edit is missed.
+    let edits = Edits::watch(&file)?;
+    let topology = instance::trusted_topology(&file, common.node.as_deref())?;
     let instance = Instance::new(common, &topology.node);
     instance.enter(|| {
         let lock = instance.agent_lock()?;
-        let kept = keep(common, &instance, topology, file);
+        let kept = keep(common, &instance, topology, (file, edits));
         if kept.is_err() && !instance.exists() {
             // The node did not come to be: nothing is left of it.
             drop(lock.remove());
@@ -57,10 +62,17 @@ fn keep(
     common: &Common,
     instance: &Instance,
     topology: Topology,
-    file: &Path,
+    (file, edits): (PathBuf, Edits),
 ) -> Result<(), Failure> {
-    let sources = Sources::open()?;
-    let report = bring_up(common, &topology, file, |_| Ok(()))?;
+    let mut sources = Sources::open(edits)?;
+    let report = bring_up(common, &topology, &file, |_| Ok(()))?;
+    match Control::open(&instance.control_socket()) {
+        Ok(control) => sources.serve(control),
+        Err(error) => {
+            let code = warning::NO_SOCKET;
+            log::warn!("{code}: {error}; the node is kept, and nobody can ask the agent");
+        }
+    }
     log::info!(
         "node {} is set up: {}",
         instance.node,
@@ -70,7 +82,7 @@ fn keep(
     let mut kept = Kept {
         instance,
         topology,
-        file: instance::absolute(file)?,
+        file,
         absent: BTreeSet::new(),
     };
     Ok(Watch::new(&mut kept, sources, drift, chores(instance)).run()?)
@@ -113,7 +125,7 @@ impl Node for Kept<'_> {
         self.note_absent();
         // Where somebody removed the state, a whole run writes it again.
         if let Some(applied) = self.applied()? {
-            if applied != instance::fingerprint(&self.topology) {
+            if self.is_other(&applied) {
                 return Ok(self.follow()?);
             }
             if self.preview(spared)?.is_empty() {
@@ -124,7 +136,7 @@ impl Node for Kept<'_> {
             return Ok(Round::Busy);
         };
         let applied = self.applied()?;
-        if applied.is_some_and(|applied| applied != instance::fingerprint(&self.topology)) {
+        if applied.is_some_and(|applied| self.is_other(&applied)) {
             // It was applied between our look and our lock.
             return Ok(Round::Busy);
         }
@@ -146,16 +158,58 @@ impl Node for Kept<'_> {
         }
     }
 
-    fn reload(&mut self) -> Result<Plan, Cause> {
-        Ok(self.take(self.file.clone())?)
+    fn file(&self) -> &Path {
+        &self.file
+    }
+
+    fn reload(&mut self, why: Why) -> Result<Option<Plan>, Rejection> {
+        let file = self.file.clone();
+        let topology = self.read(&file).map_err(rejection)?;
+        let is_new = instance::fingerprint(&topology) != instance::fingerprint(&self.topology);
+        if why == Why::Edited && !is_new {
+            return Ok(None);
+        }
+        let taken = self.take(file, topology);
+        taken.map(Some).map_err(rejection)
+    }
+
+    fn confirm(&mut self) -> bool {
+        // Nothing is on trial.
+        false
+    }
+
+    fn differences(&mut self, spared: &BTreeSet<Key>) -> Result<Plan, Cause> {
+        Ok(self.preview(spared)?)
+    }
+
+    fn maps(&self) -> Vec<MapStatus> {
+        table::status(&Pins::new(self.instance.bpffs(), &self.instance.node))
+    }
+}
+
+/// Tells whether the file was wrong, or what else kept the node from being what it says.
+fn rejection(failure: Failure) -> Rejection {
+    let is_begun = matches!(failure, Failure::Apply(_));
+    match failure.code() {
+        exit::BAD_FILE => Rejection::Wrong(failure.into()),
+        _ if is_begun => Rejection::Undone(failure.into()),
+        _ => Rejection::Hindered(failure.into()),
     }
 }
 
 impl Kept<'_> {
-    /// Returns what tells the topologies apart that were applied.
-    fn applied(&self) -> Result<Option<String>, Failure> {
+    /// Returns the file that was applied last, and what tells topologies apart.
+    fn applied(&self) -> Result<Option<(Option<PathBuf>, String)>, Failure> {
         let mut system = self.instance.system_to_look()?;
-        Ok(system.state().applied().map(ToOwned::to_owned))
+        let state = system.state();
+        let file = state.config().map(ToOwned::to_owned);
+        Ok(state.applied().map(|applied| (file, applied.to_owned())))
+    }
+
+    /// Tells whether somebody else applied another file, or what this one says now.
+    fn is_other(&self, (file, applied): &(Option<PathBuf>, String)) -> bool {
+        file.as_ref().is_some_and(|file| *file != self.file)
+            || *applied != instance::fingerprint(&self.topology)
     }
 
     /// Returns what differs; reads only.
@@ -178,14 +232,18 @@ impl Kept<'_> {
     fn follow(&mut self) -> Result<Round, Failure> {
         let mut system = self.instance.system_to_look()?;
         let file = system.state().config().unwrap_or(&self.file).to_owned();
-        let plan = self.take(file)?;
+        let topology = self.read(&file)?;
+        let plan = self.take(file, topology)?;
         log::info!("{} was applied", self.file.display());
         Ok(Round::Renewed(plan))
     }
 
+    fn read(&self, file: &Path) -> Result<Topology, Failure> {
+        instance::trusted_topology(file, Some(&self.instance.node))
+    }
+
     /// Makes the node what a file says; it stays what it was if that fails.
-    fn take(&mut self, file: PathBuf) -> Result<Plan, Failure> {
-        let topology = instance::trusted_topology(&file, Some(&self.instance.node))?;
+    fn take(&mut self, file: PathBuf, topology: Topology) -> Result<Plan, Failure> {
         let lock = self.instance.lock()?;
         let old = std::mem::replace(&mut self.topology, topology);
         self.note_absent();

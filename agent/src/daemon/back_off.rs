@@ -9,6 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
+use super::protocol::Spared;
 use crate::plan::object::Key;
 
 /// How many repairs in a row are normal.
@@ -27,8 +28,10 @@ const FORGET: Duration = Duration::from_mins(1);
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BackOff(BTreeMap<Key, Fight>);
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Fight {
+    /// What is repaired, for a person.
+    what: String,
     repairs: u32,
     first: Instant,
     /// Until then further repairs are in a row.
@@ -49,10 +52,11 @@ pub struct Undone {
 }
 
 impl BackOff {
-    /// Notes a repair; tells if the object is left alone for a while from now on.
-    pub fn note(&mut self, key: &Key, now: Instant) -> Option<Undone> {
+    /// Notes a repair, with its command; tells if the object is left alone for a while from now on.
+    pub fn note(&mut self, key: &Key, what: &str, now: Instant) -> Option<Undone> {
         self.0.retain(|_, fight| fight.remembered > now);
-        let fight = self.0.entry(key.clone()).or_insert(Fight {
+        let fight = self.0.entry(key.clone()).or_insert_with(|| Fight {
+            what: what.to_owned(),
             repairs: 0,
             first: now,
             remembered: now,
@@ -73,14 +77,14 @@ impl BackOff {
     }
 
     /// Notes that an object could not be repaired. Returns how long it is left alone from now on.
-    pub fn refuse(&mut self, key: &Key, now: Instant) -> Duration {
+    pub fn refuse(&mut self, key: &Key, what: &str, now: Instant) -> Duration {
         // As if it had been repaired as often as is normal.
         for _ in 0..NORMAL {
-            if let Some(undone) = self.note(key, now) {
+            if let Some(undone) = self.note(key, what, now) {
                 return undone.pause;
             }
         }
-        self.note(key, now)
+        self.note(key, what, now)
             .map_or(FIRST_PAUSE, |undone| undone.pause)
     }
 
@@ -88,6 +92,19 @@ impl BackOff {
     pub fn spared(&self) -> BTreeSet<Key> {
         let paused = self.0.iter().filter(|(_, fight)| fight.pause.is_some());
         paused.map(|(key, _)| key.clone()).collect()
+    }
+
+    /// Describes the objects that are left alone.
+    pub fn paused(&self, now: Instant) -> Vec<Spared> {
+        let paused = self.0.values().filter_map(|fight| {
+            let left = fight.pause?.saturating_duration_since(now);
+            Some(Spared {
+                object: fight.what.clone(),
+                repairs: fight.repairs,
+                left_ms: u64::try_from(left.as_millis()).unwrap_or(u64::MAX),
+            })
+        });
+        paused.collect()
     }
 
     /// Returns when the next pause ends.
@@ -122,7 +139,9 @@ mod tests {
         let mut now = start;
         let mut pauses = Vec::new();
         for _ in 0..times {
-            let pause = back_off.note(&key(), now).map(|undone| undone.pause);
+            let pause = back_off
+                .note(&key(), "a command", now)
+                .map(|undone| undone.pause);
             pauses.push(pause.unwrap_or_default().as_secs());
             now += pause.unwrap_or_default() + SECOND;
             back_off.release(now);
@@ -145,11 +164,19 @@ mod tests {
         let (_, now) = repair(&mut back_off, NORMAL, Instant::now());
         assert!(back_off.spared().is_empty());
 
-        let undone = back_off.note(&key(), now).expect("one too many");
+        let undone = back_off
+            .note(&key(), "a command", now)
+            .expect("one too many");
 
         assert_eq!((undone.repairs, undone.within), (4, 3 * SECOND));
         assert_eq!(back_off.next(), Some(now + FIRST_PAUSE));
         assert_eq!(back_off.spared(), BTreeSet::from([key()]));
+        let paused = back_off.paused(now);
+        assert_eq!(
+            (paused.len(), paused[0].repairs, paused[0].left_ms),
+            (1, 4, 1000)
+        );
+        assert_eq!(paused[0].object, "a command");
         assert!(!back_off.release(now));
         assert!(back_off.release(now + FIRST_PAUSE));
         assert!(back_off.spared().is_empty() && back_off.next().is_none());
@@ -172,7 +199,10 @@ mod tests {
         let mut now = Instant::now();
 
         for seconds in [1, 2, 4] {
-            assert_eq!(back_off.refuse(&key(), now), seconds * SECOND);
+            assert_eq!(
+                back_off.refuse(&key(), "an endpoint", now),
+                seconds * SECOND
+            );
             now += seconds * SECOND;
             assert!(back_off.release(now));
         }
@@ -183,6 +213,6 @@ mod tests {
         let mut back_off = BackOff::default();
         let (_, now) = repair(&mut back_off, NORMAL, Instant::now());
 
-        assert_eq!(back_off.note(&Key::HostLink, now), None);
+        assert_eq!(back_off.note(&Key::HostLink, "a command", now), None);
     }
 }
