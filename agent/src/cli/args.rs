@@ -115,6 +115,8 @@ pub enum Verb {
     },
     /// List the flows that the datapath knows
     Flows,
+    /// Print all maps of the node as JSON, keys and values as bytes, for who looks for a fault
+    Dump,
     /// Tell what the policy of a file means; offline, needs no privilege
     #[command(subcommand)]
     Policy(Policy),
@@ -170,7 +172,7 @@ impl Command {
             Verb::Plan(_) | Verb::Apply { .. } | Verb::Doctor(_) | Verb::Policy(_) => {
                 (true, true, true)
             }
-            Verb::Down { .. } | Verb::Status | Verb::Flows => (false, true, true),
+            Verb::Down { .. } | Verb::Status | Verb::Flows | Verb::Dump => (false, true, true),
             Verb::Reload => (false, true, false),
             Verb::Lab(_) => (true, false, false),
         };
@@ -199,6 +201,7 @@ impl Verb {
             Self::Doctor(_) => "doctor",
             Self::Explain { .. } => "explain",
             Self::Flows => "flows",
+            Self::Dump => "dump",
             Self::Policy(Policy::Test { .. }) => "policy test",
             Self::Policy(Policy::Show { .. }) => "policy show",
             Self::Lab(Lab::Up { .. }) => "lab up",

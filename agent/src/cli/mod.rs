@@ -9,12 +9,13 @@
 //! - [`instance`], [`resident`], [`machine`]: the node that a verb works on, its agent, the machine that
 //!   it runs on
 //! - [`check`], [`init`], [`apply`], [`run`](mod@run), [`reload`], [`status`], [`doctor`],
-//!   [`explain`], [`flows`], [`policy`], [`lab`]: the verbs
+//!   [`explain`], [`flows`], [`dump`], [`policy`], [`lab`]: the verbs
 
 pub mod apply;
 pub mod args;
 pub mod check;
 pub mod doctor;
+pub mod dump;
 pub mod exit;
 pub mod explain;
 pub mod failure;
@@ -95,6 +96,10 @@ pub fn run(command: &Command, out: &mut dyn Write, err: &mut dyn Write) -> Resul
         Verb::Flows => {
             need_root("flows")?;
             flows::flows(common, out)
+        }
+        Verb::Dump => {
+            need_root("dump")?;
+            dump::dump(common, out)
         }
         Verb::Policy(Policy::Test {
             from,

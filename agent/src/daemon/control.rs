@@ -36,6 +36,9 @@ const REQUEST_MAX: usize = 4096;
 /// How long a client may take to ask, and how long to read the answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// How long nobody is listened to after a connection that could not be taken.
+const PAUSE: Duration = Duration::from_secs(1);
+
 /// Is the socket with its clients.
 pub struct Control {
     listener: UnixListener,
@@ -43,6 +46,9 @@ pub struct Control {
     clients: Vec<Client>,
     /// The number of the next client.
     next: u64,
+    /// Until then nobody is listened to, for want of descriptors: who waits would wake the loop
+    /// again and again.
+    deaf: Option<Instant>,
 }
 
 /// Is somebody who is connected.
@@ -103,6 +109,7 @@ impl Control {
             path: path.to_owned(),
             clients: Vec::new(),
             next: 0,
+            deaf: None,
         })
     }
 
@@ -115,12 +122,14 @@ impl Control {
             };
             (client.stream.as_fd(), flags)
         });
-        clients.chain([(self.listener.as_fd(), PollFlags::POLLIN)])
+        let listener = self.deaf.is_none().then(|| self.listener.as_fd());
+        clients.chain(listener.map(|listener| (listener, PollFlags::POLLIN)))
     }
 
-    /// Returns when the next client is left behind.
+    /// Returns when the next client is left behind, or when clients are listened to again.
     pub fn next(&self) -> Option<Instant> {
-        self.clients.iter().map(|client| client.deadline).min()
+        let deadlines = self.clients.iter().map(|client| client.deadline);
+        deadlines.chain(self.deaf).min()
     }
 
     /// Takes what clients have sent and sends what they take. Returns what they ask for.
@@ -154,13 +163,20 @@ impl Control {
     }
 
     fn accept(&mut self, now: Instant) {
+        if self.deaf.is_some_and(|deaf| now < deaf) {
+            return;
+        }
+        self.deaf = None;
         // Not without end, should somebody connect without end.
         for _ in 0..2 * CLIENTS_MAX {
             let stream = match self.listener.accept() {
                 Ok((stream, _)) => stream,
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-                // None is left, or it has gone again, or there are no descriptors for it.
-                Err(_) => return,
+                Err(error) if is_full(&error) => return,
+                Err(_) => {
+                    self.deaf = Some(now + PAUSE);
+                    return;
+                }
             };
             if stream.set_nonblocking(true).is_err() {
                 continue;
@@ -295,6 +311,7 @@ impl Client {
     }
 }
 
+/// Tells whether there is nothing to take, or no room, for now.
 fn is_full(error: &io::Error) -> bool {
     error.kind() == ErrorKind::WouldBlock
 }

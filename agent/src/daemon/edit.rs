@@ -81,7 +81,9 @@ impl Edits {
     /// # Errors
     /// If what happened before cannot be read.
     pub fn begin(&mut self) -> Result<()> {
-        self.folders.read()?;
+        if self.folders.read()? {
+            self.folders.watch(places(&self.file));
+        }
         self.calm.begin();
         self.seen = Signature::of(&self.file);
         Ok(())

@@ -24,7 +24,7 @@ impl Watch<'_> {
                     log::info!("{} is good again", file.display());
                 }
                 match &plan {
-                    Some(plan) => self.taken(begun, plan),
+                    Some(plan) => self.taken(begun, plan, why),
                     None => log::debug!("{} says what it did", file.display()),
                 }
                 let steps = plan.map_or(0, |plan| plan.steps.len());
@@ -44,18 +44,21 @@ impl Watch<'_> {
                         "{code}: the file is not taken, what was applied before holds:\n{text}"
                     );
                 }
-                // What was announced meanwhile has not been looked at.
-                self.schedule.announce(begun);
                 (self.rejected(&rejection), 0, Some(text))
             }
         };
         self.record.reloaded(result, steps, took, error)
     }
 
-    fn taken(&mut self, begun: Instant, plan: &Plan) {
+    fn taken(&mut self, begun: Instant, plan: &Plan, why: Why) {
         self.schedule.begin();
         self.succeed(begun);
-        self.renewed(plan);
+        if plan.is_empty() && why == Why::Edited {
+            let file = self.node.file().display();
+            log::debug!("{file} is taken anew, and nothing is to be done");
+        } else {
+            self.renewed(plan);
+        }
     }
 
     /// Decides whether a file that was not taken is tried again before it is edited. Not one that

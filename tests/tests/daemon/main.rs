@@ -1,8 +1,11 @@
 //! The resident agent: what it follows, what it leaves alone, how it begins and ends.
 
+mod control;
+mod edit;
 mod end;
 mod file;
 mod quiet;
+mod reload;
 mod repair;
 mod start;
 
@@ -14,7 +17,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tests::lab::agent;
 use tests::lab::namespace::Namespace;
-use tests::lab::node::OneNode;
+use tests::lab::node::{FILE, OneNode};
 use tests::lab::resident::Resident;
 use tests::lab::wait_until;
 
@@ -52,11 +55,7 @@ impl Kept {
 
     /// Does the same on a node that lacks something else.
     fn expect_repair_alone(&self, place: &Namespace, damage: &str, within: Duration) {
-        let factor = if env::var_os(QUIET).is_some() {
-            1
-        } else {
-            BUSY
-        };
+        let factor = if is_quiet() { 1 } else { BUSY };
         let (before, start) = (repairs(), Instant::now());
         match damage.split_once('=') {
             Some((path, value)) => place.set_sysctl(path, value),
@@ -91,4 +90,21 @@ fn repairs() -> u64 {
     let text = fs::read(DRIFT).unwrap_or_default();
     let drift: Value = serde_json::from_slice(&text).unwrap_or_default();
     drift["repairs"].as_u64().unwrap_or(0)
+}
+
+/// Tells whether nobody else works on the machine.
+fn is_quiet() -> bool {
+    env::var_os(QUIET).is_some()
+}
+
+/// Returns the file of the node without its last endpoint.
+fn without_api() -> &'static str {
+    let (without_api, _) = FILE
+        .rsplit_once("[[endpoint]]")
+        .expect("the file has endpoints");
+    without_api
+}
+
+fn has_api(net: &OneNode) -> bool {
+    net.host.run("ip -br link show").contains("lxcapi")
 }

@@ -18,8 +18,11 @@ const WATCHED: Duration = Duration::from_secs(11);
 /// optimised, on a busy machine.
 const TICKS: u64 = 50;
 
-/// What it sends to itself when a signal comes (`signal-hook`), and to the service manager.
-const HARMLESS: [&str; 4] = [
+/// What it sends to itself when a signal comes (`signal-hook`), and to the service manager; and the
+/// socket that each agent makes for itself.
+const HARMLESS: [&str; 6] = [
+    r#"chmod("/run/ciliate/edge-1/ctl.sock", 0660)"#,
+    r#"unlink("/run/ciliate/edge-1/ctl.sock")"#,
     r#", "", 0, MSG_DONTWAIT, NULL, 0)"#,
     r#", "X", 1, MSG_DONTWAIT, NULL, 0)"#,
     r#"READY=1\n""#,
