@@ -108,3 +108,13 @@ fn without_api() -> &'static str {
 fn has_api(net: &OneNode) -> bool {
     net.host.run("ip -br link show").contains("lxcapi")
 }
+
+/// Returns the processor time that a process took (`proc_pid_stat(5)`: fields 14 and 15).
+fn ticks(pid: u32) -> u64 {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("the agent runs");
+    let (_, fields) = stat.rsplit_once(") ").expect("a name in parentheses");
+    let times = fields.split(' ').skip(11).take(2);
+    times
+        .map(|time| time.parse::<u64>().expect("a number"))
+        .sum()
+}

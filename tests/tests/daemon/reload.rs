@@ -3,7 +3,7 @@
 use std::env;
 use std::fmt::Write as _;
 use std::fs;
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use tests::lab::node::{OneNode, pins};
 use tests::lab::stream::Stream;
 use tests::party::Family;
 
-use super::{Kept, start};
+use super::{BUSY, Kept, is_quiet, start, ticks};
 
 /// How many reloads, if not `RELOADS_VARIABLE` says otherwise.
 const RELOADS: usize = 500;
@@ -23,6 +23,9 @@ const RELOADS_VARIABLE: &str = "CILIATE_RELOADS";
 
 /// How long 99 of 100 reloads take at the most, of an optimised agent.
 const LONGEST: Duration = Duration::from_millis(20);
+
+/// A clock tick.
+const TICK: Duration = Duration::from_millis(10);
 
 /// Endpoints beside those of the fixture: ten in all.
 const OTHERS: usize = 7;
@@ -55,9 +58,8 @@ fn reload() -> Value {
         .write_all(b"{\"request\":\"reload\"}\n")
         .expect("ask");
     let mut line = String::new();
-    BufReader::new(socket)
-        .read_line(&mut line)
-        .expect("an answer");
+    // To the end: the agent has closed its side then.
+    socket.read_to_string(&mut line).expect("an answer");
     serde_json::from_str(&line).expect("an answer is JSON")
 }
 
@@ -101,7 +103,7 @@ fn reloads_lose_no_packet_of_others_leave_nothing_and_take_no_time() {
     let streams = [Family::V4, Family::V6]
         .map(|family| Stream::start(&net.web, &net.db, net.address("db", family)));
 
-    let mut times = Vec::new();
+    let (mut times, ticks_before) = (Vec::new(), ticks(kept.agent.pid()));
     for number in 0..count {
         replace(net, &file(number % 2 == 0));
         let answer = reload();
@@ -119,15 +121,18 @@ fn reloads_lose_no_packet_of_others_leave_nothing_and_take_no_time() {
     for stream in streams {
         stream.expect_complete();
     }
+    let busy = TICK * u32::try_from(ticks(kept.agent.pid()) - ticks_before).expect("a number");
     times.sort();
     let p99 = times[times.len() * 99 / 100];
     eprintln!(
-        "{count} reloads: median {:?}, p99 {p99:?}, longest {:?}",
+        "{count} reloads: median {:?}, p99 {p99:?}, longest {:?}, on a processor {:?} each",
         times[times.len() / 2],
-        times[times.len() - 1]
+        times[times.len() - 1],
+        busy / u32::try_from(count).expect("a number")
     );
     if agent::is_release() {
-        assert!(p99 <= LONGEST, "p99 {p99:?} is longer than {LONGEST:?}");
+        let longest = LONGEST * if is_quiet() { 1 } else { BUSY };
+        assert!(p99 <= longest, "p99 {p99:?} is longer than {longest:?}");
     }
     assert_eq!(super::repairs(), 0, "an edit is no repair");
 }
