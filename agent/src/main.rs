@@ -35,7 +35,7 @@ fn main() -> ExitCode {
     let result = cli::run(&command, &mut out, &mut err);
     ExitCode::from(result.unwrap_or_else(|failure| {
         // What is wrong with a file begins with its place, for editors to find.
-        let program = if matches!(failure, Failure::File(_)) {
+        let program = if matches!(failure, Failure::File(_) | Failure::FileOfAgent(_)) {
             ""
         } else {
             "ciliate: "

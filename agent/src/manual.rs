@@ -44,14 +44,37 @@ pub const ENTRIES: &[Entry] = &[
     entry(
         "CIL0104",
         "a new file was refused; the old one holds",
-        "The log has what is wrong with it; `ciliate check` says the same. Correct the file and \
-         send HUP again.",
+        "The log has what is wrong with it, and so has `ciliate status` until a good file comes; \
+         `ciliate check` says the same. Correct the file: the agent takes it by itself. A good file \
+         that something else hinders, as a missing device, is tried again, at the latest after a \
+         minute; one of which the kernel refused a step, after the next edit or `ciliate reload`.",
     ),
     entry(
         "CIL0105",
         "something that is done every few seconds failed",
         "Translations that have ended keep their ports until somebody needs them. The log has the \
          kernel's own words.",
+    ),
+    entry(
+        "CIL0110",
+        "somebody else can write the file, a file of conf.d, or a folder of these",
+        "Who can write them commands the node. `apply`, `run` and a reload refuse such a file, and \
+         what was applied before holds; `check` and `plan` only warn. `chmod go-w PATH`; a folder may \
+         be sticky instead, as /tmp is. What root reads belongs to root, or to who called `sudo`: \
+         `chown root PATH`.",
+    ),
+    entry(
+        "CIL0111",
+        "the agent has no control socket",
+        "It keeps the node all the same, but `ciliate reload` finds no agent (HUP does the same), and \
+         `ciliate status` does not know what the agent knows. The path of a socket has at most 107 \
+         bytes: give a shorter `--state-dir`. The log has the kernel's own words.",
+    ),
+    entry(
+        "CIL0112",
+        "somebody spoke with the agent who may not",
+        "Root, the user of the agent and members of its group may. The mode of the socket, 0660, keeps \
+         others away: somebody changed it, or handed a connection over.",
     ),
     entry(
         "CIL0120",

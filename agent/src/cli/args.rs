@@ -10,8 +10,9 @@ pub const DEFAULT_FILE: &str = "/etc/ciliate/ciliate.toml";
 
 const EXIT_CODES: &str = "\
 Exit codes: 0 done, or nothing to do; 1 `doctor` found something, `policy test` says denied; 2
-`plan` has changes; 64 wrong command line, or an unknown name; 69 the node is not set up, or nothing
-is to be confirmed; 71 the kernel refused; 75 `try` was taken back; 77 not privileged; 78 the file is missing or wrong.";
+`plan` has changes; 64 wrong command line, or an unknown name; 69 the node is not set up, nothing is
+to be confirmed, or no agent runs; 71 the kernel refused; 75 `try` was taken back; 77 not privileged;
+78 the file is missing or wrong.";
 
 /// Cilium's datapath for a machine that has no cluster.
 #[derive(Debug, Parser)]
@@ -109,8 +110,11 @@ pub enum Verb {
     /// Keep what `try` has applied
     Confirm,
     /// Make the node what the file says, and keep it so until TERM or INT; the datapath stays.
-    /// HUP reads the file anew; a node that `apply` changes meanwhile is kept as that says
+    /// An edit of the file is taken at once; a node that `apply` changes meanwhile is kept as that
+    /// says. HUP reads the file anew, USR1 tells the log what the agent knows
     Run(File),
+    /// Tell the running agent to read its file anew, and say what became of it
+    Reload,
     /// Remove everything that is ours, and nothing else; refused while an agent runs
     Down {
         /// Print how long each kind of step took
@@ -129,6 +133,8 @@ pub enum Verb {
     },
     /// List the flows that the datapath knows
     Flows,
+    /// Print all maps of the node as JSON, keys and values as bytes, for who looks for a fault
+    Dump,
     /// Tell what the policy of a file means; offline, needs no privilege
     #[command(subcommand)]
     Policy(Policy),
@@ -180,12 +186,12 @@ impl Command {
         let common = &self.common;
         let (config, node, json) = match self.verb {
             Verb::Check(_) | Verb::Run(_) | Verb::Try { .. } => (true, true, false),
-            Verb::Confirm => (false, true, false),
+            Verb::Confirm | Verb::Reload => (false, true, false),
             Verb::Init | Verb::Explain { .. } => (false, false, false),
             Verb::Plan(_) | Verb::Apply { .. } | Verb::Doctor(_) | Verb::Policy(_) => {
                 (true, true, true)
             }
-            Verb::Down { .. } | Verb::Status | Verb::Flows => (false, true, true),
+            Verb::Down { .. } | Verb::Status | Verb::Flows | Verb::Dump => (false, true, true),
             Verb::Lab(_) => (true, false, false),
         };
         [
@@ -209,11 +215,13 @@ impl Verb {
             Self::Try { .. } => "try",
             Self::Confirm => "confirm",
             Self::Run(_) => "run",
+            Self::Reload => "reload",
             Self::Down { .. } => "down",
             Self::Status => "status",
             Self::Doctor(_) => "doctor",
             Self::Explain { .. } => "explain",
             Self::Flows => "flows",
+            Self::Dump => "dump",
             Self::Policy(Policy::Test { .. }) => "policy test",
             Self::Policy(Policy::Show { .. }) => "policy show",
             Self::Lab(Lab::Up { .. }) => "lab up",

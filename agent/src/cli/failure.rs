@@ -7,6 +7,7 @@ use thiserror::Error;
 
 use super::exit;
 use crate::config::Report;
+use crate::daemon::client::AskError;
 use crate::plan::Refusals;
 use crate::plan::warning::{LOCKOUT, Warning};
 use crate::reconcile::{ApplyError, Cause, FileError};
@@ -55,8 +56,16 @@ pub enum Failure {
     GuardKilled(Signal),
     #[error("{0} needs root: run it as root or through sudo")]
     NotPrivileged(&'static str),
+    #[error("node {node}: {cause}")]
+    Agent { node: String, cause: AskError },
     #[error(transparent)]
     File(#[from] Report),
+    /// The same, as the agent says it.
+    #[error("{0}")]
+    FileOfAgent(String),
+    /// The agent could not make the node what its file says.
+    #[error("{0}")]
+    NotReloaded(String),
     #[error(transparent)]
     Apply(#[from] ApplyError),
     #[error(transparent)]
@@ -109,8 +118,13 @@ impl Failure {
             Self::NotSetUp(_) | Self::NothingToRemove(_) | Self::NothingToConfirm(..) => {
                 exit::UNAVAILABLE
             }
+            Self::Agent { cause, .. } => match cause {
+                AskError::NoAgent(_) => exit::UNAVAILABLE,
+                AskError::NotPermitted(..) => exit::NO_PERMISSION,
+                AskError::Failed { .. } => exit::KERNEL,
+            },
             Self::NotPrivileged(_) => exit::NO_PERMISSION,
-            Self::File(_) => exit::BAD_FILE,
+            Self::File(_) | Self::FileOfAgent(_) => exit::BAD_FILE,
             Self::Apply(_)
             | Self::State(_)
             | Self::Elsewhere(_)
@@ -120,6 +134,7 @@ impl Failure {
             | Self::TrialRuns { .. }
             | Self::Unrecorded(_)
             | Self::GuardKilled(_)
+            | Self::NotReloaded(_)
             | Self::Host(_)
             | Self::Datapath(_)
             | Self::Kernel(_)

@@ -12,6 +12,7 @@ use super::args::{Common, DEFAULT_FILE, File};
 use super::check;
 use super::failure::Failure;
 use super::machine;
+use crate::config::source::Part;
 use crate::config::{self, Config, Report, Source, name};
 use crate::datapath::pin::Pins;
 use crate::host::Error;
@@ -72,25 +73,38 @@ fn is_same(one: &Path, other: &Path) -> bool {
 /// # Errors
 /// Everything that is wrong with it.
 pub fn load(path: &Path) -> Result<(Config, Source), Failure> {
-    let (config, source) = config::load(path)?;
+    let (config, source) = load_to_look(path)?;
     check::validate(&Resolver::new(&config), &source, None)?;
     Ok((config, source))
 }
 
-/// Resolves a file for the node that this machine plays.
+/// Loads a file for who does not act on it: that others can write it is a warning.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub fn load_to_look(path: &Path) -> Result<(Config, Source), Report> {
+    let (config, source, exposures) = config::load::load_with_exposures(path)?;
+    for exposure in exposures {
+        log::warn!("{exposure}");
+    }
+    Ok((config, source))
+}
+
+/// Resolves a file for the node that this machine plays, for who only looks.
 ///
 /// # Errors
 /// Everything that is wrong with the file, and a node that cannot be told.
 pub fn topology(path: &Path, node: Option<&str>) -> Result<Topology, Failure> {
-    Ok(read(path, node)?.0)
+    let (config, source) = load_to_look(path)?;
+    resolve(&config, &source, node)
 }
 
-/// Resolves a file as [`topology`] does, and returns what the file said, too.
+/// Resolves a file for who makes the node what it says, and returns what the file said, too.
 ///
 /// # Errors
-/// Everything that is wrong with the file, and a node that cannot be told.
+/// As [`topology`], and if others can write the file.
 pub fn read(path: &Path, node: Option<&str>) -> Result<(Topology, Edition), Failure> {
-    let (config, source) = config::load(path)?;
+    let (config, source) = config::load::load_trusted(path)?;
     let topology = resolve(&config, &source, node)?;
     Ok((topology, edition(path, &source)?))
 }
@@ -100,11 +114,14 @@ pub fn read(path: &Path, node: Option<&str>) -> Result<(Topology, Edition), Fail
 /// # Errors
 /// If the agent takes it for wrong, which it did not then.
 pub fn reread(edition: &Edition, node: &str) -> Result<Topology, Failure> {
-    let text = edition.texts.first();
-    let text = text.ok_or_else(|| Failure::Unrecorded(node.to_owned()))?;
-    let source = Source::new(&text.path, &text.text);
-    let config = Config::parse(source.path(), source.text())
-        .map_err(|errors| Report::new(&source, &errors))?;
+    if edition.texts.is_empty() {
+        return Err(Failure::Unrecorded(node.to_owned()));
+    }
+    let texts = edition.texts.iter();
+    let texts = texts.map(|text| (text.path.as_str(), text.text.as_bytes()));
+    let source =
+        Source::from_files(texts).map_err(|(source, errors)| Report::new(&source, &errors))?;
+    let config = Config::read(&source).map_err(|errors| Report::new(&source, &errors))?;
     resolve(&config, &source, Some(node))
 }
 
@@ -113,12 +130,13 @@ pub fn reread(edition: &Edition, node: &str) -> Result<Topology, Failure> {
 /// # Errors
 /// If the present folder is not known.
 pub fn edition(path: &Path, source: &Source) -> Result<Edition, Failure> {
+    let text = |part: &Part| Text {
+        path: part.path().to_owned(),
+        text: part.text().to_owned(),
+    };
     Ok(Edition {
         file: absolute(path)?,
-        texts: vec![Text {
-            path: source.path().to_owned(),
-            text: source.text().to_owned(),
-        }],
+        texts: source.files().iter().map(text).collect(),
     })
 }
 

@@ -9,8 +9,8 @@
 //! - [`instance`], [`resident`], [`machine`]: the node that a verb works on, its agent, the machine that
 //!   it runs on
 //! - [`take_back`], [`answer`], [`front`]: trials, as all verbs meet them, and the sides of one
-//! - [`check`], [`init`], [`apply`], [`trial`] (`try`), [`confirm`], [`run`](mod@run), [`status`], [`doctor`], [`explain`], [`flows`],
-//!   [`policy`], [`lab`]: the verbs
+//! - [`check`], [`init`], [`apply`], [`trial`] (`try`), [`confirm`], [`run`](mod@run), [`reload`],
+//!   [`status`], [`doctor`], [`explain`], [`flows`], [`dump`], [`policy`], [`lab`]: the verbs
 
 pub mod answer;
 pub mod apply;
@@ -18,6 +18,7 @@ pub mod args;
 pub mod check;
 pub mod confirm;
 pub mod doctor;
+pub mod dump;
 pub mod exit;
 pub mod explain;
 pub mod failure;
@@ -29,6 +30,7 @@ pub mod lab;
 pub mod machine;
 pub mod output;
 pub mod policy;
+pub mod reload;
 pub mod resident;
 pub mod run;
 pub mod status;
@@ -94,6 +96,7 @@ pub fn run(command: &Command, out: &mut dyn Write, err: &mut dyn Write) -> Resul
             need_root("run")?;
             run::run(common, &file(given)?)
         }
+        Verb::Reload => reload::reload(common, out),
         Verb::Down { timings } => {
             need_root("down")?;
             apply::down(common, *timings, out)
@@ -110,6 +113,10 @@ pub fn run(command: &Command, out: &mut dyn Write, err: &mut dyn Write) -> Resul
         Verb::Flows => {
             need_root("flows")?;
             flows::flows(common, out)
+        }
+        Verb::Dump => {
+            need_root("dump")?;
+            dump::dump(common, out)
         }
         Verb::Policy(Policy::Test {
             from,

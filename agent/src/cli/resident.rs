@@ -5,9 +5,12 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::failure::Failure;
 use super::instance::Instance;
+use crate::daemon::client::{AskError, ask};
+use crate::daemon::protocol::{self, Reply, Request};
 use crate::host::Error;
 use crate::host::lock::Lock;
 use crate::reconcile::drift::{Drift, DriftFile};
@@ -16,6 +19,19 @@ impl Instance {
     /// Returns the folder of the node's resident agent, with its lock and what it repaired.
     pub fn agent_folder(&self) -> PathBuf {
         self.directory().join("agent")
+    }
+
+    /// Returns the socket at which the node's resident agent answers.
+    pub fn control_socket(&self) -> PathBuf {
+        self.directory().join(protocol::SOCKET)
+    }
+
+    /// Asks the node's resident agent.
+    ///
+    /// # Errors
+    /// If there is none, or it does not answer in time.
+    pub fn ask(&self, request: Request, patience: Duration) -> Result<Reply, AskError> {
+        ask(&self.control_socket(), request, patience)
     }
 
     /// Takes the lock that a resident agent holds all the time.
@@ -53,6 +69,8 @@ impl Instance {
     pub fn remove_agent_folder(&self) {
         let folder = self.agent_folder();
         DriftFile::remove(&folder);
+        // Of one that was killed.
+        drop(fs::remove_file(self.control_socket()));
         // What somebody else put there keeps the folder.
         drop(fs::remove_dir(folder));
     }

@@ -18,10 +18,12 @@ use super::exit;
 use super::failure::Failure;
 use super::instance::{self, Instance};
 use crate::daemon::{
-    Chore, Files, Node, Pace, Round, Sources, Sparing, Trouble, Watch, consequence, warning,
+    Chore, Control, Edits, Files, Node, Pace, Rejection, Round, Sources, Sparing, Trouble, Watch,
+    Why, consequence, warning,
 };
 use crate::datapath::pin::Pins;
 use crate::datapath::sweep::Sweep;
+use crate::datapath::table::{self, MapStatus};
 use crate::host::lock::Lock;
 use crate::host::netns;
 use crate::plan::object::{Key, State};
@@ -41,12 +43,15 @@ const SWEEP_PERIOD: Duration = Duration::from_millis(250);
 /// If the file is wrong, another agent keeps the node, or it cannot be set up: what was done is
 /// undone then.
 pub fn run(common: &Common, file: &Path) -> Result<u8, Failure> {
-    let given = instance::read(file, common.node.as_deref())?;
+    let file = instance::absolute(file)?;
+    // Before it is read, so that no edit is missed.
+    let edits = Edits::watch(&file)?;
+    let given = instance::read(&file, common.node.as_deref())?;
     let (topology, _) = &given;
     let instance = Instance::new(common, &topology.node);
     instance.enter(|| {
         let lock = instance.agent_lock()?;
-        let kept = keep(common, &instance, given);
+        let kept = keep(common, &instance, given, edits);
         if kept.is_err() && !instance.exists() {
             // The node did not come to be: nothing is left of it.
             drop(lock.remove());
@@ -62,8 +67,9 @@ fn keep(
     common: &Common,
     instance: &Instance,
     (topology, edition): (Topology, Edition),
+    edits: Edits,
 ) -> Result<(), Failure> {
-    let sources = Sources::open()?;
+    let mut sources = Sources::open(edits)?;
     let mut kept = Kept {
         instance,
         topology,
@@ -74,6 +80,13 @@ fn keep(
         sysctls: BTreeSet::new(),
     };
     let plan = kept.begin(common)?;
+    match Control::open(&instance.control_socket()) {
+        Ok(control) => sources.serve(control),
+        Err(error) => {
+            let code = warning::NO_SOCKET;
+            log::warn!("{code}: {error}; the node is kept, and nobody can ask the agent");
+        }
+    }
     log::info!("node {} is set up: {}", instance.node, plan.summary());
     let drift = DriftFile::load(&instance.agent_folder())?;
     Ok(Watch::new(&mut kept, sources, drift, chores(instance)).run()?)
@@ -141,7 +154,7 @@ impl Node for Kept<'_> {
         self.note_absent();
         // Where somebody removed the state, a whole run writes it again.
         if let Some(applied) = self.applied()? {
-            if applied != instance::fingerprint(&self.topology) {
+            if self.is_other(&applied) {
                 return Ok(self.follow()?);
             }
             if self.preview(spared)?.is_empty() {
@@ -152,7 +165,7 @@ impl Node for Kept<'_> {
             return Ok(Round::Busy);
         };
         let applied = self.applied()?;
-        if applied.is_some_and(|applied| applied != instance::fingerprint(&self.topology)) {
+        if applied.is_some_and(|applied| self.is_other(&applied)) {
             // It was applied between our look and our lock.
             return Ok(Round::Busy);
         }
@@ -193,20 +206,62 @@ impl Node for Kept<'_> {
         }
     }
 
-    fn reload(&mut self) -> Result<Plan, Cause> {
-        let given = instance::read(&self.file, Some(&self.instance.node))?;
-        let lock = self.instance.lock()?;
-        // While a trial runs, this would be lost at its end.
-        self.instance.settle_trial(&lock)?;
-        Ok(self.take(given, Missing::Refused, &lock)?)
+    fn file(&self) -> &Path {
+        &self.file
+    }
+
+    fn reload(&mut self, why: Why) -> Result<Option<Plan>, Rejection> {
+        let node = Some(self.instance.node.as_str());
+        let given = instance::read(&self.file, node).map_err(rejection)?;
+        let is_new = instance::fingerprint(&given.0) != instance::fingerprint(&self.topology);
+        if why == Why::Edited && !is_new {
+            return Ok(None);
+        }
+        self.take_anew(given).map(Some).map_err(rejection)
+    }
+
+    fn confirm(&mut self) -> bool {
+        match self.instance.confirm_trial() {
+            Ok(_) => true,
+            Err(failure) => {
+                log::debug!("confirm: {failure}");
+                false
+            }
+        }
+    }
+
+    fn differences(&mut self, spared: &BTreeSet<Key>) -> Result<Plan, Cause> {
+        Ok(self.preview(spared)?)
+    }
+
+    fn maps(&self) -> Vec<MapStatus> {
+        table::status(&Pins::new(self.instance.bpffs(), &self.instance.node))
+    }
+}
+
+/// Tells whether the file was wrong, or what else kept the node from being what it says.
+fn rejection(failure: Failure) -> Rejection {
+    let is_begun = matches!(failure, Failure::Apply(_));
+    match failure.code() {
+        exit::BAD_FILE => Rejection::Wrong(failure.into()),
+        _ if is_begun => Rejection::Undone(failure.into()),
+        _ => Rejection::Hindered(failure.into()),
     }
 }
 
 impl Kept<'_> {
-    /// Returns what tells the topologies apart that were applied.
-    fn applied(&self) -> Result<Option<String>, Failure> {
+    /// Returns the file that was applied last, and what tells topologies apart.
+    fn applied(&self) -> Result<Option<(Option<PathBuf>, String)>, Failure> {
         let mut system = self.instance.system_to_look()?;
-        Ok(system.state().applied().map(ToOwned::to_owned))
+        let state = system.state();
+        let file = state.config().map(ToOwned::to_owned);
+        Ok(state.applied().map(|applied| (file, applied.to_owned())))
+    }
+
+    /// Tells whether somebody else applied another file, or what this one says now.
+    fn is_other(&self, (file, applied): &(Option<PathBuf>, String)) -> bool {
+        file.as_ref().is_some_and(|file| *file != self.file)
+            || *applied != instance::fingerprint(&self.topology)
     }
 
     /// Returns what differs; reads only.
@@ -280,6 +335,14 @@ impl Kept<'_> {
         let mut system = self.instance.system_to_look()?;
         let file = system.state().config().unwrap_or(&self.file);
         instance::read(file, Some(node))
+    }
+
+    /// Makes the node what its file says by now.
+    fn take_anew(&mut self, given: (Topology, Edition)) -> Result<Plan, Failure> {
+        let lock = self.instance.lock()?;
+        // While a trial runs, this would be lost at its end.
+        self.instance.settle_trial(&lock)?;
+        self.take(given, Missing::Refused, &lock)
     }
 
     /// Makes the node what some files say; it stays what it was if that fails.

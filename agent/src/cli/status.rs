@@ -1,12 +1,19 @@
 //! `ciliate status`: modes with reasons, endpoints, maps, drops.
 
 use std::io::Write;
+use std::time::Duration;
 
 use super::args::Common;
 use super::exit;
 use super::failure::Failure;
 use super::instance::Instance;
+use crate::daemon::client::AskError;
+use crate::daemon::dump;
+use crate::daemon::protocol::{AgentStatus, ConfigState, Reply, Request};
 use crate::observe::status::{self, Guard, Status, Trial};
+
+/// How long the agent is waited for: what is shown comes from the kernel without it too.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Shows the status of the node that is set up here. Returns the exit code.
 ///
@@ -14,6 +21,7 @@ use crate::observe::status::{self, Guard, Status, Trial};
 /// If there is none, or the kernel cannot be read.
 pub fn status(common: &Common, out: &mut dyn Write) -> Result<u8, Failure> {
     let instance = Instance::find(common)?;
+    let agent = agent(&instance);
     let status = instance.enter(|| {
         let mut system = instance.system()?;
         let (objects, links) = system.look()?;
@@ -26,7 +34,7 @@ pub fn status(common: &Common, out: &mut dyn Write) -> Result<u8, Failure> {
             &objects,
             &links,
             system.pins(),
-            instance.drift()?,
+            (instance.drift()?, agent),
         )?;
         status.trial = instance.trial_status()?;
         Ok(status)
@@ -38,6 +46,55 @@ pub fn status(common: &Common, out: &mut dyn Write) -> Result<u8, Failure> {
         print(&status, out)?;
     }
     Ok(exit::OK)
+}
+
+/// Asks the agent, if there is one.
+fn agent(instance: &Instance) -> Option<AgentStatus> {
+    match instance.ask(Request::Status, PATIENCE) {
+        Ok(Reply::Status(status)) => Some(status),
+        Ok(_) | Err(AskError::NoAgent(_)) => None,
+        Err(error) => {
+            log::warn!("{error}");
+            None
+        }
+    }
+}
+
+fn print_agent(status: &Status, out: &mut dyn Write) -> Result<(), Failure> {
+    if let Some(config) = &status.config {
+        let file = config.file.display();
+        let since = config.since.as_deref().unwrap_or("the last reload");
+        match config.state {
+            ConfigState::Applied => writeln!(out, "file          {file}")?,
+            ConfigState::Refused => writeln!(
+                out,
+                "file          {file}: refused since {since}; what was applied before holds"
+            )?,
+        }
+        for line in config.error.iter().flat_map(|error| error.lines()) {
+            writeln!(out, "  {line}")?;
+        }
+    }
+    let Some(agent) = &status.agent else {
+        return Ok(writeln!(out, "agent         none answers")?);
+    };
+    writeln!(
+        out,
+        "agent         process {} since {}",
+        agent.pid, agent.since
+    )?;
+    if let Some(reload) = &agent.last_reload {
+        writeln!(out, "  last reload: {}", dump::words(reload))?;
+    }
+    for spared in &agent.spared {
+        let (secs, repairs) = (spared.left_ms.div_ceil(1000), spared.repairs);
+        let object = &spared.object;
+        writeln!(
+            out,
+            "  left alone for {secs} s, repaired {repairs} times: {object}"
+        )?;
+    }
+    Ok(())
 }
 
 fn words(guard: &Guard) -> String {
@@ -80,9 +137,7 @@ fn print_trial(trial: &Trial, out: &mut dyn Write) -> Result<(), Failure> {
 
 fn print(status: &Status, out: &mut dyn Write) -> Result<(), Failure> {
     writeln!(out, "node          {}", status.node)?;
-    if let Some(config) = &status.config {
-        writeln!(out, "file          {}", config.display())?;
-    }
+    print_agent(status, out)?;
     let routing = &status.host_routing;
     writeln!(out, "host routing  {} ({})", routing.mode, routing.reason)?;
     let masquerade = &status.masquerade;

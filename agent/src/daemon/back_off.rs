@@ -9,6 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
+use super::protocol::Spared;
 use crate::plan::object::Key;
 
 /// How many repairs in a row are normal.
@@ -28,8 +29,10 @@ const FORGET: Duration = Duration::from_secs(10);
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BackOff(BTreeMap<Key, Fight>);
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Fight {
+    /// What is repaired, for a person.
+    what: String,
     repairs: u32,
     first: Instant,
     /// Until then further repairs are in a row.
@@ -50,10 +53,11 @@ pub struct Undone {
 }
 
 impl BackOff {
-    /// Notes a repair; tells if the object is left alone for a while from now on.
-    pub fn note(&mut self, key: &Key, now: Instant) -> Option<Undone> {
+    /// Notes a repair, with its command; tells if the object is left alone for a while from now on.
+    pub fn note(&mut self, key: &Key, what: &str, now: Instant) -> Option<Undone> {
         self.0.retain(|_, fight| fight.remembered > now);
-        let fight = self.0.entry(key.clone()).or_insert(Fight {
+        let fight = self.0.entry(key.clone()).or_insert_with(|| Fight {
+            what: what.to_owned(),
             repairs: 0,
             first: now,
             remembered: now,
@@ -75,14 +79,14 @@ impl BackOff {
 
     /// Notes that an object could not be repaired. Returns how long it is left alone from now on: at
     /// first not at all, for something may have changed while we worked on it.
-    pub fn refuse(&mut self, key: &Key, now: Instant) -> Duration {
+    pub fn refuse(&mut self, key: &Key, what: &str, now: Instant) -> Duration {
         self.0.retain(|_, fight| fight.remembered > now);
         let counted = self.0.get(key).map_or(0, |fight| fight.repairs);
         // As if it had been repaired as often as is normal.
         for _ in counted + 1..NORMAL {
-            self.note(key, now);
+            self.note(key, what, now);
         }
-        let undone = self.note(key, now);
+        let undone = self.note(key, what, now);
         undone.map_or(Duration::ZERO, |undone| undone.pause)
     }
 
@@ -90,6 +94,19 @@ impl BackOff {
     pub fn spared(&self) -> BTreeSet<Key> {
         let paused = self.0.iter().filter(|(_, fight)| fight.pause.is_some());
         paused.map(|(key, _)| key.clone()).collect()
+    }
+
+    /// Describes the objects that are left alone.
+    pub fn paused(&self, now: Instant) -> Vec<Spared> {
+        let paused = self.0.values().filter_map(|fight| {
+            let left = fight.pause?.saturating_duration_since(now);
+            Some(Spared {
+                object: fight.what.clone(),
+                repairs: fight.repairs,
+                left_ms: u64::try_from(left.as_millis()).unwrap_or(u64::MAX),
+            })
+        });
+        paused.collect()
     }
 
     /// Returns when the next pause ends.
@@ -124,7 +141,9 @@ mod tests {
         let mut now = start;
         let mut pauses = Vec::new();
         for _ in 0..times {
-            let pause = back_off.note(&key(), now).map(|undone| undone.pause);
+            let pause = back_off
+                .note(&key(), "a command", now)
+                .map(|undone| undone.pause);
             pauses.push(pause.unwrap_or_default().as_secs());
             now += pause.unwrap_or_default() + SECOND;
             back_off.release(now);
@@ -147,11 +166,19 @@ mod tests {
         let (_, now) = repair(&mut back_off, NORMAL, Instant::now());
         assert!(back_off.spared().is_empty());
 
-        let undone = back_off.note(&key(), now).expect("one too many");
+        let undone = back_off
+            .note(&key(), "a command", now)
+            .expect("one too many");
 
         assert_eq!((undone.repairs, undone.within), (4, 3 * SECOND));
         assert_eq!(back_off.next(), Some(now + FIRST_PAUSE));
         assert_eq!(back_off.spared(), BTreeSet::from([key()]));
+        let paused = back_off.paused(now);
+        assert_eq!(
+            (paused.len(), paused[0].repairs, paused[0].left_ms),
+            (1, 4, 1000)
+        );
+        assert_eq!(paused[0].object, "a command");
         assert!(!back_off.release(now));
         assert!(back_off.release(now + FIRST_PAUSE));
         assert!(back_off.spared().is_empty() && back_off.next().is_none());
@@ -173,9 +200,12 @@ mod tests {
         let mut back_off = BackOff::default();
         let mut now = Instant::now();
 
-        assert_eq!(back_off.refuse(&key(), now), Duration::ZERO);
+        assert_eq!(back_off.refuse(&key(), "an endpoint", now), Duration::ZERO);
         for seconds in [1, 2, 4] {
-            assert_eq!(back_off.refuse(&key(), now), seconds * SECOND);
+            assert_eq!(
+                back_off.refuse(&key(), "an endpoint", now),
+                seconds * SECOND
+            );
             now += seconds * SECOND;
             assert!(back_off.release(now));
         }
@@ -186,6 +216,6 @@ mod tests {
         let mut back_off = BackOff::default();
         let (_, now) = repair(&mut back_off, NORMAL, Instant::now());
 
-        assert_eq!(back_off.note(&Key::HostLink, now), None);
+        assert_eq!(back_off.note(&Key::HostLink, "a command", now), None);
     }
 }

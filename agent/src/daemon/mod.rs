@@ -6,6 +6,13 @@
 //!
 //! # Layout
 //! - [`watch`]: the loop
+//! - [`source`]: what wakes it
+//! - [`reload`]: a file that is taken anew, or not
+//! - [`control`], [`protocol`], [`client`]: the control socket, what is said there, and who asks
+//! - [`edit`]: edits of the file, however an editor makes them
+//! - [`calm`]: when to read an edited file; pure
+//! - [`record`], [`dump`]: what the agent knows of itself, for `status` and for the log
+//! - [`clock`]: points in time as text
 //! - [`announcement`]: what the kernel announces about its network objects
 //! - [`sender`]: who made it so
 //! - [`folder`]: folders in which files come and go
@@ -20,24 +27,39 @@
 
 pub mod announcement;
 pub mod back_off;
+pub mod calm;
 pub mod chore;
+pub mod client;
+pub mod clock;
 pub mod consequence;
+pub mod control;
+pub mod dump;
+pub mod edit;
 pub mod folder;
+pub mod protocol;
+pub mod record;
+pub mod reload;
 pub mod schedule;
 pub mod sender;
 pub mod service;
 pub mod signal;
+pub mod source;
 pub mod sparing;
 pub mod warning;
 pub mod watch;
 
 pub use chore::{Chore, Pace};
+pub use control::Control;
+pub use edit::Edits;
 pub use folder::Files;
+pub use source::Sources;
 pub use sparing::Sparing;
-pub use watch::{Sources, Watch};
+pub use watch::Watch;
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
+use crate::datapath::table::MapStatus;
 use crate::plan::Plan;
 use crate::plan::object::Key;
 use crate::reconcile::Cause;
@@ -56,11 +78,56 @@ pub trait Node {
     /// Returns the files whose coming and going the node depends on.
     fn files(&self) -> Files;
 
-    /// Reads the file anew and makes the node what it says. Returns what that took.
+    /// Returns the file that the node is kept by.
+    fn file(&self) -> &Path;
+
+    /// Reads the file anew and makes the node what it says. Returns what that took; `None` if it
+    /// was read for an edit that changed nothing.
     ///
     /// # Errors
     /// If the file is wrong or the kernel refuses: the node stays what it was.
-    fn reload(&mut self) -> Result<Plan, Cause>;
+    fn reload(&mut self, why: Why) -> Result<Option<Plan>, Rejection>;
+
+    /// Keeps what is on trial. Tells whether something was.
+    fn confirm(&mut self) -> bool;
+
+    /// Returns what differs from the file; changes nothing.
+    ///
+    /// # Errors
+    /// If the kernel cannot be read.
+    fn differences(&mut self, spared: &BTreeSet<Key>) -> Result<Plan, Cause>;
+
+    /// Describes the maps.
+    fn maps(&self) -> Vec<MapStatus>;
+}
+
+/// Says why a file is read anew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// Somebody asked for it: the node is looked at too.
+    Asked,
+    /// It was edited, or could not be taken before.
+    Edited,
+}
+
+/// Says why a file was not taken; what was applied before holds.
+#[derive(Debug)]
+pub enum Rejection {
+    /// It is wrong.
+    Wrong(Cause),
+    /// It is good; something else hinders, and nothing was changed.
+    Hindered(Cause),
+    /// It is good; the kernel refused a step, and what was done is undone.
+    Undone(Cause),
+}
+
+impl Rejection {
+    /// Returns what was said.
+    pub fn cause(&self) -> &Cause {
+        match self {
+            Self::Wrong(cause) | Self::Hindered(cause) | Self::Undone(cause) => cause,
+        }
+    }
 }
 
 /// Says why a node could not be looked at or repaired.

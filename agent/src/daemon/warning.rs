@@ -15,6 +15,12 @@ pub const NOT_RELOADED: &str = "CIL0104";
 /// Something that is done every few seconds failed.
 pub const CHORE: &str = "CIL0105";
 
+/// There is no control socket.
+pub const NO_SOCKET: &str = "CIL0111";
+
+/// Somebody spoke with the agent who may not.
+pub const STRANGER: &str = "CIL0112";
+
 /// The process that guarded a trial is gone.
 pub const ABANDONED: &str = "CIL0120";
 

@@ -1,91 +1,44 @@
 //! The loop of the resident agent.
 //!
-//! It sleeps in `poll` until something is announced, a signal comes, or a check, the end of a
-//! pause or a chore is due. A check is a glance at what nobody announces, as long as that says
-//! what it said before, and a look at everything otherwise. All state belongs to its one thread.
+//! It sleeps in `poll` until something is announced or edited, a signal comes, somebody asks, or a
+//! check, the end of a pause or a chore is due. A check is a glance at what nobody announces, as
+//! long as that says what it said before, and a look at everything otherwise. All state belongs to
+//! its one thread.
 
 use std::collections::BTreeMap;
-use std::os::fd::AsFd as _;
 use std::time::{Duration, Instant, SystemTime};
 
-use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-
-use super::announcement::Announcements;
 use super::back_off::{BackOff, Undone};
 use super::chore::Chore;
 use super::consequence::{causes, endpoint_of};
-use super::folder::Folders;
+use super::protocol::{self, AgentStatus, Reply};
+use super::record::Record;
 use super::schedule::Schedule;
 use super::sender::Sender;
-use super::signal::{Request, Signals};
-use super::{Node, Round, Trouble, service, warning};
-use crate::host;
+use super::signal::Request;
+use super::source::Sources;
+use super::{Node, Round, Trouble, Why, service, warning};
 use crate::plan::Plan;
+use crate::plan::object::Key;
 use crate::reconcile::Cause;
 use crate::reconcile::drift::{Contest, DriftFile};
 
 /// How long glances suffice: what they cannot see is found by a look after that.
 const LOOK_PERIOD: Duration = Duration::from_mins(5);
 
-/// Is what wakes the loop.
-pub struct Sources {
-    signals: Signals,
-    announcements: Announcements,
-    folders: Folders,
-}
-
-impl Sources {
-    /// Opens them. What changes from here on is not missed, and no signal ends the process.
-    ///
-    /// # Errors
-    /// If the kernel refuses.
-    pub fn open() -> Result<Self, Cause> {
-        Ok(Self {
-            signals: Signals::take()?,
-            announcements: Announcements::listen()?,
-            folders: Folders::open()?,
-        })
-    }
-
-    /// Sleeps until something happens, or until `deadline`.
-    fn wait(&self, deadline: Instant) -> Result<(), Cause> {
-        // Rounded up, or the last millisecond would be spent awake.
-        let left = deadline.saturating_duration_since(Instant::now());
-        let millis = i32::try_from(left.as_micros().div_ceil(1000)).unwrap_or(i32::MAX);
-        let timeout = PollTimeout::try_from(millis).unwrap_or(PollTimeout::MAX);
-        let mut sources = [
-            self.signals.as_fd(),
-            self.announcements.as_fd(),
-            self.folders.as_fd(),
-        ]
-        .map(|source| PollFd::new(source, PollFlags::POLLIN));
-        match poll(&mut sources, timeout) {
-            Ok(_) | Err(Errno::EINTR) => Ok(()),
-            Err(errno) => Err(host::Error::system("wait for announcements", errno).into()),
-        }
-    }
-
-    /// Takes everything that was announced; tells whether the node may depend on any of it.
-    fn read(&mut self) -> Result<bool, Cause> {
-        // Both, whatever the first says: what is not taken wakes the loop again.
-        let (network, files) = (self.announcements.read()?, self.folders.read()?);
-        Ok(network || files)
-    }
-}
-
 /// Keeps a node as it shall be.
 pub struct Watch<'a> {
-    node: &'a mut dyn Node,
-    sources: Sources,
+    pub(super) node: &'a mut dyn Node,
+    pub(super) sources: Sources,
     drift: DriftFile,
     chores: Vec<Chore>,
-    schedule: Schedule,
-    back_off: BackOff,
+    pub(super) schedule: Schedule,
+    pub(super) back_off: BackOff,
+    pub(super) record: Record,
     /// What a glance said when everything was last looked at and nothing differed, and when that was.
     seen: Option<(u64, Instant)>,
     /// What went wrong the last time, which is not told again.
-    trouble: Option<String>,
+    pub(super) trouble: Option<String>,
 }
 
 impl<'a> Watch<'a> {
@@ -97,6 +50,7 @@ impl<'a> Watch<'a> {
         chores: Vec<Chore>,
     ) -> Self {
         Self {
+            record: Record::new(node.file()),
             node,
             sources,
             drift,
@@ -116,21 +70,23 @@ impl<'a> Watch<'a> {
         service::ready();
         loop {
             self.sources.wait(self.deadline())?;
-            match self.sources.signals.request() {
-                Some(Request::Stop) => break,
-                Some(Request::Reload) => self.reload(),
-                None => {}
+            if self.is_stopped() {
+                break;
             }
             let matters = self.sources.read()?;
             let now = Instant::now();
             if matters {
                 self.schedule.announce(now);
             }
+            if self.sources.edits.is_due(now) {
+                self.reload(Why::Edited);
+            }
             if self.back_off.release(now) {
                 self.look(now);
             } else if now >= self.schedule.next() {
                 self.check(now);
             }
+            self.answer();
             for chore in &mut self.chores {
                 chore.attend(Instant::now());
             }
@@ -140,9 +96,23 @@ impl<'a> Watch<'a> {
         Ok(())
     }
 
+    /// Does what signals ask for; tells whether one asks for the end.
+    fn is_stopped(&mut self) -> bool {
+        while let Some(request) = self.sources.signals.request() {
+            match request {
+                Request::Stop => return true,
+                Request::Reload => drop(self.reload(Why::Asked)),
+                Request::Dump => self.dump(),
+            }
+        }
+        false
+    }
+
     fn deadline(&self) -> Instant {
         let chores = self.chores.iter().filter_map(Chore::next);
-        let others = chores.chain(self.back_off.next());
+        let others = chores
+            .chain(self.back_off.next())
+            .chain(self.sources.next());
         others.fold(self.schedule.next(), Instant::min)
     }
 
@@ -160,6 +130,7 @@ impl<'a> Watch<'a> {
     fn look(&mut self, now: Instant) {
         self.schedule.begin();
         self.sources.folders.watch(self.node.files());
+        self.sources.edits.check(now);
         // What changes during the look is seen by the next check.
         let glance = self.node.glance();
         self.seen = None;
@@ -177,6 +148,8 @@ impl<'a> Watch<'a> {
             Ok(Round::Renewed(plan)) => {
                 self.succeed(now);
                 self.renewed(&plan);
+                self.sources.edits.follow(self.node.file(), now);
+                self.record.applied(self.node.file());
             }
             Ok(Round::Repaired(plan)) => {
                 self.succeed(now);
@@ -197,7 +170,8 @@ impl<'a> Watch<'a> {
         let (delay, what) = if let Some(endpoint) = object.and_then(endpoint_of) {
             self.schedule.succeed(begun, now);
             self.schedule.announce(now);
-            (self.back_off.refuse(&endpoint, now), "the endpoint")
+            let name = endpoint_name(&endpoint);
+            (self.back_off.refuse(&endpoint, &name, now), "the endpoint")
         } else {
             let delay = self.schedule.fail(begun, now, trouble.was_undone);
             (delay, "the node")
@@ -216,7 +190,7 @@ impl<'a> Watch<'a> {
         self.trouble = Some(text);
     }
 
-    fn succeed(&mut self, begun: Instant) {
+    pub(super) fn succeed(&mut self, begun: Instant) {
         self.schedule.succeed(begun, Instant::now());
         // An endpoint that is left alone has not been repaired.
         if self.back_off.next().is_none() && self.trouble.take().is_some() {
@@ -237,9 +211,10 @@ impl<'a> Watch<'a> {
         // A step that was repeated within the run is one repair of its object.
         let objects: BTreeMap<_, _> = causes.into_iter().map(|step| (&step.key, step)).collect();
         for (key, step) in objects {
-            if let Some(undone) = self.back_off.note(key, now) {
+            let command = plan.command(step);
+            if let Some(undone) = self.back_off.note(key, &command, now) {
                 let sender = self.sources.announcements.sender_of(key);
-                let contest = contest(&undone, plan.command(step), sender);
+                let contest = contest(&undone, command, sender);
                 warn_of(&undone, &contest);
                 contests.push(contest);
             }
@@ -251,33 +226,36 @@ impl<'a> Watch<'a> {
         }
     }
 
-    fn reload(&mut self) {
-        let begun = Instant::now();
-        self.schedule.begin();
-        match self.node.reload() {
-            Ok(plan) => {
-                self.succeed(begun);
-                self.renewed(&plan);
-            }
-            Err(cause) => {
-                // What was announced meanwhile has not been looked at.
-                self.schedule.announce(begun);
-                let code = warning::NOT_RELOADED;
-                log::warn!(
-                    "{code}: the file is not taken, what was applied before holds:\n{cause}"
-                );
-            }
+    /// Answers those who ask.
+    fn answer(&mut self) {
+        let Some(mut control) = self.sources.control.take() else {
+            return;
+        };
+        for asked in control.requests(Instant::now()) {
+            let reply = match asked.request {
+                protocol::Request::Status => Reply::Status(self.status()),
+                protocol::Request::Reload => Reply::Reload(self.reload(Why::Asked)),
+                protocol::Request::Confirm => Reply::Confirm {
+                    confirmed: self.node.confirm(),
+                },
+            };
+            control.answer(&asked, &reply, Instant::now());
         }
+        self.sources.control = Some(control);
     }
 
-    /// Tells what another file changed; what was repaired under the old one does not count.
-    fn renewed(&mut self, plan: &Plan) {
-        self.back_off = BackOff::default();
-        for step in &plan.steps {
-            let sign = step.action().sign();
-            log::info!("{sign} {} ({})", plan.command(step), step.reason);
-        }
-        log::info!("the file is taken anew: {}", plan.summary());
+    /// Describes the agent.
+    pub(super) fn status(&self) -> AgentStatus {
+        let spared = self.back_off.paused(Instant::now());
+        self.record.status(spared, self.drift.drift().clone())
+    }
+}
+
+fn endpoint_name(key: &Key) -> String {
+    if let Key::EndpointLink(name) = key {
+        format!("endpoint {name}")
+    } else {
+        format!("{key:?}")
     }
 }
 

@@ -3,7 +3,7 @@
 //! # Layout
 //! - [`object`], [`pin`]: what is loaded, and where it lies
 //! - [`load`], [`btf`], [`sys`]: maps created, programs verified and pinned
-//! - [`table`]: typed access to the maps
+//! - [`table`]: typed access to the maps; [`raw`]: their bytes
 //! - [`demand`]: what the maps take, before they are made
 //! - [`attach`]: programs on hooks
 //! - [`reassembly`]: fragments put together by the node's stack
@@ -27,6 +27,7 @@ pub mod object;
 pub mod observe;
 pub mod pin;
 pub mod policy;
+pub mod raw;
 pub mod reassembly;
 pub mod sweep;
 pub mod sys;

@@ -42,6 +42,9 @@ pub struct Interest {
     pub peer_pools: Vec<IpNet>,
     /// Addresses of its peers.
     pub peers: Vec<IpAddr>,
+    /// Whether it matters by which connections we are called: finding that out walks the kernel's
+    /// whole table of sockets.
+    pub callers: bool,
 }
 
 /// Holds what was read.
@@ -54,7 +57,7 @@ pub struct Surroundings {
     pub source_nats: Vec<SourceNat>,
     /// Whether [`SENDER_CHECK`] is strict.
     pub strict_senders: bool,
-    /// The connections by which we are called.
+    /// The connections by which we are called, if they matter.
     pub callers: Vec<Conversation>,
     /// Present value of [`RESERVED_PORTS`]; empty if there is none.
     pub reserved_ports: String,
@@ -79,7 +82,11 @@ pub fn read(node: &str, interest: &Interest) -> Result<Surroundings> {
         blind_rules: blind_rules(&mut netlink, &ruleset, &traffic)?,
         source_nats: nat::on_devices(&ruleset, &interest.devices),
         strict_senders: sysctl::read(SENDER_CHECK)?.as_deref() == Some("1"),
-        callers: caller::conversations(local_port_range),
+        callers: if interest.callers {
+            caller::conversations(local_port_range)
+        } else {
+            Vec::new()
+        },
         reserved_ports: sysctl::read(RESERVED_PORTS)?.unwrap_or_default(),
         local_port_range,
     })

@@ -1,6 +1,7 @@
 //! The status of a node, as `status --json` prints it; schema 1.
 //!
-//! Everything is read from the kernel, so that it is true without a file and without an agent.
+//! Everything is read from the kernel, so that it is true without a file and without an agent; an
+//! agent adds what it knows of itself.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -9,6 +10,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use crate::daemon::protocol::{AgentStatus, ConfigStatus};
 use crate::datapath::pin::Pins;
 use crate::datapath::table::{self, MapStatus};
 use crate::datapath::{self};
@@ -28,8 +30,10 @@ const SCHEMA: u32 = 1;
 pub struct Status {
     pub schema: u32,
     pub node: String,
-    /// The file that was applied last.
-    pub config: Option<PathBuf>,
+    /// The file that was applied last, or was to be.
+    pub config: Option<ConfigStatus>,
+    /// The resident agent, if one answers.
+    pub agent: Option<AgentStatus>,
     /// Version of the programs and maps, if they are loaded.
     pub datapath: Option<String>,
     pub host_routing: Mode,
@@ -126,11 +130,11 @@ pub struct Endpoint {
 /// When a map cannot be read.
 pub fn status(
     node: &str,
-    (config, choice, enforcement): (Option<PathBuf>, Option<&Choice>, Option<&str>),
+    (file, choice, enforcement): (Option<PathBuf>, Option<&Choice>, Option<&str>),
     objects: &State,
     links: &BTreeMap<Link, u32>,
     pins: &Pins,
-    drift: Drift,
+    (drift, agent): (Drift, Option<AgentStatus>),
 ) -> Result<Status, datapath::Error> {
     let datapath = match objects.get(&Key::Datapath) {
         Some(Value::Datapath { digest, .. }) => Some(digest.clone()),
@@ -148,10 +152,13 @@ pub fn status(
         },
         audits,
     };
+    let applied = file.map(ConfigStatus::applied);
+    let config = agent.as_ref().map(|agent| agent.config.clone());
     Ok(Status {
         schema: SCHEMA,
         node: node.to_owned(),
-        config,
+        config: config.or(applied),
+        agent,
         host_routing: host_routing(objects, choice),
         datapath,
         masquerade: masquerade(objects),

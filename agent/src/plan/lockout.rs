@@ -16,11 +16,15 @@ const TCP: u8 = 6;
 /// Slot of the node itself.
 const HOST: u16 = 0;
 
+/// Tells whether policy could cut any connection of the node itself.
+pub fn is_possible(topology: &Topology) -> bool {
+    let subjects = &topology.policy.tables.subjects;
+    matches!(subjects.get(&HOST), Some(host) if !host.audit)
+}
+
 /// Returns a warning for each connection of the caller that policy would cut.
 pub(super) fn lockouts(topology: &Topology, ambient: &Ambient) -> Vec<Warning> {
-    let tables = &topology.policy.tables;
-    let is_enforced = matches!(tables.subjects.get(&HOST), Some(host) if !host.audit);
-    if !is_enforced {
+    if !is_possible(topology) {
         return Vec::new();
     }
     let cut = ambient

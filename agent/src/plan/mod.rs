@@ -7,7 +7,7 @@
 //! - `outside`: the part of it that concerns devices, prefixes and peers
 //! - [`host_routing`]: past the host's stack or through it
 //! - [`policy`]: who may talk to whom, as the tables of the kernel hold it
-//! - `lockout`: whom a policy about the node would cut off
+//! - [`lockout`]: whom a policy about the node would cut off
 //! - [`reserved`]: ports that the host's own connections must not get
 //! - [`refusal`], [`warning`], [`notes`]: what stands against it, and what a person should know
 //! - `departure`: what has to leave, why, and what vanishes with it
@@ -29,7 +29,7 @@ mod difference;
 mod entry;
 pub mod host_routing;
 pub mod link;
-mod lockout;
+pub mod lockout;
 pub mod masquerade;
 pub mod notes;
 pub mod object;

@@ -15,10 +15,10 @@ use crate::datapath::pin::Pins;
 use crate::datapath::{self, demand, object::DIGEST, reassembly, sys};
 use crate::host::surroundings::{self, Interest};
 use crate::host::{self, Names, Netlink, bpffs, kernel, link, memory, sysctl};
-use crate::plan::Step;
 use crate::plan::notes::MapMemory;
 use crate::plan::object::{Ambient, Key, Link, Netns, Observed, State, Value};
 use crate::plan::reserved::{self, RESERVED_PORTS};
+use crate::plan::{Step, lockout};
 use crate::topology::{Peer, Topology};
 
 /// Index of `lo`, which every network namespace has.
@@ -306,6 +306,7 @@ fn interest(topology: &Topology) -> Interest {
         pools: pool4.into_iter().chain(pool6).collect(),
         peer_pools: peers.clone().flat_map(Peer::pools).collect(),
         peers: peers.flat_map(|peer| peer.addresses.clone()).collect(),
+        callers: lockout::is_possible(topology),
     }
 }
 

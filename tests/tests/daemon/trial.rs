@@ -10,8 +10,8 @@ use tests::lab::trial::{self, Trial};
 use tests::lab::wait_until;
 use tests::party::Family;
 
-use super::file::{has_api, without_api};
 use super::{ANNOUNCED, Kept, repairs, start};
+use super::{has_api, without_api};
 
 /// Longer than any test.
 const LONG: u32 = 60;
