@@ -16,10 +16,12 @@ use super::{has_api, without_api};
 /// Longer than any test.
 const LONG: u32 = 60;
 
-/// Is a node without `api` that an agent keeps, and its file edited in place, so that it has one.
+/// Is a node without `api` that an agent keeps, and another file, in which it has one. The agent's own
+/// file is not edited: that would be no trial.
 struct Edited {
     agent: Resident,
     net: OneNode,
+    file: String,
     before: Inventory,
 }
 
@@ -37,23 +39,19 @@ impl Edited {
         wait_until("db is repaired", || repairs() == 1);
         net.ping_all();
         let before = net.inventory();
-        net.write(FILE);
-        Self { agent, net, before }
+        let file = net.machine.write("new.toml", FILE).display().to_string();
+        Self {
+            agent,
+            net,
+            file,
+            before,
+        }
     }
 
     fn start(&self, timeout: u32) -> Trial {
         let net = &self.net;
-        let line = format!("try {} --timeout {timeout}", net.file.display());
+        let line = format!("try {} --timeout {timeout}", self.file);
         Trial::start(&net.machine, &net.host, "edge-1", &line).wait_for_answer()
-    }
-
-    fn expect_taken_back(&self, net: &OneNode) {
-        net.write(without_api());
-        wait_until("nothing is left to do", || {
-            agent::ciliate(&net.host, &format!("plan {}", net.file.display())).code == Some(0)
-        });
-        net.write(FILE);
-        self.before.expect_same(&net.inventory(), "after the trial");
     }
 
     /// Goes on as a node that is kept.
@@ -70,13 +68,13 @@ fn agent_follows_a_trial_and_follows_it_back_and_repairs_both() {
     let stream = Stream::start(&net.web, &net.db, net.address("db", Family::V4));
 
     let mut trial = edited.start(LONG);
-    edited.agent.expect_log("ciliate.toml was applied");
+    edited.agent.expect_log("new.toml was applied");
     net.host.run("ip link set lxcapi down");
     wait_until("what is tried is repaired", || repairs() == 2);
     trial::signal(trial.guard(), Signal::SIGINT);
     assert_eq!(trial.code(), Some(75), "{}", trial.log());
 
-    edited.expect_taken_back(net);
+    expect_taken_back(net, &edited.before);
     stream.expect_complete();
     let kept = edited.into_kept();
     kept.expect_repair_alone(&kept.net.host, "ip link set lxcdb down", ANNOUNCED);
@@ -89,12 +87,12 @@ fn agent_keeps_what_was_confirmed() {
     let edited = Edited::new();
 
     let mut trial = edited.start(LONG);
-    edited.agent.expect_log("ciliate.toml was applied");
+    edited.agent.expect_log("new.toml was applied");
     agent::expect(&edited.net.host, "confirm", 0);
     assert_eq!(trial.code(), Some(0), "{}", trial.log());
 
     let kept = edited.into_kept();
-    kept.expect_repair(&kept.net.host, "ip link set lxcapi down", ANNOUNCED);
+    kept.expect_repair_alone(&kept.net.host, "ip link set lxcapi down", ANNOUNCED);
 }
 
 #[test]
@@ -106,7 +104,7 @@ fn agent_takes_a_trial_back_whose_guard_was_killed() {
     wait_until("the agent has noticed", || {
         edited.agent.log().contains("CIL0120: ") && !has_api(&edited.net)
     });
-    edited.expect_taken_back(&edited.net);
+    expect_taken_back(&edited.net, &edited.before);
 }
 
 #[test]
@@ -115,23 +113,27 @@ fn agent_that_is_killed_with_the_guard_is_succeeded_by_one_that_takes_the_trial_
     let trial = edited.start(LONG);
     edited.agent.signal(Signal::SIGKILL);
     trial.kill();
-    let Edited { agent, net, before } = edited;
+    let Edited {
+        agent,
+        net,
+        file,
+        before,
+    } = edited;
     drop(agent);
     assert!(has_api(&net), "nobody has taken it back yet");
 
-    // With the file that was tried, as a service manager does.
-    let agent = start(&net);
+    // With the file that was tried, as if it had been edited in place.
+    let start = || Resident::start(&net.machine, &net.host, &file);
+    let agent = start();
 
     let log = agent.log();
     assert!(log.contains("CIL0120: "), "the trial is taken back: {log}");
     assert!(log.contains("CIL0122: "), "and not begun anew: {log}");
-    let edited = Edited { agent, net, before };
-    edited.expect_taken_back(&edited.net);
-    edited.agent.signal(Signal::SIGHUP);
-    wait_until("who asks for it gets it", || has_api(&edited.net));
-    let Edited { agent, net, .. } = edited;
+    expect_taken_back(&net, &before);
+    agent.signal(Signal::SIGHUP);
+    wait_until("who asks for it gets it", || has_api(&net));
     assert_eq!(agent.end(Signal::SIGTERM), Some(0));
-    let agent = start(&net);
+    let agent = start();
     assert!(has_api(&net) && !agent.log().contains("CIL0122"));
 }
 
@@ -139,7 +141,9 @@ fn agent_that_is_killed_with_the_guard_is_succeeded_by_one_that_takes_the_trial_
 fn agent_that_starts_during_a_trial_follows_what_becomes_of_it() {
     let edited = Edited::new();
     let mut trial = edited.start(LONG);
-    let Edited { agent, net, before } = edited;
+    let Edited {
+        agent, net, before, ..
+    } = edited;
     assert_eq!(agent.end(Signal::SIGTERM), Some(0));
 
     let agent = start(&net);
@@ -148,8 +152,7 @@ fn agent_that_starts_during_a_trial_follows_what_becomes_of_it() {
     trial::signal(trial.guard(), Signal::SIGINT);
     assert_eq!(trial.code(), Some(75), "{}", trial.log());
     agent.expect_log("was applied");
-    let edited = Edited { agent, net, before };
-    edited.expect_taken_back(&edited.net);
+    expect_taken_back(&net, &before);
 }
 
 #[test]
@@ -157,7 +160,8 @@ fn file_is_not_taken_anew_during_a_trial() {
     let edited = Edited::new();
     let mut trial = edited.start(LONG);
 
-    edited.net.write(without_api());
+    edited.agent.expect_log("new.toml was applied");
+    edited.net.machine.write("new.toml", without_api());
     edited.agent.signal(Signal::SIGHUP);
     edited.agent.expect_log("CIL0104: ");
 
@@ -182,4 +186,12 @@ fn agent_does_not_keep_a_node_that_may_be_gone_after_its_trial() {
     trial::signal(trial.guard(), Signal::SIGINT);
     assert_eq!(trial.code(), Some(75), "{}", trial.log());
     agent::expect(&net.host, "status", 69);
+}
+
+fn expect_taken_back(net: &OneNode, before: &Inventory) {
+    let line = format!("plan {}", net.file.display());
+    wait_until("nothing is left to do", || {
+        agent::ciliate(&net.host, &line).code == Some(0)
+    });
+    before.expect_same(&net.inventory(), "after the trial");
 }
