@@ -27,7 +27,9 @@ pub const ENTRIES: &[Entry] = &[
         "something keeps undoing a repair",
         "Another program changes what the agent keeps: a network manager, a script, a second \
          agent. The object is left alone for a second, then two, up to a minute; traffic may be \
-         interrupted meanwhile. Find the other program, and tell it to leave the object alone.",
+         interrupted meanwhile. Find the other program, and tell it to leave the object alone: the \
+         warning and `ciliate status` name the process that makes most changes of late, if it still \
+         runs.",
     ),
     entry(
         "CIL0102",

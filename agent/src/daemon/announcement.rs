@@ -11,6 +11,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use nix::errno::Errno;
 use rtnetlink::sys::Socket;
 
+use super::author::Authors;
 use crate::host::{self, netlink};
 
 /// Groups of linux/rtnetlink.h: links, filters, then addresses, routes and rules of IPv4 and of
@@ -46,6 +47,7 @@ const RECEIVE_LEN: usize = 32 * 1024;
 pub struct Announcements {
     socket: Socket,
     buffer: Vec<u8>,
+    authors: Authors,
 }
 
 impl Announcements {
@@ -57,7 +59,13 @@ impl Announcements {
         Ok(Self {
             socket: netlink::multicast(&GROUPS)?,
             buffer: Vec::with_capacity(RECEIVE_LEN),
+            authors: Authors::default(),
         })
+    }
+
+    /// Returns who asked for what was announced.
+    pub fn authors(&self) -> &Authors {
+        &self.authors
     }
 
     /// Reads everything that was announced; tells whether the node may depend on any of it.
@@ -69,7 +77,12 @@ impl Announcements {
         loop {
             self.buffer.clear();
             match self.socket.recv(&mut self.buffer, 0) {
-                Ok(_) => matters |= may_matter(&self.buffer),
+                Ok(_) => {
+                    matters |= may_matter(&self.buffer);
+                    if let Some(port) = author(&self.buffer) {
+                        self.authors.note(port);
+                    }
+                }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(matters),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.raw_os_error() == Some(Errno::ENOBUFS as i32) => {
@@ -86,6 +99,13 @@ impl AsFd for Announcements {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
+}
+
+/// Returns the port by which the first message's change was asked for, if it is a change.
+fn author(datagram: &[u8]) -> Option<u32> {
+    let header = datagram.first_chunk::<HEADER_LEN>()?;
+    let [.., a, b, c, d] = *header;
+    is_change(datagram).then(|| u32::from_ne_bytes([a, b, c, d]))
 }
 
 /// Tells whether the node may depend on one of the messages; what cannot be read does.
@@ -148,6 +168,16 @@ mod tests {
         for unimportant in [route(1, RTM_F_CLONED), route(2, 0), message(40, &[])] {
             assert!(!may_matter(&unimportant));
         }
+    }
+
+    #[test]
+    fn author_is_whose_port_the_change_has() {
+        let mut change = message(45, &[]);
+        change[12..16].copy_from_slice(&714_u32.to_ne_bytes());
+
+        assert_eq!(author(&change), Some(714));
+        assert_eq!(author(&message(40, &[])), None, "no change");
+        assert_eq!(author(&change[..8]), None, "no message");
     }
 
     #[test]

@@ -14,6 +14,7 @@
 //! - [`record`], [`dump`]: what the agent knows of itself, for `status` and for the log
 //! - [`clock`]: points in time as text
 //! - [`announcement`]: what the kernel announces about its network objects
+//! - [`author`]: who asked for what is announced
 //! - [`folder`]: folders in which files come and go
 //! - [`signal`]: signals, as a descriptor
 //! - [`schedule`]: when to look; pure
@@ -25,6 +26,7 @@
 //! - [`warning`]: codes of warnings
 
 pub mod announcement;
+pub mod author;
 pub mod back_off;
 pub mod calm;
 pub mod chore;

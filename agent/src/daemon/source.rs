@@ -82,6 +82,11 @@ impl Sources {
         Ok(network || files)
     }
 
+    /// Names who changes the network, if that is known.
+    pub(super) fn author(&self) -> Option<String> {
+        self.announcements.authors().likely()
+    }
+
     /// Returns when one of them has to be attended to, whatever happens.
     pub(super) fn next(&self) -> Option<Instant> {
         let clients = self.control.as_ref().and_then(Control::next);

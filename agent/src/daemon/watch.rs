@@ -174,7 +174,9 @@ impl<'a> Watch<'a> {
         for (key, step) in objects {
             let command = plan.command(step);
             if let Some(undone) = self.back_off.note(key, &command, now) {
-                warn_of(&undone, &command);
+                let author = self.sources.author();
+                warn_of(&undone, &command, author.as_deref());
+                self.back_off.blame(key, author);
             }
         }
         if !repairs.is_empty()
@@ -217,10 +219,13 @@ fn endpoint_name(key: &Key) -> String {
     }
 }
 
-fn warn_of(undone: &Undone, command: &str) {
+fn warn_of(undone: &Undone, command: &str, author: Option<&str>) {
+    let author = author.map_or_else(String::new, |author| {
+        format!(", and most changes of late are made by {author}")
+    });
     log::warn!(
-        "{}: {command}: repaired {} times in {} s: something keeps undoing it; the next repair is \
-         in {} s at the earliest",
+        "{}: {command}: repaired {} times in {} s: something keeps undoing it{author}; the next \
+         repair is in {} s at the earliest",
         warning::UNDONE,
         undone.repairs,
         undone.within.as_secs(),

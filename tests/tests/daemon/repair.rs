@@ -1,7 +1,8 @@
 //! What others change is repaired, told and counted.
 
 use std::fmt::Write as _;
-use std::process::Command;
+use std::io::Write as _;
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -126,6 +127,34 @@ fn who_keeps_undoing_a_repair_is_named_and_others_are_repaired_meanwhile() {
         done.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
     });
 
+    kept.expect_nothing_to_do();
+}
+
+#[test]
+fn process_that_keeps_undoing_a_repair_is_named() {
+    let kept = Kept::new();
+    let mut command = Command::new("tc");
+    command.args(["-force", "-batch", "-"]);
+    command.stdin(Stdio::piped()).stderr(Stdio::null());
+    let mut other = kept.net.host.inside(|| command.spawn()).expect("start tc");
+    let mut stdin = other.stdin.take().expect("a pipe");
+
+    wait_until("the agent has had enough", || {
+        // What is not there cannot be removed.
+        stdin
+            .write_all(b"filter del dev lxcweb ingress\n")
+            .expect("tc reads");
+        thread::sleep(Duration::from_millis(50));
+        kept.agent.log().contains("CIL0101: ")
+    });
+    let status = kept.net.status();
+    drop(stdin);
+    other.wait().expect("tc ends");
+
+    let author = format!("tc (process {})", other.id());
+    let log = kept.agent.log();
+    assert!(log.contains(&format!("are made by {author}")), "{log}");
+    assert_eq!(status["agent"]["spared"][0]["author"], author, "{status:#}");
     kept.expect_nothing_to_do();
 }
 
