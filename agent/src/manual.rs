@@ -27,8 +27,9 @@ pub const ENTRIES: &[Entry] = &[
         "something keeps undoing a repair",
         "Another program changes what the agent keeps: a network manager, a script, a second \
          agent. The object is left alone for a second, then two, up to a minute; traffic may be \
-         interrupted meanwhile. The program that changed such an object last is named if it was \
-         still there; tell it to leave the object alone. `doctor` tells of it for an hour.",
+         interrupted meanwhile. The program that changed such an object last is named, here and by \
+         `ciliate status`, if it was still there; tell it to leave the object alone. `doctor` tells \
+         of it for an hour.",
     ),
     entry(
         "CIL0102",

@@ -89,9 +89,10 @@ fn print_agent(status: &Status, out: &mut dyn Write) -> Result<(), Failure> {
     for spared in &agent.spared {
         let (secs, repairs) = (spared.left_ms.div_ceil(1000), spared.repairs);
         let object = &spared.object;
+        let author = spared.author.as_deref().unwrap_or("somebody");
         writeln!(
             out,
-            "  left alone for {secs} s, repaired {repairs} times: {object}"
+            "  left alone for {secs} s, repaired {repairs} times, undone by {author}: {object}"
         )?;
     }
     Ok(())

@@ -33,6 +33,8 @@ pub struct BackOff(BTreeMap<Key, Fight>);
 struct Fight {
     /// What is repaired, for a person.
     what: String,
+    /// Who is likely to undo it, if that is known.
+    author: Option<String>,
     repairs: u32,
     first: Instant,
     /// Until then further repairs are in a row.
@@ -58,6 +60,7 @@ impl BackOff {
         self.0.retain(|_, fight| fight.remembered > now);
         let fight = self.0.entry(key.clone()).or_insert_with(|| Fight {
             what: what.to_owned(),
+            author: None,
             repairs: 0,
             first: now,
             remembered: now,
@@ -75,6 +78,13 @@ impl BackOff {
             within: now.duration_since(fight.first),
             pause,
         })
+    }
+
+    /// Notes who is likely to undo the repair of an object.
+    pub fn blame(&mut self, key: &Key, author: Option<String>) {
+        if let Some(fight) = self.0.get_mut(key) {
+            fight.author = author;
+        }
     }
 
     /// Notes that an object could not be repaired. Returns how long it is left alone from now on: at
@@ -103,6 +113,7 @@ impl BackOff {
             Some(Spared {
                 object: fight.what.clone(),
                 repairs: fight.repairs,
+                author: fight.author.clone(),
                 left_ms: u64::try_from(left.as_millis()).unwrap_or(u64::MAX),
             })
         });

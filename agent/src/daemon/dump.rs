@@ -70,8 +70,9 @@ fn about(status: &AgentStatus) -> Vec<String> {
             .map(|reload| format!("last reload: {}", words(reload))),
     );
     let spared = status.spared.iter().map(|spared| {
+        let author = spared.author.as_deref().unwrap_or("unknown");
         format!(
-            "left alone for {} ms, repaired {} times: {}",
+            "left alone for {} ms, repaired {} times, undone by {author}: {}",
             spared.left_ms, spared.repairs, spared.object
         )
     });

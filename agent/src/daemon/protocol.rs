@@ -117,6 +117,8 @@ pub enum ReloadResult {
 pub struct Spared {
     pub object: String,
     pub repairs: u32,
+    /// Who makes most changes of late, if that is known.
+    pub author: Option<String>,
     /// How long it is left alone yet, in milliseconds.
     pub left_ms: u64,
 }

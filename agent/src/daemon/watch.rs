@@ -216,6 +216,7 @@ impl<'a> Watch<'a> {
                 let sender = self.sources.announcements.sender_of(key);
                 let contest = contest(&undone, command, sender);
                 warn_of(&undone, &contest);
+                self.back_off.blame(key, contest.by.clone());
                 contests.push(contest);
             }
         }

@@ -148,6 +148,38 @@ fn who_keeps_undoing_a_repair_is_named_and_others_are_repaired_meanwhile() {
 }
 
 #[test]
+fn process_that_keeps_undoing_a_repair_is_named() {
+    let kept = Kept::new();
+    let mut command = Command::new("tc");
+    command.args(["-force", "-batch", "-"]);
+    command.stdin(Stdio::piped()).stderr(Stdio::null());
+    let mut other = kept.net.host.inside(|| command.spawn()).expect("start tc");
+    let mut stdin = other.stdin.take().expect("a pipe");
+
+    wait_until("the agent has had enough", || {
+        // What is not there cannot be removed.
+        stdin
+            .write_all(b"filter del dev lxcweb ingress\n")
+            .expect("tc reads");
+        thread::sleep(Duration::from_millis(50));
+        kept.agent.log().contains("CIL0101: ")
+    });
+    let status = kept.net.status();
+    drop(stdin);
+    other.wait().expect("tc ends");
+
+    let author = format!("tc (pid {}, started by ", other.id());
+    let log = kept.agent.log();
+    assert!(log.contains(&format!("perhaps {author}")), "{log}");
+    let told = status["agent"]["spared"][0]["author"].as_str();
+    assert!(
+        told.is_some_and(|told| told.starts_with(&author)),
+        "{status:#}"
+    );
+    kept.expect_nothing_to_do();
+}
+
+#[test]
 fn endpoint_whose_namespace_goes_is_joined_again_when_it_comes() {
     let kept = Kept::new();
     let net = &kept.net;
