@@ -53,6 +53,14 @@ pub const ENTRIES: &[Entry] = &[
          kernel's own words.",
     ),
     entry(
+        "CIL0150",
+        "the agent lacks a privilege that keeping the node may need",
+        "After its start the agent gives up what its file does not need, for good; `ciliate status` lists \
+         what is left, and why. Whoever started it may have held back more, as \
+         `CapabilityBoundingSet=` of systemd or the options of a container do. Give it what the \
+         warning names, and restart it: packets are carried meanwhile.",
+    ),
+    entry(
         "CIL0201",
         "a device that masquerades has no address of a family: what endpoints send by it is dropped",
         "Drop reason 167 or 228 counts what is lost. Give the device an address of the family, or \

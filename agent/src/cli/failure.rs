@@ -32,6 +32,11 @@ pub enum Failure {
     },
     #[error("{0} needs root: run it as root or through sudo")]
     NotPrivileged(&'static str),
+    /// The agent gave up what a file needs.
+    #[error(
+        "the file needs {0}, which the agent gave up when it had set the node up: restart the agent"
+    )]
+    Privilege(String),
     #[error(transparent)]
     File(#[from] Report),
     #[error(transparent)]
@@ -92,6 +97,7 @@ impl Failure {
             | Self::Refused(_)
             | Self::Stopped(..)
             | Self::AgentRuns { .. }
+            | Self::Privilege(_)
             | Self::Host(_)
             | Self::Datapath(_)
             | Self::Kernel(_)

@@ -8,6 +8,7 @@
 //! - [`output`]: where a verb writes
 //! - [`instance`], [`resident`], [`machine`]: the node that a verb works on, its agent, the machine that
 //!   it runs on
+//! - [`privilege`]: what the agent may do
 //! - [`check`], [`init`], [`apply`], [`run`](mod@run), [`status`], [`doctor`], [`explain`], [`flows`],
 //!   [`policy`], [`lab`]: the verbs
 
@@ -25,6 +26,7 @@ pub mod lab;
 pub mod machine;
 pub mod output;
 pub mod policy;
+pub mod privilege;
 pub mod resident;
 pub mod run;
 pub mod status;

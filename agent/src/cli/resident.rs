@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use super::failure::Failure;
 use super::instance::Instance;
+use super::privilege::Privileges;
 use crate::host::Error;
 use crate::host::lock::Lock;
 use crate::reconcile::drift::{Drift, DriftFile};
@@ -24,6 +25,11 @@ impl Instance {
     /// If there is another one.
     pub fn agent_lock(&self) -> Result<Lock, Failure> {
         self.take_agent_lock("already")
+    }
+
+    /// Returns the process of the agent that keeps the node, if one does.
+    pub fn agent_pid(&self) -> Option<u32> {
+        Lock::holder(&self.agent_folder())
     }
 
     /// Keeps an agent from starting, where there ever was one.
@@ -53,6 +59,7 @@ impl Instance {
     pub fn remove_agent_folder(&self) {
         let folder = self.agent_folder();
         DriftFile::remove(&folder);
+        Privileges::remove(&folder);
         // What somebody else put there keeps the folder.
         drop(fs::remove_dir(folder));
     }

@@ -13,14 +13,15 @@ use super::apply::{Missing, bring_up, converge};
 use super::args::Common;
 use super::exit;
 use super::failure::Failure;
-use super::instance::{self, Instance};
+use super::instance::{self, Instance, Whereabouts};
+use super::privilege::Privileges;
 use crate::daemon::{
-    Chore, Files, Node, Round, Sources, Sparing, Trouble, Watch, consequence, warning,
+    Chore, Files, Node, Round, Sources, Sparing, Trouble, Watch, consequence, service, warning,
 };
 use crate::datapath::pin::Pins;
 use crate::datapath::sweep::Sweep;
 use crate::host::lock::Lock;
-use crate::host::netns;
+use crate::host::{capability, netns};
 use crate::plan::object::Key;
 use crate::plan::{Desired, Plan};
 use crate::reconcile::drift::DriftFile;
@@ -37,19 +38,22 @@ const SWEEP_PERIOD: Duration = Duration::from_millis(250);
 /// If the file is wrong, another agent keeps the node, or it cannot be set up: what was done is
 /// undone then.
 pub fn run(common: &Common, file: &Path) -> Result<u8, Failure> {
+    capability::forbid_new()?;
     let topology = instance::topology(file, common.node.as_deref())?;
     let instance = Instance::new(common, &topology.node);
-    instance.enter(|| {
-        let lock = instance.agent_lock()?;
-        let kept = keep(common, &instance, topology, file);
-        if kept.is_err() && !instance.exists() {
-            // The node did not come to be: nothing is left of it.
-            drop(lock.remove());
-            instance.remove_agent_folder();
-            instance.remove_folders();
-        }
-        kept
-    })?;
+    // For good and with the first thread: no other one shall keep what this one gives up.
+    if let Whereabouts::Elsewhere(namespace) = instance.whereabouts()? {
+        netns::move_to(&namespace)?;
+    }
+    let lock = instance.agent_lock()?;
+    let kept = keep(common, &instance, topology, file);
+    if kept.is_err() && !instance.exists() {
+        // The node did not come to be: nothing is left of it.
+        drop(lock.remove());
+        instance.remove_agent_folder();
+        instance.remove_folders();
+    }
+    kept?;
     Ok(exit::OK)
 }
 
@@ -60,6 +64,7 @@ fn keep(
     file: &Path,
 ) -> Result<(), Failure> {
     let sources = Sources::open()?;
+    service::progress(&format!("sets node {} up", instance.node));
     let report = bring_up(common, &topology, file, |_| Ok(()))?;
     log::info!(
         "node {} is set up: {}",
@@ -67,8 +72,11 @@ fn keep(
         report.plan.summary()
     );
     let drift = DriftFile::load(&instance.agent_folder())?;
+    let privileges = Privileges::new(instance.agent_folder());
+    privileges.keep(&topology)?;
     let mut kept = Kept {
         instance,
+        privileges,
         topology,
         file: instance::absolute(file)?,
         absent: BTreeSet::new(),
@@ -101,6 +109,7 @@ fn trouble(failure: Failure) -> Trouble {
 /// Is the node, as the loop sees it.
 struct Kept<'a> {
     instance: &'a Instance,
+    privileges: Privileges,
     /// What the node is made of, and the file that says so.
     topology: Topology,
     file: PathBuf,
@@ -149,6 +158,20 @@ impl Node for Kept<'_> {
     fn reload(&mut self) -> Result<Plan, Cause> {
         Ok(self.take(self.file.clone())?)
     }
+
+    fn summary(&self) -> String {
+        let (node, all) = (&self.instance.node, self.topology.endpoints.len());
+        let connected = all - self.absent.len();
+        let mut summary = format!("node {node}: {connected} of {all} endpoints connected");
+        if let Some(name) = self.absent.first() {
+            let more = match self.absent.len() - 1 {
+                0 => String::new(),
+                more => format!(" and {more} more"),
+            };
+            summary.push_str(&format!("; the namespace of {name}{more} is missing"));
+        }
+        summary
+    }
 }
 
 impl Kept<'_> {
@@ -186,12 +209,14 @@ impl Kept<'_> {
     /// Makes the node what a file says; it stays what it was if that fails.
     fn take(&mut self, file: PathBuf) -> Result<Plan, Failure> {
         let topology = instance::topology(&file, Some(&self.instance.node))?;
+        self.privileges.expect(&topology)?;
         let lock = self.instance.lock()?;
         let old = std::mem::replace(&mut self.topology, topology);
         self.note_absent();
         match self.converge(&file, &BTreeSet::new(), Missing::Refused, &lock) {
             Ok(plan) => {
                 self.file = file;
+                self.privileges.keep(&self.topology)?;
                 Ok(plan)
             }
             Err(failure) => {

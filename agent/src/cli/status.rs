@@ -20,14 +20,18 @@ pub fn status(common: &Common, out: &mut dyn Write) -> Result<u8, Failure> {
         let config = system.state().config().map(ToOwned::to_owned);
         let choice = system.state().host_routing().cloned();
         let enforcement = system.state().enforcement().map(ToOwned::to_owned);
-        Ok(status::status(
+        let status = status::status(
             &instance.node,
             (config, choice.as_ref(), enforcement.as_deref()),
             &objects,
             &links,
             system.pins(),
             instance.drift()?,
-        )?)
+        )?;
+        Ok(Status {
+            capabilities: instance.privileges(),
+            ..status
+        })
     })?;
     if common.json {
         let json = serde_json::to_string_pretty(&status).map_err(std::io::Error::other)?;
@@ -107,6 +111,14 @@ fn print(status: &Status, out: &mut dyn Write) -> Result<(), Failure> {
     writeln!(out, "repairs       {}", status.drift.repairs)?;
     if let Some(last) = &status.drift.last {
         writeln!(out, "  last: {last}")?;
+    }
+    if status.capabilities.is_empty() {
+        writeln!(out, "agent         does not run")?;
+    } else {
+        writeln!(out, "agent         may, beside what its user owns:")?;
+    }
+    for privilege in &status.capabilities {
+        writeln!(out, "  {:<16} {}", privilege.name, privilege.reason)?;
     }
     let bytes: u64 = status.maps.iter().map(|map| map.bytes).sum();
     writeln!(

@@ -14,6 +14,7 @@
 //! - [`consequence`]: which objects go with others; pure
 //! - [`sparing`]: a kernel without the objects that are left alone
 //! - [`chore`]: what is done every few seconds
+//! - [`privilege`]: what the agent may still do after its start; pure
 //! - [`service`]: what the service manager is told
 //! - [`warning`]: codes of warnings
 
@@ -22,6 +23,7 @@ pub mod back_off;
 pub mod chore;
 pub mod consequence;
 pub mod folder;
+pub mod privilege;
 pub mod schedule;
 pub mod service;
 pub mod signal;
@@ -56,6 +58,9 @@ pub trait Node {
     /// # Errors
     /// If the file is wrong or the kernel refuses: the node stays what it was.
     fn reload(&mut self) -> Result<Plan, Cause>;
+
+    /// Says in a few words what is kept, and what of it waits for something.
+    fn summary(&self) -> String;
 }
 
 /// Says why a node could not be looked at or repaired.

@@ -14,3 +14,6 @@ pub const NOT_RELOADED: &str = "CIL0104";
 
 /// Something that is done every few seconds failed.
 pub const CHORE: &str = "CIL0105";
+
+/// The agent lacks a privilege that the file needs.
+pub const PRIVILEGE: &str = "CIL0150";

@@ -16,8 +16,9 @@ use super::chore::Chore;
 use super::consequence::{causes, endpoint_of};
 use super::folder::Folders;
 use super::schedule::Schedule;
+use super::service::Manager;
 use super::signal::{Request, Signals};
-use super::{Node, Round, Trouble, service, warning};
+use super::{Node, Round, Trouble, warning};
 use crate::host;
 use crate::plan::Plan;
 use crate::reconcile::Cause;
@@ -77,8 +78,11 @@ pub struct Watch<'a> {
     chores: Vec<Chore>,
     schedule: Schedule,
     back_off: BackOff,
+    manager: Manager,
     /// What went wrong the last time, which is not told again.
     trouble: Option<String>,
+    /// Whether the file that is there was refused.
+    refuses_file: bool,
 }
 
 impl<'a> Watch<'a> {
@@ -96,7 +100,9 @@ impl<'a> Watch<'a> {
             chores,
             schedule: Schedule::new(Instant::now()),
             back_off: BackOff::default(),
+            manager: Manager::new(Instant::now()),
             trouble: None,
+            refuses_file: false,
         }
     }
 
@@ -105,7 +111,7 @@ impl<'a> Watch<'a> {
     /// # Errors
     /// If announcements can no longer be read.
     pub fn run(mut self) -> Result<(), Cause> {
-        service::ready();
+        self.manager.ready(self.status());
         loop {
             self.sources.wait(self.deadline())?;
             match self.sources.signals.request() {
@@ -124,15 +130,18 @@ impl<'a> Watch<'a> {
             for chore in &mut self.chores {
                 chore.attend(Instant::now());
             }
+            self.manager.turn(Instant::now());
         }
-        service::stopping();
+        self.manager.stopping();
         log::info!("the agent ends, and the datapath stays");
         Ok(())
     }
 
     fn deadline(&self) -> Instant {
         let chores = self.chores.iter().map(Chore::next);
-        let others = chores.chain(self.back_off.next());
+        let others = chores
+            .chain(self.back_off.next())
+            .chain(self.manager.next());
         others.fold(self.schedule.next(), Instant::min)
     }
 
@@ -155,6 +164,22 @@ impl<'a> Watch<'a> {
             }
             Err(trouble) => self.failed(now, &trouble),
         }
+        let status = self.status();
+        self.manager.status(status);
+    }
+
+    /// Says in a line how the node is.
+    fn status(&self) -> String {
+        let mut status = self.node.summary();
+        if self.refuses_file {
+            status.push_str("; a new file was refused, the old one holds");
+        }
+        if let Some(trouble) = &self.trouble {
+            let first = trouble.lines().next().unwrap_or_default();
+            status.push_str("; ");
+            status.push_str(first);
+        }
+        status
     }
 
     /// Leaves alone for a while what could not be repaired: the endpoint if it was about one, so
@@ -211,9 +236,12 @@ impl<'a> Watch<'a> {
     }
 
     fn reload(&mut self) {
+        self.manager.reloading();
         let begun = Instant::now();
         self.schedule.begin();
-        match self.node.reload() {
+        let outcome = self.node.reload();
+        self.refuses_file = outcome.is_err();
+        match outcome {
             Ok(plan) => {
                 self.succeed(begun);
                 self.renewed(&plan);
@@ -227,10 +255,12 @@ impl<'a> Watch<'a> {
                 );
             }
         }
+        self.manager.ready(self.status());
     }
 
     /// Tells what another file changed; what was repaired under the old one does not count.
     fn renewed(&mut self, plan: &Plan) {
+        self.refuses_file = false;
         self.back_off = BackOff::default();
         for step in &plan.steps {
             let sign = step.action().sign();

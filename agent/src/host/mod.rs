@@ -16,6 +16,7 @@
 //! - [`mark`]: how our links are told from everybody else's
 //! - [`netns`], [`named`]: network namespaces: entered, and made for a lab
 //! - [`segment`]: the bridge that joins the nodes of a lab
+//! - [`capability`]: what this process may do
 //! - [`kernel`], [`memory`]: what the machine is, and how much maps may take
 //! - [`sysctl`], [`bpffs`], [`lock`]: files that stand for kernel state, and the lock of a node
 //! - [`netlink`], [`raw`]: the blocking requester below all of them, and untyped messages
@@ -24,6 +25,7 @@
 pub mod address;
 pub mod bpffs;
 mod caller;
+pub mod capability;
 pub mod clsact;
 pub mod device;
 pub mod error;

@@ -40,9 +40,18 @@ pub struct Status {
     pub devices: Vec<Device>,
     pub endpoints: Vec<Endpoint>,
     pub drift: Drift,
+    /// What the resident agent may do, and why; empty if none runs.
+    pub capabilities: Vec<Privilege>,
     pub maps: Vec<MapStatus>,
     /// Dropped packets by reason.
     pub drops: BTreeMap<&'static str, u64>,
+}
+
+/// Is a capability (`capabilities(7)`), and what it is for.
+#[derive(Clone, Debug, Serialize)]
+pub struct Privilege {
+    pub name: String,
+    pub reason: String,
 }
 
 /// Is a mode, and why it was chosen.
@@ -152,6 +161,7 @@ pub fn status(
         devices: devices(objects),
         endpoints: endpoints(objects, links, &guards),
         drift,
+        capabilities: Vec::new(),
         maps: table::status(pins),
         drops: drops
             .into_iter()

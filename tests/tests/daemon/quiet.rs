@@ -19,9 +19,10 @@ const WATCHED: Duration = Duration::from_secs(11);
 const TICKS: u64 = 50;
 
 /// What it sends to itself when a signal comes (`signal-hook`), and to the service manager.
-const HARMLESS: [&str; 4] = [
+const HARMLESS: [&str; 5] = [
     r#", "", 0, MSG_DONTWAIT, NULL, 0)"#,
     r#", "X", 1, MSG_DONTWAIT, NULL, 0)"#,
+    r#"STATUS=sets node edge-1 up\n""#,
     r#"READY=1\n""#,
     r#"STOPPING=1\n""#,
 ];
