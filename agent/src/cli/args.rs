@@ -103,7 +103,14 @@ pub enum Verb {
     /// Show modes with reasons, endpoints, maps and drops
     Status,
     /// Tell what on this machine will hurt the node, and the commands that cure it
-    Doctor(File),
+    Doctor {
+        #[command(flatten)]
+        file: File,
+        /// Write the files that tell other managers of the network to leave ours alone, and print
+        /// the commands that make them count; a file that somebody edited is left as it is
+        #[arg(long)]
+        fix: bool,
+    },
     /// Print what the manual says about a warning or a drop reason
     Explain {
         /// Such as CIL0203, or the number of a drop reason
@@ -164,7 +171,7 @@ impl Command {
         let (config, node, json) = match self.verb {
             Verb::Check(_) | Verb::Run(_) => (true, true, false),
             Verb::Init | Verb::Explain { .. } => (false, false, false),
-            Verb::Plan(_) | Verb::Apply { .. } | Verb::Doctor(_) | Verb::Policy(_) => {
+            Verb::Plan(_) | Verb::Apply { .. } | Verb::Doctor { .. } | Verb::Policy(_) => {
                 (true, true, true)
             }
             Verb::Down { .. } | Verb::Status | Verb::Flows => (false, true, true),
@@ -191,7 +198,7 @@ impl Verb {
             Self::Run(_) => "run",
             Self::Down { .. } => "down",
             Self::Status => "status",
-            Self::Doctor(_) => "doctor",
+            Self::Doctor { .. } => "doctor",
             Self::Explain { .. } => "explain",
             Self::Flows => "flows",
             Self::Policy(Policy::Test { .. }) => "policy test",

@@ -87,9 +87,9 @@ pub fn run(command: &Command, out: &mut dyn Write, err: &mut dyn Write) -> Resul
             need_root("status")?;
             status::status(common, out)
         }
-        Verb::Doctor(given) => {
+        Verb::Doctor { file: given, fix } => {
             need_root("doctor")?;
-            doctor::doctor(common, given, out)
+            doctor::doctor(common, given, *fix, out)
         }
         Verb::Explain { code } => explain::explain(code, out),
         Verb::Flows => {

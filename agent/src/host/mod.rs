@@ -12,6 +12,7 @@
 //! - [`surroundings`]: all of that, read at once
 //! - [`rule`]: policy routing
 //! - [`obstacle`]: what BPF host routing would bypass: [`firewall`], rules, [`ipsec`]
+//! - [`manager`]: what other programs' files say they will do to our links
 //! - [`clsact`]: BPF filters on the hooks of a link
 //! - [`mark`]: how our links are told from everybody else's
 //! - [`netns`], [`named`]: network namespaces: entered, and made for a lab
@@ -36,6 +37,7 @@ pub mod ipsec;
 pub mod kernel;
 pub mod link;
 pub mod lock;
+pub mod manager;
 pub mod mark;
 pub mod memory;
 pub mod named;

@@ -2,7 +2,9 @@
 //! with, and what starts it.
 
 mod boot;
+mod doctor;
 mod notify;
+mod other;
 mod privilege;
 mod unit;
 
