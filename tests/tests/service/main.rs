@@ -6,6 +6,7 @@ mod doctor;
 mod notify;
 mod other;
 mod privilege;
+mod systemd;
 mod unit;
 
 use tests::lab::node::OneNode;
