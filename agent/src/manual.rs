@@ -98,6 +98,14 @@ pub const ENTRIES: &[Entry] = &[
          the agent.",
     ),
     entry(
+        "CIL0150",
+        "the agent lacks a privilege that keeping the node may need",
+        "After its start the agent gives up what its file does not need, for good; `ciliate status` lists \
+         what is left, and why. Whoever started it may have held back more, as \
+         `CapabilityBoundingSet=` of systemd or the options of a container do. Give it what the \
+         warning names, and restart it: packets are carried meanwhile.",
+    ),
+    entry(
         "CIL0201",
         "a device that masquerades has no address of a family: what endpoints send by it is dropped",
         "Drop reason 167 or 228 counts what is lost. Give the device an address of the family, or \
@@ -208,6 +216,73 @@ pub const ENTRIES: &[Entry] = &[
         "host routing `bpf` would bypass a firewall, a routing rule or an IPsec policy",
         "Packets would not meet it any more. Take it away, or set `host_routing` to \"legacy\" or \
          \"auto\".",
+    ),
+    entry(
+        "CIL0308",
+        "systemd-networkd configures links of ours",
+        "A file of networkd fits our links and does not say `Unmanaged=yes`: networkd may run \
+         DHCP on them, change their addresses and take them down. `ciliate doctor --fix` writes a \
+         file that has it leave them alone; of several files that fit a link, the first by name \
+         counts, so that one whose name comes before `10-ciliate.network` has to be renamed.",
+    ),
+    entry(
+        "CIL0309",
+        "systemd-networkd removes routes of others when it starts",
+        "Since version 248 it does unless `ManageForeignRoutes=no` is in networkd.conf. A running \
+         agent brings the routes back within a second; without one they stay away. `ciliate \
+         doctor --fix` writes the setting.",
+    ),
+    entry(
+        "CIL0310",
+        "NetworkManager is not told to leave our links alone",
+        "It may run DHCP on them and take our addresses away. `ciliate doctor --fix` adds them to \
+         its `unmanaged-devices`.",
+    ),
+    entry(
+        "CIL0311",
+        "a file of sysctl.d sets otherwise what the node needs",
+        "At boot, and whenever somebody calls `sysctl --system`, forwarding ends or senders are \
+         checked, until the agent repairs that a second later. Change the file, or let a later \
+         one set what the node needs.",
+    ),
+    entry(
+        "CIL0312",
+        "another program has a filter on a hook of ours",
+        "Filters of tc with a priority below 3089, and tcx links before ours, see packets first \
+         and may keep them from us; what we redirect, later ones do not see. Both are right where \
+         they are meant. Tools that delete the whole `clsact` qdisc take our filters with it; a \
+         running agent brings them back.",
+    ),
+    entry(
+        "CIL0313",
+        "a flow table takes packets of a device of ours",
+        "nftables' flow offload carries packets of known connections past the forward path, and \
+         in hardware past our programs, policy and translation. Leave our devices out of it.",
+    ),
+    entry(
+        "CIL0314",
+        "the kernel is locked down for confidentiality",
+        "Nothing of ciliate reads kernel memory, so that all of it works. Tracers such as \
+         bpftrace and pwru do not; `ciliate status` counts what is dropped, and why.",
+    ),
+    entry(
+        "CIL0315",
+        "there is no BPF file system where pins shall be",
+        "`apply` and the agent mount one, unless they run in a mount namespace of their own, as \
+         under `ip netns exec` or a service manager's sandbox: then mount it at boot. Without it \
+         nothing is set up, for what moves packets would go with the process.",
+    ),
+    entry(
+        "CIL0316",
+        "a control group allows little memory",
+        "Maps are charged to it, and are made smaller to fit: fewer connections, more of them \
+         forgotten early. Raise the limit, or set sizes in [maps].",
+    ),
+    entry(
+        "CIL0317",
+        "every user of the machine may load BPF programs",
+        "kernel.unprivileged_bpf_disabled is 0. ciliate does not need that; attacks on the \
+         processor's speculation do.",
     ),
 ];
 

@@ -15,6 +15,7 @@
 //! - [`service`]: programs that serve in the background
 //! - [`conversation`]: real sockets that talk to each other
 //! - [`resident`], [`trial`]: the resident agent, and a trial, in the background
+//! - [`systemd`]: a systemd that starts the agent
 //! - [`wire`]: whole frames sent and captured on a link
 //! - [`program`]: small BPF programs of somebody else
 //! - [`world`]: endpoints behind a node that masquerades, a router, servers and an attacker
@@ -52,6 +53,7 @@ pub mod service;
 pub mod site;
 pub mod station;
 pub mod stream;
+pub mod systemd;
 mod topology;
 pub mod trace;
 pub mod trial;

@@ -124,7 +124,14 @@ pub enum Verb {
     /// Show modes with reasons, endpoints, maps and drops
     Status,
     /// Tell what on this machine will hurt the node, and the commands that cure it
-    Doctor(File),
+    Doctor {
+        #[command(flatten)]
+        file: File,
+        /// Write the files that tell other managers of the network to leave ours alone, and print
+        /// the commands that make them count; a file that somebody edited is left as it is
+        #[arg(long)]
+        fix: bool,
+    },
     /// Print what the manual says about a warning or a drop reason
     Explain {
         /// Such as CIL0203, or the number of a drop reason
@@ -188,7 +195,7 @@ impl Command {
             Verb::Check(_) | Verb::Run(_) | Verb::Try { .. } => (true, true, false),
             Verb::Confirm | Verb::Reload => (false, true, false),
             Verb::Init | Verb::Explain { .. } => (false, false, false),
-            Verb::Plan(_) | Verb::Apply { .. } | Verb::Doctor(_) | Verb::Policy(_) => {
+            Verb::Plan(_) | Verb::Apply { .. } | Verb::Doctor { .. } | Verb::Policy(_) => {
                 (true, true, true)
             }
             Verb::Down { .. } | Verb::Status | Verb::Flows | Verb::Dump => (false, true, true),
@@ -218,7 +225,7 @@ impl Verb {
             Self::Reload => "reload",
             Self::Down { .. } => "down",
             Self::Status => "status",
-            Self::Doctor(_) => "doctor",
+            Self::Doctor { .. } => "doctor",
             Self::Explain { .. } => "explain",
             Self::Flows => "flows",
             Self::Dump => "dump",

@@ -58,6 +58,11 @@ pub enum Failure {
     NotPrivileged(&'static str),
     #[error("node {node}: {cause}")]
     Agent { node: String, cause: AskError },
+    /// The agent gave up what a file needs.
+    #[error(
+        "the file needs {0}, which the agent gave up when it had set the node up: restart the agent"
+    )]
+    Privilege(String),
     #[error(transparent)]
     File(#[from] Report),
     /// The same, as the agent says it.
@@ -135,6 +140,7 @@ impl Failure {
             | Self::Unrecorded(_)
             | Self::GuardKilled(_)
             | Self::NotReloaded(_)
+            | Self::Privilege(_)
             | Self::Host(_)
             | Self::Datapath(_)
             | Self::Kernel(_)

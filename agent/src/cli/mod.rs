@@ -8,6 +8,7 @@
 //! - [`output`]: where a verb writes
 //! - [`instance`], [`resident`], [`machine`]: the node that a verb works on, its agent, the machine that
 //!   it runs on
+//! - [`privilege`]: what the agent may do
 //! - [`take_back`], [`answer`], [`front`]: trials, as all verbs meet them, and the sides of one
 //! - [`check`], [`init`], [`apply`], [`trial`] (`try`), [`confirm`], [`run`](mod@run), [`reload`],
 //!   [`status`], [`doctor`], [`explain`], [`flows`], [`dump`], [`policy`], [`lab`]: the verbs
@@ -30,6 +31,7 @@ pub mod lab;
 pub mod machine;
 pub mod output;
 pub mod policy;
+pub mod privilege;
 pub mod reload;
 pub mod resident;
 pub mod run;
@@ -105,9 +107,9 @@ pub fn run(command: &Command, out: &mut dyn Write, err: &mut dyn Write) -> Resul
             need_root("status")?;
             status::status(common, out)
         }
-        Verb::Doctor(given) => {
+        Verb::Doctor { file: given, fix } => {
             need_root("doctor")?;
-            doctor::doctor(common, given, out)
+            doctor::doctor(common, given, *fix, out)
         }
         Verb::Explain { code } => explain::explain(code, out),
         Verb::Flows => {

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::failure::Failure;
 use super::instance::Instance;
+use super::privilege::Privileges;
 use crate::daemon::client::{AskError, ask};
 use crate::daemon::protocol::{self, Reply, Request};
 use crate::host::Error;
@@ -42,6 +43,11 @@ impl Instance {
         self.take_agent_lock("already")
     }
 
+    /// Returns the process of the agent that keeps the node, if one does.
+    pub fn agent_pid(&self) -> Option<u32> {
+        Lock::holder(&self.agent_folder())
+    }
+
     /// Keeps an agent from starting, where there ever was one.
     ///
     /// # Errors
@@ -71,6 +77,7 @@ impl Instance {
         DriftFile::remove(&folder);
         // Of one that was killed.
         drop(fs::remove_file(self.control_socket()));
+        Privileges::remove(&folder);
         // What somebody else put there keeps the folder.
         drop(fs::remove_dir(folder));
     }

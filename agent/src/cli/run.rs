@@ -16,16 +16,17 @@ use super::apply::{Missing, bring_up, converge};
 use super::args::Common;
 use super::exit;
 use super::failure::Failure;
-use super::instance::{self, Instance};
+use super::instance::{self, Instance, Whereabouts};
+use super::privilege::Privileges;
 use crate::daemon::{
     Chore, Control, Edits, Files, Node, Pace, Rejection, Round, Sources, Sparing, Trouble, Watch,
-    Why, consequence, warning,
+    Why, consequence, service, warning,
 };
 use crate::datapath::pin::Pins;
 use crate::datapath::sweep::Sweep;
 use crate::datapath::table::{self, MapStatus};
 use crate::host::lock::Lock;
-use crate::host::netns;
+use crate::host::{capability, netns};
 use crate::plan::object::{Key, State};
 use crate::plan::{Desired, Notes, Plan};
 use crate::reconcile::drift::DriftFile;
@@ -43,23 +44,26 @@ const SWEEP_PERIOD: Duration = Duration::from_millis(250);
 /// If the file is wrong, another agent keeps the node, or it cannot be set up: what was done is
 /// undone then.
 pub fn run(common: &Common, file: &Path) -> Result<u8, Failure> {
+    capability::forbid_new()?;
     let file = instance::absolute(file)?;
     // Before it is read, so that no edit is missed.
     let edits = Edits::watch(&file)?;
     let given = instance::read(&file, common.node.as_deref())?;
     let (topology, _) = &given;
     let instance = Instance::new(common, &topology.node);
-    instance.enter(|| {
-        let lock = instance.agent_lock()?;
-        let kept = keep(common, &instance, given, edits);
-        if kept.is_err() && !instance.exists() {
-            // The node did not come to be: nothing is left of it.
-            drop(lock.remove());
-            instance.remove_agent_folder();
-            instance.remove_folders();
-        }
-        kept
-    })?;
+    // For good and with the first thread: no other one shall keep what this one gives up.
+    if let Whereabouts::Elsewhere(namespace) = instance.whereabouts()? {
+        netns::move_to(&namespace)?;
+    }
+    let lock = instance.agent_lock()?;
+    let kept = keep(common, &instance, given, edits);
+    if kept.is_err() && !instance.exists() {
+        // The node did not come to be: nothing is left of it.
+        drop(lock.remove());
+        instance.remove_agent_folder();
+        instance.remove_folders();
+    }
+    kept?;
     Ok(exit::OK)
 }
 
@@ -70,8 +74,10 @@ fn keep(
     edits: Edits,
 ) -> Result<(), Failure> {
     let mut sources = Sources::open(edits)?;
+    service::progress(&format!("sets node {} up", instance.node));
     let mut kept = Kept {
         instance,
+        privileges: Privileges::new(instance.agent_folder()),
         topology,
         file: edition.file.clone(),
         edition,
@@ -80,6 +86,7 @@ fn keep(
         sysctls: BTreeSet::new(),
     };
     let plan = kept.begin(common)?;
+    kept.privileges.keep(&kept.topology)?;
     match Control::open(&instance.control_socket()) {
         Ok(control) => sources.serve(control),
         Err(error) => {
@@ -130,6 +137,7 @@ fn trouble(failure: Failure) -> Trouble {
 /// Is the node, as the loop sees it.
 struct Kept<'a> {
     instance: &'a Instance,
+    privileges: Privileges,
     /// What the node is made of, and the files that said so.
     topology: Topology,
     edition: Edition,
@@ -236,6 +244,20 @@ impl Node for Kept<'_> {
 
     fn maps(&self) -> Vec<MapStatus> {
         table::status(&Pins::new(self.instance.bpffs(), &self.instance.node))
+    }
+
+    fn summary(&self) -> String {
+        let (node, all) = (&self.instance.node, self.topology.endpoints.len());
+        let connected = all - self.absent.len();
+        let mut summary = format!("node {node}: {connected} of {all} endpoints connected");
+        if let Some(name) = self.absent.first() {
+            let more = match self.absent.len() - 1 {
+                0 => String::new(),
+                more => format!(" and {more} more"),
+            };
+            summary.push_str(&format!("; the namespace of {name}{more} is missing"));
+        }
+        summary
     }
 }
 
@@ -352,16 +374,20 @@ impl Kept<'_> {
         missing: Missing,
         lock: &Lock,
     ) -> Result<Plan, Failure> {
+        self.privileges.expect(&topology)?;
         let old = (
             std::mem::replace(&mut self.topology, topology),
             std::mem::replace(&mut self.edition, edition),
         );
         self.note_absent();
-        self.converge(&BTreeSet::new(), missing, lock)
+        let plan = self
+            .converge(&BTreeSet::new(), missing, lock)
             .inspect_err(|_| {
                 (self.topology, self.edition) = old;
                 self.note_absent();
-            })
+            })?;
+        self.privileges.keep(&self.topology)?;
+        Ok(plan)
     }
 
     /// Makes the node what its topology says, less what is spared. Returns what was done.

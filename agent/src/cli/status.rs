@@ -37,6 +37,7 @@ pub fn status(common: &Common, out: &mut dyn Write) -> Result<u8, Failure> {
             (instance.drift()?, agent),
         )?;
         status.trial = instance.trial_status()?;
+        status.capabilities = instance.privileges();
         Ok(status)
     })?;
     if common.json {
@@ -191,6 +192,14 @@ fn print(status: &Status, out: &mut dyn Write) -> Result<(), Failure> {
     }
     if let Some(trial) = &status.trial {
         print_trial(trial, out)?;
+    }
+    if status.capabilities.is_empty() {
+        writeln!(out, "agent         does not run")?;
+    } else {
+        writeln!(out, "agent         may, beside what its user owns:")?;
+    }
+    for privilege in &status.capabilities {
+        writeln!(out, "  {:<16} {}", privilege.name, privilege.reason)?;
     }
     let bytes: u64 = status.maps.iter().map(|map| map.bytes).sum();
     writeln!(

@@ -22,6 +22,7 @@
 //! - [`consequence`]: which objects go with others; pure
 //! - [`sparing`]: a kernel without the objects that are left alone
 //! - [`chore`]: what is done every few seconds
+//! - [`privilege`]: what the agent may still do after its start; pure
 //! - [`service`]: what the service manager is told
 //! - [`warning`]: codes of warnings
 
@@ -36,6 +37,7 @@ pub mod control;
 pub mod dump;
 pub mod edit;
 pub mod folder;
+pub mod privilege;
 pub mod protocol;
 pub mod record;
 pub mod reload;
@@ -96,6 +98,9 @@ pub trait Node {
     /// # Errors
     /// If the kernel cannot be read.
     fn differences(&mut self, spared: &BTreeSet<Key>) -> Result<Plan, Cause>;
+
+    /// Says in a few words what is kept, and what of it waits for something.
+    fn summary(&self) -> String;
 
     /// Describes the maps.
     fn maps(&self) -> Vec<MapStatus>;

@@ -35,6 +35,11 @@ impl Record {
         was_refused
     }
 
+    /// Tells whether the file that is there was refused.
+    pub fn is_refused(&self) -> bool {
+        self.config.state == ConfigState::Refused
+    }
+
     /// Notes that a file was not taken. Tells whether the reason is a new one.
     pub fn refused(&mut self, file: &Path, error: &str) -> bool {
         if self.config.error.as_deref() == Some(error) {

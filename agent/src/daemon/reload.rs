@@ -11,6 +11,7 @@ impl Watch<'_> {
     /// Reads the file anew and makes the node what it says, if it can be.
     pub(super) fn reload(&mut self, why: Why) -> Reload {
         let begun = Instant::now();
+        self.manager.reloading();
         if let Err(error) = self.sources.edits.begin() {
             log::warn!("{}: {error}", warning::FAILED);
         }
@@ -47,6 +48,8 @@ impl Watch<'_> {
                 (self.rejected(&rejection), 0, Some(text))
             }
         };
+        let brief = self.brief();
+        self.manager.ready(brief);
         self.record.reloaded(result, steps, took, error)
     }
 

@@ -29,3 +29,6 @@ pub const NOT_TAKEN_BACK: &str = "CIL0121";
 
 /// The file is one that was tried and taken back.
 pub const REJECTED: &str = "CIL0122";
+
+/// The agent lacks a privilege that the file needs.
+pub const PRIVILEGE: &str = "CIL0150";

@@ -15,9 +15,10 @@ use super::protocol::{self, AgentStatus, Reply};
 use super::record::Record;
 use super::schedule::Schedule;
 use super::sender::Sender;
+use super::service::Manager;
 use super::signal::Request;
 use super::source::Sources;
-use super::{Node, Round, Trouble, Why, service, warning};
+use super::{Node, Round, Trouble, Why, warning};
 use crate::plan::Plan;
 use crate::plan::object::Key;
 use crate::reconcile::Cause;
@@ -35,6 +36,7 @@ pub struct Watch<'a> {
     pub(super) schedule: Schedule,
     pub(super) back_off: BackOff,
     pub(super) record: Record,
+    pub(super) manager: Manager,
     /// What a glance said when everything was last looked at and nothing differed, and when that was.
     seen: Option<(u64, Instant)>,
     /// What went wrong the last time, which is not told again.
@@ -57,6 +59,7 @@ impl<'a> Watch<'a> {
             chores,
             schedule: Schedule::new(Instant::now()),
             back_off: BackOff::default(),
+            manager: Manager::new(Instant::now()),
             seen: None,
             trouble: None,
         }
@@ -67,7 +70,7 @@ impl<'a> Watch<'a> {
     /// # Errors
     /// If announcements can no longer be read.
     pub fn run(mut self) -> Result<(), Cause> {
-        service::ready();
+        self.manager.ready(self.brief());
         loop {
             self.sources.wait(self.deadline())?;
             if self.is_stopped() {
@@ -90,8 +93,9 @@ impl<'a> Watch<'a> {
             for chore in &mut self.chores {
                 chore.attend(Instant::now());
             }
+            self.manager.turn(Instant::now());
         }
-        service::stopping();
+        self.manager.stopping();
         log::info!("the agent ends, and the datapath stays");
         Ok(())
     }
@@ -112,6 +116,7 @@ impl<'a> Watch<'a> {
         let chores = self.chores.iter().filter_map(Chore::next);
         let others = chores
             .chain(self.back_off.next())
+            .chain(self.manager.next())
             .chain(self.sources.next());
         others.fold(self.schedule.next(), Instant::min)
     }
@@ -160,6 +165,22 @@ impl<'a> Watch<'a> {
             }
             Err(trouble) => self.failed(now, &trouble),
         }
+        let brief = self.brief();
+        self.manager.status(brief);
+    }
+
+    /// Says in a line how the node is.
+    pub(super) fn brief(&self) -> String {
+        let mut brief = self.node.summary();
+        if self.record.is_refused() {
+            brief.push_str("; a new file was refused, the old one holds");
+        }
+        if let Some(trouble) = &self.trouble {
+            let first = trouble.lines().next().unwrap_or_default();
+            brief.push_str("; ");
+            brief.push_str(first);
+        }
+        brief
     }
 
     /// Leaves alone for a while what could not be repaired: the endpoint if it was about one, so

@@ -5,7 +5,7 @@
 //! - [`load`], [`btf`], [`sys`]: maps created, programs verified and pinned
 //! - [`table`]: typed access to the maps; [`raw`]: their bytes
 //! - [`demand`]: what the maps take, before they are made
-//! - [`attach`]: programs on hooks
+//! - [`attach`], [`foreign`]: programs on hooks, ours and those of others
 //! - [`reassembly`]: fragments put together by the node's stack
 //! - `binding`, [`sweep`], `audit`: the tables of bindings, rid of what has ended, and recounted
 //! - `entry`, `device`: the entries of endpoints and devices
@@ -21,6 +21,7 @@ pub mod demand;
 mod device;
 mod entry;
 pub mod execute;
+pub mod foreign;
 pub mod glance;
 pub mod load;
 pub mod object;

@@ -12,10 +12,12 @@
 //! - [`surroundings`]: all of that, read at once
 //! - [`rule`]: policy routing
 //! - [`obstacle`]: what BPF host routing would bypass: [`firewall`], rules, [`ipsec`]
+//! - [`manager`]: what other programs' files say they will do to our links
 //! - [`clsact`]: BPF filters on the hooks of a link
 //! - [`mark`]: how our links are told from everybody else's
 //! - [`netns`], [`named`]: network namespaces: entered, and made for a lab
 //! - [`segment`]: the bridge that joins the nodes of a lab
+//! - [`capability`]: what this process may do
 //! - [`kernel`], [`memory`]: what the machine is, and how much maps may take
 //! - [`clock`], [`session`]: the time since the machine started, and processes that no terminal ends
 //! - [`sysctl`], [`bpffs`], [`lock`]: files that stand for kernel state, and the lock of a node
@@ -25,6 +27,7 @@
 pub mod address;
 pub mod bpffs;
 mod caller;
+pub mod capability;
 pub mod clock;
 pub mod clsact;
 pub mod device;
@@ -37,6 +40,7 @@ pub mod ipsec;
 pub mod kernel;
 pub mod link;
 pub mod lock;
+pub mod manager;
 pub mod mark;
 pub mod memory;
 pub mod named;

@@ -46,6 +46,8 @@ pub struct Status {
     pub drift: Drift,
     /// The trial that the node is on.
     pub trial: Option<Trial>,
+    /// What the resident agent may do, and why; empty if none runs.
+    pub capabilities: Vec<Privilege>,
     pub maps: Vec<MapStatus>,
     /// Dropped packets by reason.
     pub drops: BTreeMap<&'static str, u64>,
@@ -61,6 +63,13 @@ pub struct Trial {
     pub left_secs: u64,
     /// Whether that process is gone, so that the agent or the next run takes the trial back.
     pub is_abandoned: bool,
+}
+
+/// Is a capability (`capabilities(7)`), and what it is for.
+#[derive(Clone, Debug, Serialize)]
+pub struct Privilege {
+    pub name: String,
+    pub reason: String,
 }
 
 /// Is a mode, and why it was chosen.
@@ -174,6 +183,7 @@ pub fn status(
         endpoints: endpoints(objects, links, &guards),
         drift,
         trial: None,
+        capabilities: Vec::new(),
         maps: table::status(pins),
         drops: drops
             .into_iter()

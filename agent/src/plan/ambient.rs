@@ -30,7 +30,8 @@ pub struct Ambient {
     pub ra_devices: Vec<String>,
     /// Digest of the BPF object inside this binary.
     pub digest: String,
-    /// Whether the node is kept without devices that are missing, instead of refused.
+    /// Whether the node is kept without devices that are missing, and past a firewall that came to be
+    /// where the file insists on that, instead of refused.
     pub spares_missing: bool,
     /// The devices that the file names, by name; one that is missing is no link of the node.
     pub devices: BTreeMap<String, DeviceFacts>,

@@ -89,6 +89,17 @@ fn examine<'a>(topology: &'a Topology, ambient: &'a Ambient) -> (Notes, Outside<
     let mut outside = Outside::of(topology, ambient);
     let mut warnings = std::mem::take(&mut outside.warnings);
     let choice = host_routing::choose(topology.host_routing, &ambient.obstacles);
+    let choice = choice.or_else(|refusal| {
+        if !ambient.spares_missing {
+            return Err(refusal);
+        }
+        // What came to a node that is kept hinders nothing else that is to be repaired.
+        warnings.push(Warning {
+            stops: false,
+            ..refusal.into()
+        });
+        Ok(host_routing::as_asked())
+    });
     if let Ok(choice) = &choice
         && choice.mode == HostRoutingMode::Legacy
     {

@@ -20,6 +20,8 @@ use super::{PATIENCE, uninterrupted, wait_until};
 pub struct Resident {
     child: Child,
     log: PathBuf,
+    /// Where it tells the service manager how it is.
+    manager: UnixDatagram,
 }
 
 impl Resident {
@@ -46,12 +48,46 @@ impl Resident {
         let child = place
             .inside(|| command.spawn())
             .expect("start the resident agent");
-        let resident = Self { child, log };
-        let mut state = [0; 64];
-        let received = uninterrupted(|| manager.recv(&mut state));
-        let len = received.unwrap_or_else(|error| panic!("{error}: {}", resident.log()));
-        assert_eq!(&state[..len], b"READY=1\n");
+        let resident = Self {
+            child,
+            log,
+            manager,
+        };
+        while resident.told() != ["READY=1"] {}
         resident
+    }
+
+    /// Waits for what the agent tells the service manager next, less what is only for people.
+    pub fn told(&self) -> Vec<String> {
+        let mut told = self.told_all();
+        told.retain(|state| !state.starts_with("STATUS="));
+        told
+    }
+
+    /// Waits for what the agent tells the service manager next, one assignment for each line.
+    pub fn told_all(&self) -> Vec<String> {
+        let mut bytes = [0; 1024];
+        let received = uninterrupted(|| self.manager.recv(&mut bytes));
+        let len = received.unwrap_or_else(|error| panic!("{error}: {}", self.log()));
+        let text = String::from_utf8_lossy(&bytes[..len]);
+        text.lines().map(str::to_owned).collect()
+    }
+
+    /// Throws away what the agent has told the service manager so far.
+    pub fn forget_told(&self) {
+        while !self.says_nothing_for(Duration::from_millis(1)) {}
+    }
+
+    /// Tells whether the agent tells the service manager nothing for a while.
+    pub fn says_nothing_for(&self, time: Duration) -> bool {
+        let set = |time| {
+            let result = self.manager.set_read_timeout(Some(time));
+            result.expect("a socket has a timeout");
+        };
+        set(time);
+        let outcome = uninterrupted(|| self.manager.recv(&mut [0; 1024]));
+        set(PATIENCE);
+        outcome.is_err()
     }
 
     /// Returns what the agent has logged.

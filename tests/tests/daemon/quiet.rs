@@ -19,11 +19,12 @@ const TICKS: u64 = 50;
 
 /// What it sends to itself when a signal comes (`signal-hook`), and to the service manager; and the
 /// socket that each agent makes for itself.
-const HARMLESS: [&str; 6] = [
+const HARMLESS: [&str; 7] = [
     r#"chmod("/run/ciliate/edge-1/ctl.sock", 0660)"#,
     r#"unlink("/run/ciliate/edge-1/ctl.sock")"#,
     r#", "", 0, MSG_DONTWAIT, NULL, 0)"#,
     r#", "X", 1, MSG_DONTWAIT, NULL, 0)"#,
+    r#"STATUS=sets node edge-1 up\n""#,
     r#"READY=1\n""#,
     r#"STOPPING=1\n""#,
 ];

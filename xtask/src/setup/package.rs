@@ -30,7 +30,8 @@ const FOR_DEMO: [Need; 4] = [
     need("tcpdump", "tcpdump"),
 ];
 
-const FOR_TEST: [Need; 12] = [
+const FOR_TEST: [Need; 14] = [
+    need("busybox", "busybox-static"),
     need("curl", "curl"),
     need("dbus-daemon", "dbus"),
     need("dig", "bind9-dnsutils"),
@@ -42,6 +43,7 @@ const FOR_TEST: [Need; 12] = [
     need("traceroute", "traceroute"),
     need("ufw", "ufw"),
     need("strace", "strace"),
+    need("systemd-analyze", "systemd"),
     need("qemu-system-x86_64", "qemu-system-x86"),
 ];
 

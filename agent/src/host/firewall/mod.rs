@@ -25,6 +25,7 @@
 //! - [`bypass`]: what BPF host routing keeps from the firewall
 //! - [`blind`]: rules that never meet the packets that they look for
 //! - [`nat`]: who else translates sources on our devices
+//! - [`flowtable`]: what carries packets past all of that
 //! - [`cure`]: the commands that let endpoints' packets through
 
 pub mod blind;
@@ -32,6 +33,7 @@ pub mod bypass;
 pub mod cure;
 mod expression;
 pub mod flow;
+pub mod flowtable;
 pub mod iptables;
 pub mod nat;
 pub mod nftables;

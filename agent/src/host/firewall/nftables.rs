@@ -24,7 +24,7 @@ const GET_ELEMENTS: u16 = kind(13);
 const GET_GENERATION: u16 = kind(16);
 
 /// Length of the header in front of the attributes: family, version, resource.
-const HEADER_LEN: usize = 4;
+pub(super) const HEADER_LEN: usize = 4;
 
 /// Families by number, such as `NFPROTO_INET`.
 const FAMILIES: [(u8, Family); 4] = [
@@ -41,7 +41,7 @@ const SET: u16 = 2;
 /// Tables of `iptables`.
 const XTABLES: [&str; 5] = ["filter", "mangle", "nat", "raw", "security"];
 
-const fn kind(message: u16) -> u16 {
+pub(super) const fn kind(message: u16) -> u16 {
     const SUBSYSTEM: u16 = 10;
     SUBSYSTEM << 8 | message
 }
@@ -240,7 +240,7 @@ fn base(family: Family, chain: Attributes<'_>) -> Option<Base> {
     })
 }
 
-fn family(reply: &Raw) -> Option<Family> {
+pub(super) fn family(reply: &Raw) -> Option<Family> {
     let number = reply.payload.first()?;
     let known = FAMILIES.iter().find(|(known, _)| known == number);
     known.map(|(_, family)| *family)
@@ -253,7 +253,7 @@ fn request(kind: u16, family: u8) -> Raw {
     }
 }
 
-fn dump_kind(netlink: &mut Netlink<Raw>, kind: u16, what: &str) -> Result<Vec<Raw>> {
+pub(super) fn dump_kind(netlink: &mut Netlink<Raw>, kind: u16, what: &str) -> Result<Vec<Raw>> {
     const ANY_FAMILY: u8 = 0;
     match netlink.dump(&request(kind, ANY_FAMILY), what) {
         // The kernel has nfnetlink, but not nftables.
