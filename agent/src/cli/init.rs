@@ -43,7 +43,8 @@ pub fn file(machine: &Machine) -> String {
     let example = ipv4.and_then(|prefix| nth(prefix, 10));
     let example = example.map_or("10.0.1.10".to_owned(), |address| address.to_string());
     format!(
-        r#"# ciliate: the network of this machine. Check an edit with `ciliate check`.
+        r#"# ciliate: the network of this machine. Check an edit with `ciliate check`. Files in conf.d beside
+# this one are merged into it; a running agent takes edits of all of them by itself.
 
 # One file may describe several nodes; the agent plays the one that --node names, else the only
 # one, else the one that has the machine's name. Every other node is a peer.

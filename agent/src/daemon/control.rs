@@ -5,7 +5,7 @@
 //! same (the socket was handed over, or its mode was changed) is asked for its credentials.
 
 use std::fs::{self, Permissions};
-use std::io::{self, ErrorKind, Read as _, Write as _};
+use std::io::ErrorKind;
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -20,6 +20,7 @@ use nix::sys::socket::{
 };
 use nix::unistd::{getegid, geteuid};
 
+use super::caller::{Caller, is_full};
 use super::protocol::{Reply, Request};
 use super::warning;
 use crate::host::{Error, Result};
@@ -30,12 +31,6 @@ const MODE: u32 = 0o660;
 /// Most clients at a time.
 const CLIENTS_MAX: usize = 16;
 
-/// Longest request, in bytes, with its newline.
-const REQUEST_MAX: usize = 4096;
-
-/// How long a client may take to ask, and how long to read the answer.
-const PATIENCE: Duration = Duration::from_secs(10);
-
 /// How long nobody is listened to after a connection that could not be taken.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -43,31 +38,12 @@ const PAUSE: Duration = Duration::from_secs(1);
 pub struct Control {
     listener: UnixListener,
     path: PathBuf,
-    clients: Vec<Client>,
+    clients: Vec<Caller>,
     /// The number of the next client.
     next: u64,
     /// Until then nobody is listened to, for want of descriptors: who waits would wake the loop
     /// again and again.
     deaf: Option<Instant>,
-}
-
-/// Is somebody who is connected.
-struct Client {
-    number: u64,
-    stream: UnixStream,
-    stage: Stage,
-    /// When it is left behind.
-    deadline: Instant,
-}
-
-/// Tells how far a client has come.
-enum Stage {
-    /// It has sent this much of its request.
-    Asks(Vec<u8>),
-    /// Its request is being answered.
-    Waits,
-    /// This is left of its answer.
-    Reads(Vec<u8>),
 }
 
 /// Is a request, and whose it is.
@@ -115,20 +91,14 @@ impl Control {
 
     /// Lists what is waited for.
     pub fn sources(&self) -> impl Iterator<Item = (BorrowedFd<'_>, PollFlags)> {
-        let clients = self.clients.iter().map(|client| {
-            let flags = match client.stage {
-                Stage::Asks(_) | Stage::Waits => PollFlags::POLLIN,
-                Stage::Reads(_) => PollFlags::POLLOUT,
-            };
-            (client.stream.as_fd(), flags)
-        });
+        let clients = self.clients.iter().map(Caller::source);
         let listener = self.deaf.is_none().then(|| self.listener.as_fd());
         clients.chain(listener.map(|listener| (listener, PollFlags::POLLIN)))
     }
 
     /// Returns when the next client is left behind, or when clients are listened to again.
     pub fn next(&self) -> Option<Instant> {
-        let deadlines = self.clients.iter().map(|client| client.deadline);
+        let deadlines = self.clients.iter().map(Caller::deadline);
         deadlines.chain(self.deaf).min()
     }
 
@@ -182,12 +152,7 @@ impl Control {
                 continue;
             }
             let refusal = self.refusal(&stream);
-            let mut client = Client {
-                number: self.next,
-                stream,
-                stage: Stage::Asks(Vec::new()),
-                deadline: now + PATIENCE,
-            };
+            let mut client = Caller::new(self.next, stream, now);
             self.next += 1;
             if let Some(message) = refusal {
                 client.refuse(message, now);
@@ -238,90 +203,13 @@ fn groups(pid: i32) -> Vec<u32> {
         .map_or_else(|_| Vec::new(), |status| status.groups)
 }
 
-impl Client {
-    /// Reads what has come; returns the request when it is whole.
-    fn line(&mut self) -> Option<Vec<u8>> {
-        let Stage::Asks(request) = &mut self.stage else {
-            return None;
-        };
-        let mut bytes = [0; 512];
-        loop {
-            match self.stream.read(&mut bytes) {
-                Ok(0) => {
-                    self.leave();
-                    return None;
-                }
-                Ok(len) => request.extend_from_slice(&bytes[..len]),
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return None,
-                Err(_) => {
-                    self.leave();
-                    return None;
-                }
-            }
-            if let Some(end) = request.iter().position(|byte| *byte == b'\n')
-                && end < REQUEST_MAX
-            {
-                let line = request[..end].to_vec();
-                self.stage = Stage::Waits;
-                return Some(line);
-            }
-            if request.len() >= REQUEST_MAX {
-                let message = format!("a request has at most {REQUEST_MAX} bytes");
-                self.refuse(message, Instant::now());
-                return None;
-            }
-        }
-    }
-
-    fn refuse(&mut self, message: String, now: Instant) {
-        self.answer(&Reply::Error { message }, now);
-    }
-
-    fn answer(&mut self, reply: &Reply, now: Instant) {
-        // Types of ours have no keys that JSON could not say.
-        let mut line = serde_json::to_vec(reply).unwrap_or_default();
-        line.push(b'\n');
-        self.stage = Stage::Reads(line);
-        self.deadline = now + PATIENCE;
-    }
-
-    /// Sends as much of the answer as is taken.
-    fn send(&mut self) {
-        while let Stage::Reads(left) = &mut self.stage
-            && !left.is_empty()
-        {
-            match self.stream.write(left) {
-                Ok(len) => drop(left.drain(..len)),
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) if is_full(&error) => return,
-                Err(_) => return self.leave(),
-            }
-        }
-    }
-
-    /// Has nothing more to do with the client.
-    fn leave(&mut self) {
-        self.stage = Stage::Reads(Vec::new());
-    }
-
-    fn is_there(&self, now: Instant) -> bool {
-        let is_done = matches!(&self.stage, Stage::Reads(left) if left.is_empty());
-        !is_done && now < self.deadline
-    }
-}
-
-/// Tells whether there is nothing to take, or no room, for now.
-fn is_full(error: &io::Error) -> bool {
-    error.kind() == ErrorKind::WouldBlock
-}
-
 #[cfg(test)]
 mod tests {
-    use std::io::{BufRead as _, BufReader};
+    use std::io::{BufRead as _, BufReader, Write as _};
     use std::net::Shutdown;
 
     use super::*;
+    use crate::daemon::caller::{PATIENCE, REQUEST_MAX};
 
     fn open() -> (tempfile::TempDir, PathBuf, Control) {
         let folder = tempfile::tempdir().unwrap();

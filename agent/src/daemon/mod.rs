@@ -8,7 +8,8 @@
 //! - [`watch`]: the loop
 //! - [`source`]: what wakes it
 //! - [`reload`]: a file that is taken anew, or not
-//! - [`control`], [`protocol`], [`client`]: the control socket, what is said there, and who asks
+//! - [`control`], `caller`, [`protocol`]: the control socket, who is connected, what is said there
+//! - [`client`]: asks at that socket
 //! - [`edit`]: edits of the file, however an editor makes them
 //! - [`calm`]: when to read an edited file; pure
 //! - [`record`], [`dump`]: what the agent knows of itself, for `status` and for the log
@@ -28,6 +29,7 @@
 
 pub mod announcement;
 pub mod back_off;
+mod caller;
 pub mod calm;
 pub mod chore;
 pub mod client;
