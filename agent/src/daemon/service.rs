@@ -3,12 +3,23 @@
 //! Ready means that the datapath carries packets. The watchdog is fed by the loop, whenever it
 //! turns and it is time: a loop that hangs is not alive, whatever else of the process is.
 
+use std::env;
+use std::io;
+use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::time::{Duration, Instant};
 
 use sd_notify::NotifyState;
 
 /// What part of the watchdog's patience passes before it is fed.
 const SHARE: u32 = 2;
+
+/// Names where the service manager listens.
+const SOCKET: &str = "NOTIFY_SOCKET";
+
+/// How long a manager that has too much to read is waited for.
+const PATIENCE: Duration = Duration::from_millis(100);
 
 /// Says what the agent is about before the node is set up.
 pub fn progress(text: &str) {
@@ -102,9 +113,25 @@ impl Watchdog {
 
 fn tell(states: &[NotifyState<'_>]) {
     // The node is kept all the same.
-    if let Err(error) = sd_notify::notify(states) {
+    if let Err(error) = send(states) {
         log::debug!("tell the service manager {states:?}: {error}");
     }
+}
+
+/// Sends one message. Unlike the library's own, it does not wait for a manager that does not read.
+fn send(states: &[NotifyState<'_>]) -> io::Result<()> {
+    let Some(path) = env::var_os(SOCKET) else {
+        return Ok(());
+    };
+    let lines: Vec<String> = states.iter().map(|state| format!("{state}\n")).collect();
+    let address = match path.as_bytes() {
+        [b'@', name @ ..] => SocketAddr::from_abstract_name(name)?,
+        _ => SocketAddr::from_pathname(&path)?,
+    };
+    let socket = UnixDatagram::unbound()?;
+    socket.set_write_timeout(Some(PATIENCE))?;
+    socket.send_to_addr(lines.concat().as_bytes(), &address)?;
+    Ok(())
 }
 
 #[cfg(test)]

@@ -2,9 +2,12 @@
 
 use std::fs::{self, File};
 use std::os::unix::net::UnixDatagram;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::thread;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Receiver};
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
@@ -13,7 +16,7 @@ use nix::unistd::Pid;
 use super::agent;
 use super::machine::Machine;
 use super::namespace::Namespace;
-use super::{PATIENCE, uninterrupted, wait_until};
+use super::{PATIENCE, wait_until};
 
 /// Is `ciliate run`, which ends with this value.
 #[derive(Debug)]
@@ -21,7 +24,52 @@ pub struct Resident {
     child: Child,
     log: PathBuf,
     /// Where it tells the service manager how it is.
-    manager: UnixDatagram,
+    manager: Manager,
+}
+
+/// Is a service manager, which reads at once what it is told.
+#[derive(Debug)]
+struct Manager {
+    told: Receiver<Vec<String>>,
+    is_over: Arc<AtomicBool>,
+    reader: Option<JoinHandle<()>>,
+}
+
+impl Manager {
+    fn listen(path: &Path) -> Self {
+        let socket = UnixDatagram::bind(path).expect("bind a socket");
+        socket
+            .set_read_timeout(Some(Duration::from_millis(50)))
+            .expect("a socket has a timeout");
+        let (sender, told) = mpsc::channel();
+        let is_over = Arc::new(AtomicBool::new(false));
+        let ends = Arc::clone(&is_over);
+        let reader = thread::spawn(move || {
+            let mut bytes = [0; 1024];
+            while !ends.load(Ordering::Relaxed) {
+                // Nothing was told meanwhile, or the wait was interrupted.
+                let Ok(len) = socket.recv(&mut bytes) else {
+                    continue;
+                };
+                let text = String::from_utf8_lossy(&bytes[..len]);
+                drop(sender.send(text.lines().map(str::to_owned).collect()));
+            }
+        });
+        Self {
+            told,
+            is_over,
+            reader: Some(reader),
+        }
+    }
+}
+
+impl Drop for Manager {
+    fn drop(&mut self) {
+        self.is_over.store(true, Ordering::Relaxed);
+        if let Some(reader) = self.reader.take() {
+            drop(reader.join());
+        }
+    }
 }
 
 impl Resident {
@@ -36,10 +84,7 @@ impl Resident {
     pub fn start_command(machine: &Machine, place: &Namespace, mut command: Command) -> Self {
         let socket = machine.folder.join("notify");
         drop(fs::remove_file(&socket));
-        let manager = UnixDatagram::bind(&socket).expect("bind a socket");
-        manager
-            .set_read_timeout(Some(PATIENCE))
-            .expect("a socket has a timeout");
+        let manager = Manager::listen(&socket);
         let log = machine.folder.join("log");
         command
             .env("NOTIFY_SOCKET", &socket)
@@ -66,28 +111,18 @@ impl Resident {
 
     /// Waits for what the agent tells the service manager next, one assignment for each line.
     pub fn told_all(&self) -> Vec<String> {
-        let mut bytes = [0; 1024];
-        let received = uninterrupted(|| self.manager.recv(&mut bytes));
-        let len = received.unwrap_or_else(|error| panic!("{error}: {}", self.log()));
-        let text = String::from_utf8_lossy(&bytes[..len]);
-        text.lines().map(str::to_owned).collect()
+        let told = self.manager.told.recv_timeout(PATIENCE);
+        told.unwrap_or_else(|error| panic!("{error}: {}", self.log()))
     }
 
     /// Throws away what the agent has told the service manager so far.
     pub fn forget_told(&self) {
-        while !self.says_nothing_for(Duration::from_millis(1)) {}
+        while !self.says_nothing_for(Duration::from_millis(100)) {}
     }
 
     /// Tells whether the agent tells the service manager nothing for a while.
     pub fn says_nothing_for(&self, time: Duration) -> bool {
-        let set = |time| {
-            let result = self.manager.set_read_timeout(Some(time));
-            result.expect("a socket has a timeout");
-        };
-        set(time);
-        let outcome = uninterrupted(|| self.manager.recv(&mut [0; 1024]));
-        set(PATIENCE);
-        outcome.is_err()
+        self.manager.told.recv_timeout(time).is_err()
     }
 
     /// Returns what the agent has logged.

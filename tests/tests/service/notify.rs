@@ -1,14 +1,17 @@
 //! What the init system is told (`sd_notify(3)`).
 
-use std::process::Command;
+use std::os::unix::net::UnixDatagram;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use tests::lab::agent;
-use tests::lab::node::{FILE, OneNode};
+use tests::lab::node::{FILE, OneNode, answers};
 use tests::lab::resident::Resident;
+use tests::lab::wait_until;
 
-use super::start;
+use super::{Background, start};
 
 /// The watchdog's patience in a test.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -98,6 +101,33 @@ fn watchdog_is_fed_by_the_loop_and_starves_when_it_stands() {
 
     assert!(silence, "a loop that stands should not be fed");
     assert_eq!(agent.told(), ["WATCHDOG=1"]);
+}
+
+#[test]
+fn manager_that_does_not_listen_holds_nobody_up() {
+    let net = OneNode::prepared();
+    let path = net.machine.folder.join("deaf");
+    let _deaf = UnixDatagram::bind(&path).expect("bind a socket");
+    let mut command = Command::new(agent::binary());
+    command.arg("run").arg(&net.file);
+    command.env("NOTIFY_SOCKET", &path).stderr(Stdio::null());
+
+    let started = net.host.inside(|| command.spawn());
+    let mut running = Background(started.expect("start the agent"));
+    let pid = Pid::from_raw(i32::try_from(running.0.id()).expect("a pid"));
+    wait_until("the agent keeps the node", || {
+        let status = agent::ciliate(&net.host, "status").stdout;
+        status.contains("repairs links")
+    });
+    for last in 13..21 {
+        net.write(&FILE.replace("10.0.1.12", &format!("10.0.1.{last}")));
+        kill(pid, Signal::SIGHUP).expect("send a signal");
+        let new = format!("10.0.1.{last}").parse().expect("an address");
+        wait_until("the file is taken", || answers(&net.host, new));
+    }
+    kill(pid, Signal::SIGTERM).expect("send a signal");
+
+    assert_eq!(running.0.wait().expect("wait").code(), Some(0));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
 use nix::sys::signal::Signal;
 use tests::lab::agent;
@@ -13,7 +13,7 @@ use tests::lab::trace::{calls, traced};
 use tests::lab::wait_until;
 use tests::party::Family;
 
-use super::start;
+use super::{Background, start};
 
 /// Numbers of capabilities (`linux/capability.h`).
 const NET_ADMIN: u64 = 1 << 12;
@@ -111,7 +111,7 @@ fn privilege_that_a_new_file_no_longer_needs_is_given_up() {
 #[test]
 fn endpoint_that_is_named_by_its_process_is_found_by_an_agent_that_may_trace() {
     let net = OneNode::prepared();
-    let sleeper = Sleeper::start(&net.web);
+    let sleeper = sleeper(&net.web);
     let place = format!("name = \"web\"\nnetns = {}", sleeper.0.id());
     net.write(&FILE.replace("name = \"web\"", &place));
 
@@ -151,23 +151,12 @@ fn agent_starts_no_program() {
     assert_eq!(started, ["execve"], "only the agent itself");
 }
 
-/// Is a process that does nothing in a namespace until it is dropped.
-struct Sleeper(Child);
-
-impl Sleeper {
-    fn start(place: &Namespace) -> Self {
-        let mut command = Command::new("sleep");
-        command.arg("600").stdin(Stdio::null());
-        command.stdout(Stdio::null()).stderr(Stdio::null());
-        Self(place.inside(|| command.spawn()).expect("start sleep"))
-    }
-}
-
-impl Drop for Sleeper {
-    fn drop(&mut self) {
-        drop(self.0.kill());
-        drop(self.0.wait());
-    }
+/// Starts a process that does nothing in a namespace.
+fn sleeper(place: &Namespace) -> Background {
+    let mut command = Command::new("sleep");
+    command.arg("600").stdin(Stdio::null());
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    Background(place.inside(|| command.spawn()).expect("start sleep"))
 }
 
 /// Reads what the kernel shows of a process.

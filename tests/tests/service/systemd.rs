@@ -77,6 +77,29 @@ fn watchdog_ends_an_agent_that_hangs() {
     net.ping_all();
 }
 
+/// The unit has mounts of its own, into which those of the machine have to come.
+#[test]
+fn namespaces_that_are_made_later_are_found_in_the_mounts_of_the_unit() {
+    let net = OneNode::prepared();
+    let booted = Booted::new(&net);
+    // As systemd has it where it is not in a container.
+    assert_eq!(booted.run("mount --make-rshared /").code, Some(0));
+    assert_eq!(booted.systemctl("start ciliate").code, Some(0));
+    let late = "10.0.1.20".parse().expect("an address");
+
+    assert_eq!(booted.run("ip netns add late").code, Some(0));
+    let endpoint = "[[endpoint]]\nname = \"late\"\nipv4 = \"10.0.1.20\"\n";
+    booted.write(&net, &format!("{FILE}{endpoint}"));
+    assert_eq!(booted.systemctl("reload ciliate").code, Some(0));
+    wait_until("the late one is connected", || answers(&net.host, late));
+    let replaced = booted.run("ip netns del late && ip netns add late");
+    assert_eq!(replaced.code, Some(0), "{replaced:#?}");
+
+    wait_until("the one in its place is connected", || {
+        answers(&net.host, late)
+    });
+}
+
 #[test]
 fn networkd_that_is_restarted_costs_endpoints_nothing() {
     let net = OneNode::prepared();
