@@ -9,13 +9,14 @@ use super::exit;
 use super::failure::Failure;
 use super::instance::{self, Instance, Whereabouts};
 use crate::daemon::Sparing;
-use crate::host::netns;
+use crate::host::{clock, netns};
 use crate::plan::notes::PolicySize;
-use crate::plan::object::{Key, State};
-use crate::plan::warning::LOCKOUT;
-use crate::plan::{self, Desired, Notes, Plan};
-use crate::reconcile::{self, Journal, Report, System};
+use crate::plan::object::{Key, Link, State};
+use crate::plan::warning::{self, LOCKOUT, NO_LEASE};
+use crate::plan::{self, Action, Desired, Notes, Plan, Step};
+use crate::reconcile::{self, Journal, LeaseFile, Report, System};
 use crate::topology::Topology;
+use crate::uplink::{Uplinks, Wanted};
 
 /// Is what `apply` is told beside the file.
 #[derive(Clone, Copy, Debug)]
@@ -92,8 +93,17 @@ pub fn apply(
 ) -> Result<u8, Failure> {
     let topology = instance::topology(file, common.node.as_deref())?;
     let instance = Instance::new(common, &topology.node);
-    let report =
-        instance.enter(|| bring_up(common, &topology, file, |notes| options.accept(notes)))?;
+    let report = instance.enter(|| {
+        let mut report = bring_up(common, &topology, file, |notes| options.accept(notes))?;
+        if lease(&instance, &topology, &mut report)? {
+            let second = bring_up(common, &topology, file, |notes| options.accept(notes))?;
+            report.plan.steps.extend(second.plan.steps);
+            let without_agent = report.plan.notes.warnings.pop();
+            report.plan.notes = second.plan.notes;
+            report.plan.notes.warnings.extend(without_agent);
+        }
+        Ok(report)
+    })?;
     let printed = print_report(&report, common.json, options.timings, out).and_then(|()| {
         if common.json || report.plan.is_empty() {
             return Ok(());
@@ -105,6 +115,43 @@ pub fn apply(
         )?)
     });
     Ok(done(printed))
+}
+
+/// Asks for the leases that the node lacks, unless an agent does. Tells whether there are others
+/// than before, and notes that nobody will renew them.
+fn lease(instance: &Instance, topology: &Topology, report: &mut Report) -> Result<bool, Failure> {
+    let wanted = Wanted::of(topology);
+    if wanted.is_empty() {
+        return Ok(false);
+    }
+    let _agent = match instance.lock_out_agent() {
+        Err(Failure::AgentRuns { .. }) => return Ok(false),
+        other => other?,
+    };
+    let now = clock::now();
+    let file = LeaseFile::load(instance.directory())?;
+    let before = file.valid(now);
+    let is_fresh = |wanted: &Wanted| {
+        let lease = before.get(&wanted.device);
+        lease.is_some_and(|lease| lease.term.is_none_or(|term| now < term.renew))
+    };
+    let missing: Vec<Wanted> = wanted.into_iter().filter(|w| !is_fresh(w)).collect();
+    if missing.is_empty() {
+        return Ok(false);
+    }
+    let mut uplinks = Uplinks::new(instance.directory().to_owned());
+    uplinks.follow(Wanted::of(topology));
+    for device in uplinks.obtain(&missing)? {
+        log::warn!("{NO_LEASE}: dhcp on {device}: no server has answered in time");
+    }
+    let after = LeaseFile::load(instance.directory())?.valid(clock::now());
+    if after == before {
+        return Ok(false);
+    }
+    let warning = warning::no_agent(&after);
+    log::warn!("{warning}");
+    report.plan.notes.warnings.push(warning);
+    Ok(true)
 }
 
 /// Removes everything of the node that was set up here.
@@ -203,7 +250,7 @@ pub fn converge(
     let mut journal = instance.journal();
     let mut kernel = Sparing::new(&mut system, spared);
     let mut report = reconcile::apply(&mut kernel, &desired.state, &mut journal)?;
-    if !report.plan.is_empty() {
+    if report.plan.steps.iter().any(|step| !is_renewal(step)) {
         desired.notes.log();
     }
     system
@@ -216,6 +263,11 @@ pub fn converge(
     let applied = instance::fingerprint(topology);
     system.state().set_applied(file, &applied)?;
     Ok(report)
+}
+
+/// Tells whether a step only changes how long an address is lent, which is nothing to tell.
+pub fn is_renewal(step: &Step) -> bool {
+    matches!(step.key, Key::Address(Link::Device(_), _)) && step.action() == Action::Change
 }
 
 /// Removes everything of a node, in the network namespace of this thread.
@@ -234,6 +286,7 @@ pub fn take_down(instance: &Instance) -> Result<Report, Failure> {
         agent.remove()?;
         instance.remove_agent_folder();
     }
+    LeaseFile::remove(instance.directory());
     system.into_state().remove()?;
     instance.remove_folders();
     Ok(report)

@@ -6,10 +6,11 @@
 //! not wait for it.
 
 use std::collections::BTreeSet;
+use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::apply::{Missing, bring_up, converge};
+use super::apply::{Missing, bring_up, converge, is_renewal};
 use super::args::Common;
 use super::exit;
 use super::failure::Failure;
@@ -20,12 +21,13 @@ use crate::daemon::{
 use crate::datapath::pin::Pins;
 use crate::datapath::sweep::Sweep;
 use crate::host::lock::Lock;
-use crate::host::netns;
-use crate::plan::object::Key;
+use crate::host::{clock, netns};
+use crate::plan::object::{Key, Link};
 use crate::plan::{Desired, Plan};
 use crate::reconcile::drift::DriftFile;
-use crate::reconcile::{self, ApplyError, Cause};
+use crate::reconcile::{self, ApplyError, Cause, LeaseFile};
 use crate::topology::Topology;
+use crate::uplink::{Uplinks, Wanted};
 
 /// How often a piece of the tables of bindings is swept: a full one of 32,768 entries takes eight
 /// seconds.
@@ -45,6 +47,7 @@ pub fn run(common: &Common, file: &Path) -> Result<u8, Failure> {
         if kept.is_err() && !instance.exists() {
             // The node did not come to be: nothing is left of it.
             drop(lock.remove());
+            LeaseFile::remove(instance.directory());
             instance.remove_agent_folder();
             instance.remove_folders();
         }
@@ -72,7 +75,10 @@ fn keep(
         topology,
         file: instance::absolute(file)?,
         absent: BTreeSet::new(),
+        uplinks: Uplinks::new(instance.directory().to_owned()),
+        trouble: None,
     };
+    kept.uplinks.follow(Wanted::of(&kept.topology));
     Ok(Watch::new(&mut kept, sources, drift, chores(instance)).run()?)
 }
 
@@ -98,6 +104,19 @@ fn trouble(failure: Failure) -> Trouble {
     }
 }
 
+/// Tells whether an object follows from the lease of one of these devices.
+fn is_leased(key: &Key, devices: &BTreeSet<String>) -> bool {
+    let (Key::Address(Link::Device(name), _)
+    | Key::Route(Link::Device(name), _)
+    | Key::DeviceMtu(name)
+    | Key::DeviceEntry(name)) = key
+    else {
+        // Flows are decided again when an entry changes.
+        return matches!(key, Key::NameServers(_) | Key::Generation);
+    };
+    devices.contains(name)
+}
+
 /// Is the node, as the loop sees it.
 struct Kept<'a> {
     instance: &'a Instance,
@@ -106,6 +125,10 @@ struct Kept<'a> {
     file: PathBuf,
     /// Endpoints whose network namespace is missing.
     absent: BTreeSet<String>,
+    /// What asks DHCP servers.
+    uplinks: Uplinks,
+    /// What is wrong with the file of leases, which is not told again.
+    trouble: Option<String>,
 }
 
 impl Node for Kept<'_> {
@@ -129,7 +152,26 @@ impl Node for Kept<'_> {
             return Ok(Round::Busy);
         }
         let converged = self.converge(&self.file, spared, Missing::Spared, &lock);
-        converged.map(Round::Repaired).map_err(trouble)
+        let plan = converged.map_err(trouble)?;
+        Ok(Round::Repaired(self.without_leased(plan)))
+    }
+
+    fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
+        self.uplinks.descriptors()
+    }
+
+    fn idle(&self) -> Option<Duration> {
+        self.uplinks.idle(clock::now())
+    }
+
+    fn attend(&mut self) -> bool {
+        let attended = self.uplinks.attend(clock::now());
+        let trouble = attended.as_ref().err().map(ToString::to_string);
+        if let Some(trouble) = trouble.as_ref().filter(|_| trouble != self.trouble) {
+            log::warn!("{}: {trouble}", warning::FAILED);
+        }
+        self.trouble = trouble;
+        attended.unwrap_or(false)
     }
 
     fn files(&self) -> Files {
@@ -192,6 +234,7 @@ impl Kept<'_> {
         match self.converge(&file, &BTreeSet::new(), Missing::Refused, &lock) {
             Ok(plan) => {
                 self.file = file;
+                self.uplinks.follow(Wanted::of(&self.topology));
                 Ok(plan)
             }
             Err(failure) => {
@@ -218,6 +261,31 @@ impl Kept<'_> {
         };
         let report = converge(self.instance, &self.topology, file, &spared, missing, adapt)?;
         Ok(report.plan)
+    }
+
+    /// Takes from a plan what follows from other leases: that repairs nothing, and is told as what it
+    /// is.
+    fn without_leased(&mut self, mut plan: Plan) -> Plan {
+        let changed = self.uplinks.take_changed();
+        if changed.is_empty() {
+            return plan;
+        }
+        let (leased, others) = plan
+            .steps
+            .into_iter()
+            .partition(|step| is_leased(&step.key, &changed));
+        plan.steps = leased;
+        for step in &plan.steps {
+            let sign = step.action().sign();
+            let level = if is_renewal(step) {
+                log::Level::Debug
+            } else {
+                log::Level::Info
+            };
+            log::log!(level, "{sign} {} ({})", plan.command(step), step.reason);
+        }
+        plan.steps = others;
+        plan
     }
 
     /// Finds the endpoints whose namespaces are missing. The node is kept without them: what is

@@ -6,7 +6,10 @@ use super::args::Common;
 use super::exit;
 use super::failure::Failure;
 use super::instance::Instance;
+use crate::host::clock;
+use crate::observe::lease::DeviceLease;
 use crate::observe::status::{self, Guard, Status};
+use crate::reconcile::LeaseFile;
 
 /// Shows the status of the node that is set up here. Returns the exit code.
 ///
@@ -20,14 +23,23 @@ pub fn status(common: &Common, out: &mut dyn Write) -> Result<u8, Failure> {
         let config = system.state().config().map(ToOwned::to_owned);
         let choice = system.state().host_routing().cloned();
         let enforcement = system.state().enforcement().map(ToOwned::to_owned);
-        Ok(status::status(
+        let mut status = status::status(
             &instance.node,
             (config, choice.as_ref(), enforcement.as_deref()),
             &objects,
             &links,
             system.pins(),
             instance.drift()?,
-        )?)
+        )?;
+        let (leases, now) = (LeaseFile::load(instance.directory())?, clock::now());
+        for device in &mut status.devices {
+            device.lease = leases.waits(&device.name).then(|| {
+                let lease = leases.last(&device.name, now);
+                let valid = lease.filter(|(_, is_valid)| *is_valid);
+                DeviceLease::of(valid.map(|(lease, _)| lease).as_ref(), now)
+            });
+        }
+        Ok(status)
     })?;
     if common.json {
         let json = serde_json::to_string_pretty(&status).map_err(std::io::Error::other)?;
@@ -89,6 +101,9 @@ fn print(status: &Status, out: &mut dyn Write) -> Result<(), Failure> {
             "  {:<16} {:<16} xdp {} ({})",
             device.name, device.tc.kind, device.xdp.mode, device.xdp.reason
         )?;
+        if let Some(lease) = &device.lease {
+            writeln!(out, "    dhcp: {}", lease.words())?;
+        }
     }
     writeln!(out, "endpoints     {}", status.endpoints.len())?;
     for endpoint in &status.endpoints {

@@ -35,6 +35,8 @@ pub use sparing::Sparing;
 pub use watch::{Sources, Watch};
 
 use std::collections::BTreeSet;
+use std::os::fd::BorrowedFd;
+use std::time::Duration;
 
 use crate::plan::Plan;
 use crate::plan::object::Key;
@@ -47,6 +49,22 @@ pub trait Node {
     /// # Errors
     /// If the kernel refuses; what was done is undone then.
     fn repair(&mut self, spared: &BTreeSet<Key>) -> Result<Round, Trouble>;
+
+    /// Returns what else wakes the loop.
+    fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
+        Vec::new()
+    }
+
+    /// Returns after how long the node wants attention, whatever wakes the loop before.
+    fn idle(&self) -> Option<Duration> {
+        None
+    }
+
+    /// Attends to what woke the loop, or is due; called after each sleep. Tells whether the node
+    /// shall be another one since, and is to be looked at.
+    fn attend(&mut self) -> bool {
+        false
+    }
 
     /// Returns the files whose coming and going the node depends on.
     fn files(&self) -> Files;

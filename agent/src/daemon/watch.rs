@@ -4,7 +4,7 @@
 //! pause or a chore is due. All state belongs to its one thread.
 
 use std::collections::BTreeMap;
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, BorrowedFd};
 use std::time::Instant;
 
 use nix::errno::Errno;
@@ -43,18 +43,21 @@ impl Sources {
         })
     }
 
-    /// Sleeps until something happens, or until `deadline`.
-    fn wait(&self, deadline: Instant) -> Result<(), Cause> {
+    /// Sleeps until something happens, here or at one of the others, or until `deadline`.
+    fn wait(&self, others: &[BorrowedFd<'_>], deadline: Instant) -> Result<(), Cause> {
         // Rounded up, or the last millisecond would be spent awake.
         let left = deadline.saturating_duration_since(Instant::now());
         let millis = i32::try_from(left.as_micros().div_ceil(1000)).unwrap_or(i32::MAX);
         let timeout = PollTimeout::try_from(millis).unwrap_or(PollTimeout::MAX);
-        let mut sources = [
+        let own = [
             self.signals.as_fd(),
             self.announcements.as_fd(),
             self.folders.as_fd(),
-        ]
-        .map(|source| PollFd::new(source, PollFlags::POLLIN));
+        ];
+        let sources = own.into_iter().chain(others.iter().copied());
+        let mut sources: Vec<_> = sources
+            .map(|source| PollFd::new(source, PollFlags::POLLIN))
+            .collect();
         match poll(&mut sources, timeout) {
             Ok(_) | Err(Errno::EINTR) => Ok(()),
             Err(errno) => Err(host::Error::system("wait for announcements", errno).into()),
@@ -107,13 +110,14 @@ impl<'a> Watch<'a> {
     pub fn run(mut self) -> Result<(), Cause> {
         service::ready();
         loop {
-            self.sources.wait(self.deadline())?;
+            self.sources
+                .wait(&self.node.descriptors(), self.deadline())?;
             match self.sources.signals.request() {
                 Some(Request::Stop) => break,
                 Some(Request::Reload) => self.reload(),
                 None => {}
             }
-            let matters = self.sources.read()?;
+            let matters = self.sources.read()? | self.node.attend();
             let now = Instant::now();
             if matters {
                 self.schedule.announce(now);
@@ -132,7 +136,8 @@ impl<'a> Watch<'a> {
 
     fn deadline(&self) -> Instant {
         let chores = self.chores.iter().map(Chore::next);
-        let others = chores.chain(self.back_off.next());
+        let node = self.node.idle().map(|idle| Instant::now() + idle);
+        let others = chores.chain(self.back_off.next()).chain(node);
         others.fold(self.schedule.next(), Instant::min)
     }
 

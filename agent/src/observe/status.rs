@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use super::lease::DeviceLease;
 use crate::datapath::pin::Pins;
 use crate::datapath::table::{self, MapStatus};
 use crate::datapath::{self};
@@ -83,6 +84,8 @@ pub struct Device {
     pub name: String,
     pub xdp: Mode,
     pub tc: Tc,
+    /// `None` if no DHCP server is asked.
+    pub lease: Option<DeviceLease>,
 }
 
 /// Tells how programs are attached to a device.
@@ -256,6 +259,7 @@ fn devices(objects: &State) -> Vec<Device> {
                 reason: reason.to_owned(),
             },
             tc: Tc { kind: *kind },
+            lease: None,
         });
     }
     devices

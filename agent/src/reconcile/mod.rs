@@ -5,6 +5,7 @@
 //! - `undo`: brings back what was there before the run
 //! - [`journal`]: what a run is about to do, for the case that it is interrupted
 //! - [`state_file`]: what has to be remembered from one run to the next
+//! - [`lease_file`]: what DHCP servers lent
 //! - [`drift`]: what the resident agent repaired
 //! - [`system`]: the kernel of this machine, behind the trait
 //! - [`report`]: what a run did and how long it took
@@ -14,6 +15,7 @@ pub mod apply;
 pub mod drift;
 pub mod file_error;
 pub mod journal;
+pub mod lease_file;
 pub mod report;
 pub mod state_file;
 pub mod system;
@@ -22,6 +24,7 @@ mod undo;
 pub use apply::{ApplyError, Failure, apply, preview};
 pub use file_error::FileError;
 pub use journal::Journal;
+pub use lease_file::LeaseFile;
 pub use report::{Phase, Report};
 pub use state_file::StateFile;
 pub use system::System;
