@@ -212,6 +212,7 @@ pub(super) mod tests {
         DhcpOption, DhcpRepr, EthernetAddress, IpAddress, UDP_HEADER_LEN, UdpRepr,
     };
 
+    use super::super::wait::Chance;
     use super::*;
 
     pub(in crate::uplink) const SERVER_IP: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
@@ -390,6 +391,26 @@ pub(super) mod tests {
         assert_eq!(lease.mtu, Some(1460));
         let last = lease.name_servers.iter().map(|server| server.octets()[3]);
         assert_eq!(last.collect::<Vec<_>>(), [53, 54]);
+    }
+
+    /// Whatever a server or somebody else on the network sends is read without a panic.
+    #[test]
+    fn damaged_options_are_read_without_a_panic() {
+        let routes: (u8, &[u8]) = (CLASSLESS_ROUTES, &[8, 10, 192, 0, 2, 2]);
+        let whole = packet(Kind::Ack, 1, &[&PLAIN[..], &[routes]].concat());
+        let mut chance = Chance::new(1);
+        for _ in 0..100_000 {
+            let mut damaged = whole.clone();
+            for _ in 0..3 {
+                let [at, value, ..] = chance.number().to_be_bytes();
+                let options = &mut damaged[28 + 240..];
+                let at = usize::from(at) % options.len();
+                options[at] = value;
+            }
+            if let Some(answer) = Answer::read(&damaged) {
+                answer.lease(SERVER_MAC, Moment::MAX / 2);
+            }
+        }
     }
 
     #[test]

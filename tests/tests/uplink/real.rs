@@ -69,6 +69,22 @@ fn lease_of_dnsmasq_carries_what_endpoints_send() {
 }
 
 #[test]
+fn dnsmasq_gives_more_time_to_who_asks_it_alone() {
+    let net = Uplink::new("dhcp = true");
+    let _server = Dnsmasq::start(&net.world, &["--dhcp-option=option:T1,3"]);
+    let agent = net.run();
+    net.expect_way_out();
+    let left = || net.lease()["expires_in"].as_u64().expect("a number");
+
+    wait_until("some of it is over", || left() <= 118);
+    wait_until("all of it is left", || left() >= 119);
+
+    net.expect_way_out();
+    net.expect_nothing_to_do();
+    assert!(!agent.log().contains("repaired"), "{}", agent.log());
+}
+
+#[test]
 fn dnsmasq_knows_the_lease_after_a_restart_of_the_agent() {
     let net = Uplink::new("dhcp = true");
     let _server = Dnsmasq::start(&net.world, &[]);
