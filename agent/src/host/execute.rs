@@ -420,8 +420,8 @@ impl Drop for Executor {
 /// Returns how long an address is still valid; never no time, which the kernel refuses.
 fn remaining_secs(lifetime: Lifetime) -> u32 {
     let left = Duration::from_secs(lifetime.until_secs).saturating_sub(clock::now());
-    let rounded = (left + Duration::from_millis(500)).as_secs();
-    u32::try_from(rounded).unwrap_or(u32::MAX).max(1)
+    // Rounded down: it is never valid for longer than it is lent.
+    u32::try_from(left.as_secs()).unwrap_or(u32::MAX).max(1)
 }
 
 fn immutable(link: &str, attribute: &'static str) -> Error {

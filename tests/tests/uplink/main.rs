@@ -120,7 +120,12 @@ impl Uplink {
         found.expect("the device is there")["lease"].take()
     }
 
+    /// Returns everything there is, when the kernel has noted the carrier.
     fn inventory(&self) -> Inventory {
+        wait_until("the addresses of up0 are settled", || {
+            let addresses = self.net.host.run("ip -6 -o address show dev up0");
+            !addresses.contains("tentative")
+        });
         self.net.inventory()
     }
 
