@@ -98,6 +98,52 @@ pub const ENTRIES: &[Entry] = &[
          the agent.",
     ),
     entry(
+        "CIL0130",
+        "the lease of a device has expired, for no DHCP server gave more time",
+        "Its address and routes are gone, and so are the connections that used them. The agent \
+         goes on asking, at the latest after a minute; everything else works meanwhile. `ip \
+         link show DEVICE` shows whether there is a carrier.",
+    ),
+    entry(
+        "CIL0131",
+        "no DHCP server has lent a device an address",
+        "Endpoints are connected all the same, and what they send to the outside by IPv4 is \
+         dropped until there is an address. A running agent goes on asking, at the latest after \
+         a minute; `apply` waits as long as `timeout` of `dhcp` says. Look for the carrier, the \
+         cable, the VLAN, and for a server on that network.",
+    ),
+    entry(
+        "CIL0132",
+        "a DHCP server has taken the lease of a device back",
+        "The network has changed, or the server has forgotten: the address may be somebody \
+         else's, and is given up at once. Another one is asked for.",
+    ),
+    entry(
+        "CIL0133",
+        "nobody renews the leases of a node without an agent",
+        "`apply` gets a lease once, and the kernel removes the address when it ends. `ciliate \
+         run` keeps it.",
+    ),
+    entry(
+        "CIL0134",
+        "a part of a DHCP lease is not taken",
+        "What a server says must not harm the node: an address or a route in a prefix of \
+         endpoints, a gateway that no host can be, an MTU that the device or IPv6 cannot have. \
+         The rest of the lease holds. Correct the server, or give the value in the file.",
+    ),
+    entry(
+        "CIL0135",
+        "no DHCP server can be asked by a device",
+        "The device is missing or down, or the agent may not open a packet socket \
+         (CAP_NET_RAW). Tried again every second.",
+    ),
+    entry(
+        "CIL0136",
+        "the file of name servers cannot be replaced",
+        "Its folder is read-only, or the file is a mount of its own, as in containers. Give \
+         another path in `resolv_conf` of `dhcp`.",
+    ),
+    entry(
         "CIL0150",
         "the agent lacks a privilege that keeping the node may need",
         "After its start the agent gives up what its file does not need, for good; `ciliate status` lists \
@@ -173,12 +219,13 @@ pub const ENTRIES: &[Entry] = &[
     ),
     entry(
         "CIL0210",
-        "the policy of the node would cut the connection by which whoever applies it is here",
+        "the connection would be cut by which whoever applies the file is here",
         "A rule with `host` closes the node, and none lets in the TCP connection that a process has \
          from which `ciliate` descends, as that of an SSH server. `apply` refuses to begin unless it is \
          given `--allow-lockout`. Let the port in, or set `host = \"audit\"` in [policy], which lets \
          everything through and counts what would be denied. Neighbour discovery and DHCP pass \
-         whatever rules say.",
+         whatever rules say. The address to which that connection is may also be one of ours that goes: \
+         come by another one first.",
     ),
     entry(
         "CIL0301",

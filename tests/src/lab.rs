@@ -8,6 +8,7 @@
 //! - [`outside`]: the same, and a world behind its device
 //! - [`peers`]: three nodes behind a plain router
 //! - [`wide`]: the same, and a world behind that router
+//! - [`dhcp`]: a server that says what a test wants
 //! - [`estate`]: as many nodes and endpoints as a test likes, and a world
 //! - [`listener`]: sockets there that answer
 //! - [`attempt`]: one attempt to speak with somebody, and what became of it
@@ -35,6 +36,7 @@ pub mod agent;
 pub mod attempt;
 pub mod compliance;
 pub mod conversation;
+pub mod dhcp;
 pub mod estate;
 pub mod firewall;
 pub mod gateway;

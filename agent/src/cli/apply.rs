@@ -8,15 +8,17 @@ use super::args::Common;
 use super::exit;
 use super::failure::Failure;
 use super::instance::{self, Instance, Whereabouts};
-use crate::daemon::{Sparing, warning};
+use crate::daemon::Sparing;
+use crate::daemon::warning::NOT_TAKEN_BACK;
 use crate::host::lock::Lock;
-use crate::host::netns;
+use crate::host::{clock, netns};
 use crate::plan::notes::PolicySize;
-use crate::plan::object::{Key, State};
-use crate::plan::warning::LOCKOUT;
-use crate::plan::{self, Desired, Notes, Plan};
-use crate::reconcile::{self, Edition, Journal, Report, System, Trial};
+use crate::plan::object::{Key, Link, State};
+use crate::plan::warning::{self, LOCKOUT, NO_LEASE};
+use crate::plan::{self, Action, Desired, Notes, Plan, Step};
+use crate::reconcile::{self, Edition, Journal, LeaseFile, Report, System, Trial};
 use crate::topology::Topology;
+use crate::uplink::{Uplinks, Wanted};
 
 /// Is what `apply` is told beside the file.
 #[derive(Clone, Copy, Debug)]
@@ -93,8 +95,18 @@ pub fn apply(
 ) -> Result<u8, Failure> {
     let (topology, edition) = instance::read(file, common.node.as_deref())?;
     let instance = Instance::new(common, &topology.node);
-    let report =
-        instance.enter(|| bring_up(common, &topology, &edition, |notes| options.accept(notes)))?;
+    let report = instance.enter(|| {
+        let bring_up = || bring_up(common, &topology, &edition, |notes| options.accept(notes));
+        let mut report = bring_up()?;
+        if lease(&instance, &topology, &mut report)? {
+            let second = bring_up()?;
+            report.plan.steps.extend(second.plan.steps);
+            let without_agent = report.plan.notes.warnings.pop();
+            report.plan.notes = second.plan.notes;
+            report.plan.notes.warnings.extend(without_agent);
+        }
+        Ok(report)
+    })?;
     let printed = print_report(&report, common.json, options.timings, out).and_then(|()| {
         if common.json || report.plan.is_empty() {
             return Ok(());
@@ -106,6 +118,43 @@ pub fn apply(
         )?)
     });
     Ok(done(printed))
+}
+
+/// Asks for the leases that the node lacks, unless an agent does. Tells whether there are others
+/// than before, and notes that nobody will renew them.
+fn lease(instance: &Instance, topology: &Topology, report: &mut Report) -> Result<bool, Failure> {
+    let wanted = Wanted::of(topology);
+    if wanted.is_empty() {
+        return Ok(false);
+    }
+    let _agent = match instance.lock_out_agent() {
+        Err(Failure::AgentRuns { .. }) => return Ok(false),
+        other => other?,
+    };
+    let now = clock::now();
+    let file = LeaseFile::load(instance.directory())?;
+    let before = file.valid(now);
+    let is_fresh = |wanted: &Wanted| {
+        let lease = before.get(&wanted.device);
+        lease.is_some_and(|lease| lease.term.is_none_or(|term| now < term.renew))
+    };
+    let missing: Vec<Wanted> = wanted.into_iter().filter(|w| !is_fresh(w)).collect();
+    if missing.is_empty() {
+        return Ok(false);
+    }
+    let mut uplinks = Uplinks::new(instance.directory().to_owned());
+    uplinks.follow(Wanted::of(topology));
+    for device in uplinks.obtain(&missing)? {
+        log::warn!("{NO_LEASE}: dhcp on {device}: no server has answered in time");
+    }
+    let after = LeaseFile::load(instance.directory())?.valid(clock::now());
+    if after == before {
+        return Ok(false);
+    }
+    let warning = warning::no_agent(&after);
+    log::warn!("{warning}");
+    report.plan.notes.warnings.push(warning);
+    Ok(true)
 }
 
 /// Removes everything of the node that was set up here.
@@ -191,7 +240,7 @@ pub fn bring_up(
 fn settle(instance: &Instance, lock: &Lock) -> Result<bool, Failure> {
     match instance.settle_trial(lock) {
         Err(failure) if !matches!(failure, Failure::TrialRuns { .. }) => {
-            log::warn!("{}: {failure}; going on", warning::NOT_TAKEN_BACK);
+            log::warn!("{NOT_TAKEN_BACK}: {failure}; going on");
             Ok(true)
         }
         other => other.map(|_| false),
@@ -239,6 +288,11 @@ pub fn converge(
     Ok(report)
 }
 
+/// Tells whether a step only changes how long an address is lent, which is nothing to tell.
+pub fn is_renewal(step: &Step) -> bool {
+    matches!(step.key, Key::Address(Link::Device(_), _)) && step.action() == Action::Change
+}
+
 /// Removes everything of a node, in the network namespace of this thread.
 ///
 /// # Errors
@@ -258,6 +312,7 @@ pub fn take_down(instance: &Instance) -> Result<Report, Failure> {
         agent.remove()?;
         instance.remove_agent_folder();
     }
+    LeaseFile::remove(instance.directory());
     system.into_state().remove()?;
     instance.remove_folders();
     Ok(report)

@@ -89,7 +89,7 @@ pub enum Verb {
         /// Go on although a firewall will let nothing through (CIL0203)
         #[arg(long)]
         force: bool,
-        /// Go on although the policy cuts the connection by which you are here (CIL0210)
+        /// Go on although the connection by which you are here will be cut (CIL0210)
         #[arg(long)]
         allow_lockout: bool,
     },

@@ -109,6 +109,9 @@ host_routing = "auto"
     )
 }
 
+/// Says that the agent can configure the device.
+const DHCP: &str = "# dhcp = true                    # ask a server for its address; else somebody else gives it one";
+
 /// Returns the table of the device through which the machine reaches the outside.
 fn device(machine: &Machine) -> String {
     let usable = |name: &&String| {
@@ -117,7 +120,7 @@ fn device(machine: &Machine) -> String {
             && config::is_device_name(name)
     };
     match machine.device.as_ref().filter(usable) {
-        Some(name) => format!("[[device]]\nname = \"{name}\"\nmasquerade = true"),
+        Some(name) => format!("[[device]]\nname = \"{name}\"\nmasquerade = true\n{DHCP}"),
         None => "# [[device]]\n# name = \"eth0\"\n# masquerade = true".to_owned(),
     }
 }

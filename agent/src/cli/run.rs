@@ -8,11 +8,12 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::os::fd::BorrowedFd;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::apply::{Missing, bring_up, converge};
+use super::apply::{Missing, bring_up, converge, is_renewal};
 use super::args::Common;
 use super::exit;
 use super::failure::Failure;
@@ -26,13 +27,14 @@ use crate::datapath::pin::Pins;
 use crate::datapath::sweep::Sweep;
 use crate::datapath::table::{self, MapStatus};
 use crate::host::lock::Lock;
-use crate::host::{capability, netns};
-use crate::plan::object::{Key, State};
+use crate::host::{capability, clock, netns};
+use crate::plan::object::{Key, Link, State};
 use crate::plan::{Desired, Notes, Plan};
 use crate::reconcile::drift::DriftFile;
 use crate::reconcile::trial::Standing;
-use crate::reconcile::{self, ApplyError, Cause, Edition};
+use crate::reconcile::{self, ApplyError, Cause, Edition, LeaseFile};
 use crate::topology::Topology;
+use crate::uplink::{Uplinks, Wanted};
 
 /// How often a piece of the tables of bindings is swept: a full one of 32,768 entries takes eight
 /// seconds.
@@ -60,6 +62,7 @@ pub fn run(common: &Common, file: &Path) -> Result<u8, Failure> {
     if kept.is_err() && !instance.exists() {
         // The node did not come to be: nothing is left of it.
         drop(lock.remove());
+        LeaseFile::remove(instance.directory());
         instance.remove_agent_folder();
         instance.remove_folders();
     }
@@ -84,9 +87,12 @@ fn keep(
         absent: BTreeSet::new(),
         notes: Notes::default(),
         sysctls: BTreeSet::new(),
+        uplinks: Uplinks::new(instance.directory().to_owned()),
+        trouble: None,
     };
     let plan = kept.begin(common)?;
     kept.privileges.keep(&kept.topology)?;
+    kept.uplinks.follow(Wanted::of(&kept.topology));
     match Control::open(&instance.control_socket()) {
         Ok(control) => sources.serve(control),
         Err(error) => {
@@ -134,6 +140,19 @@ fn trouble(failure: Failure) -> Trouble {
     }
 }
 
+/// Tells whether an object follows from the lease of one of these devices.
+fn is_leased(key: &Key, devices: &BTreeSet<String>) -> bool {
+    let (Key::Address(Link::Device(name), _)
+    | Key::Route(Link::Device(name), _)
+    | Key::DeviceMtu(name)
+    | Key::DeviceEntry(name)) = key
+    else {
+        // Flows are decided again when an entry changes.
+        return matches!(key, Key::NameServers(_) | Key::Generation);
+    };
+    devices.contains(name)
+}
+
 /// Is the node, as the loop sees it.
 struct Kept<'a> {
     instance: &'a Instance,
@@ -149,6 +168,10 @@ struct Kept<'a> {
     notes: Notes,
     /// Sysctls that matter, whether they are ours or were right before.
     sysctls: BTreeSet<String>,
+    /// What asks DHCP servers.
+    uplinks: Uplinks,
+    /// What is wrong with the file of leases, which is not told again.
+    trouble: Option<String>,
 }
 
 impl Node for Kept<'_> {
@@ -178,7 +201,7 @@ impl Node for Kept<'_> {
             return Ok(Round::Busy);
         }
         match self.converge(spared, Missing::Spared, &lock) {
-            Ok(plan) => Ok(Round::Repaired(plan)),
+            Ok(plan) => Ok(Round::Repaired(self.without_leased(plan))),
             Err(Failure::Apply(ApplyError::Verify { done, .. })) => Ok(Round::Unsettled(done.plan)),
             Err(failure) => Err(trouble(failure)),
         }
@@ -198,6 +221,24 @@ impl Node for Kept<'_> {
             place.map(|file| (file.dev(), file.ino())).hash(&mut hasher);
         }
         Some(hasher.finish())
+    }
+
+    fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
+        self.uplinks.descriptors()
+    }
+
+    fn idle(&self) -> Option<Duration> {
+        self.uplinks.idle(clock::now())
+    }
+
+    fn attend(&mut self) -> bool {
+        let attended = self.uplinks.attend(clock::now());
+        let trouble = attended.as_ref().err().map(ToString::to_string);
+        if let Some(trouble) = trouble.as_ref().filter(|_| trouble != self.trouble) {
+            log::warn!("{}: {trouble}", warning::FAILED);
+        }
+        self.trouble = trouble;
+        attended.unwrap_or(false)
     }
 
     fn files(&self) -> Files {
@@ -387,6 +428,7 @@ impl Kept<'_> {
                 self.note_absent();
             })?;
         self.privileges.keep(&self.topology)?;
+        self.uplinks.follow(Wanted::of(&self.topology));
         Ok(plan)
     }
 
@@ -410,6 +452,31 @@ impl Kept<'_> {
             self.notes = report.plan.notes.clone();
         }
         Ok(report.plan)
+    }
+
+    /// Takes from a plan what follows from other leases: that repairs nothing, and is told as what it
+    /// is.
+    fn without_leased(&mut self, mut plan: Plan) -> Plan {
+        let changed = self.uplinks.take_changed();
+        if changed.is_empty() {
+            return plan;
+        }
+        let (leased, others) = plan
+            .steps
+            .into_iter()
+            .partition(|step| is_leased(&step.key, &changed));
+        plan.steps = leased;
+        for step in &plan.steps {
+            let sign = step.action().sign();
+            let level = if is_renewal(step) {
+                log::Level::Debug
+            } else {
+                log::Level::Info
+            };
+            log::log!(level, "{sign} {} ({})", plan.command(step), step.reason);
+        }
+        plan.steps = others;
+        plan
     }
 
     /// Finds the endpoints whose namespaces are missing. The node is kept without them: what is

@@ -10,7 +10,10 @@ use super::instance::Instance;
 use crate::daemon::client::AskError;
 use crate::daemon::dump;
 use crate::daemon::protocol::{AgentStatus, ConfigState, Reply, Request};
+use crate::host::clock;
+use crate::observe::lease::DeviceLease;
 use crate::observe::status::{self, Guard, Status, Trial};
+use crate::reconcile::LeaseFile;
 
 /// How long the agent is waited for: what is shown comes from the kernel without it too.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -38,6 +41,14 @@ pub fn status(common: &Common, out: &mut dyn Write) -> Result<u8, Failure> {
         )?;
         status.trial = instance.trial_status()?;
         status.capabilities = instance.privileges();
+        let (leases, now) = (LeaseFile::load(instance.directory())?, clock::now());
+        for device in &mut status.devices {
+            device.lease = leases.waits(&device.name).then(|| {
+                let lease = leases.last(&device.name, now);
+                let valid = lease.filter(|(_, is_valid)| *is_valid);
+                DeviceLease::of(valid.map(|(lease, _)| lease).as_ref(), now)
+            });
+        }
         Ok(status)
     })?;
     if common.json {
@@ -171,6 +182,9 @@ fn print(status: &Status, out: &mut dyn Write) -> Result<(), Failure> {
             "  {:<16} {:<16} xdp {} ({})",
             device.name, device.tc.kind, device.xdp.mode, device.xdp.reason
         )?;
+        if let Some(lease) = &device.lease {
+            writeln!(out, "    dhcp: {}", lease.words())?;
+        }
     }
     writeln!(out, "endpoints     {}", status.endpoints.len())?;
     for endpoint in &status.endpoints {

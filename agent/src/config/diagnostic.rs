@@ -80,6 +80,10 @@ kinds! {
     /// A setting that does nothing beside another one.
     NoEffect,
     MasqueradeAddressInPrefix,
+    /// A gateway that is on no network of its device.
+    GatewayUnreachable,
+    /// More than one default route of a family.
+    SeveralGateways,
     BadPorts,
     BadDuration,
     TimeoutTooShort,

@@ -7,7 +7,7 @@
 //! - `syntax`, `bracket`: text → document
 //! - `merge`: the documents of several files → one
 //! - `draft`, `table`: document → draft, table by table and key by key
-//! - `device`, [`masquerade`], `timeout`, [`policy`], [`capacity`]: tables with a file of their own
+//! - `device`, [`uplink`], [`masquerade`], `timeout`, [`policy`], [`capacity`]: tables with a file of their own
 //! - `value`, `list`, `label`, [`name`]: what single values mean
 //! - `rule`: what the values of a file must be to each other
 //! - [`family`]: IPv4 and IPv6 alike
@@ -36,6 +36,7 @@ mod syntax;
 mod table;
 mod timeout;
 pub mod trust;
+pub mod uplink;
 mod value;
 
 use std::collections::BTreeMap;
@@ -56,6 +57,7 @@ pub use self::load::{Report, load};
 pub use self::masquerade::Masquerade;
 pub use self::policy::Policy;
 pub use self::source::Source;
+pub use self::uplink::Uplink;
 
 /// Most endpoints of one node: with the host and the outside they fill 4,096 slots.
 pub const NODE_ENDPOINTS_MAX: usize = 4094;
@@ -108,6 +110,8 @@ pub struct Device {
     pub masquerade: bool,
     /// The addresses for that, at most one of each family; by default the device's own.
     pub masquerade_addresses: Vec<IpAddr>,
+    /// How the agent configures it; by default somebody else does.
+    pub uplink: Uplink,
 }
 
 /// Describes one endpoint.
@@ -256,6 +260,7 @@ impl Device {
             name: draft.name.into_given()?,
             masquerade: draft.masquerade.into_value().unwrap_or_default(),
             masquerade_addresses: addresses.map(Spanned::into_inner).collect(),
+            uplink: draft.uplink.complete(),
         })
     }
 }

@@ -13,7 +13,6 @@
 //! - [`edit`]: edits of the file, however an editor makes them
 //! - [`calm`]: when to read an edited file; pure
 //! - [`record`], [`dump`]: what the agent knows of itself, for `status` and for the log
-//! - [`clock`]: points in time as text
 //! - [`announcement`]: what the kernel announces about its network objects
 //! - [`sender`]: who made it so
 //! - [`folder`]: folders in which files come and go
@@ -33,7 +32,6 @@ mod caller;
 pub mod calm;
 pub mod chore;
 pub mod client;
-pub mod clock;
 pub mod consequence;
 pub mod control;
 pub mod dump;
@@ -61,7 +59,9 @@ pub use sparing::Sparing;
 pub use watch::Watch;
 
 use std::collections::BTreeSet;
+use std::os::fd::BorrowedFd;
 use std::path::Path;
+use std::time::Duration;
 
 use crate::datapath::table::MapStatus;
 use crate::plan::Plan;
@@ -78,6 +78,22 @@ pub trait Node {
 
     /// Returns a number that changes with what nobody announces; `None` if only a look can tell.
     fn glance(&self) -> Option<u64>;
+
+    /// Returns what else wakes the loop.
+    fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
+        Vec::new()
+    }
+
+    /// Returns after how long the node wants attention, whatever wakes the loop before.
+    fn idle(&self) -> Option<Duration> {
+        None
+    }
+
+    /// Attends to what woke the loop, or is due; called after each sleep. Tells whether the node
+    /// shall be another one since, and is to be looked at.
+    fn attend(&mut self) -> bool {
+        false
+    }
 
     /// Returns the files whose coming and going the node depends on.
     fn files(&self) -> Files;

@@ -49,6 +49,17 @@ pub fn needs(topology: &Topology) -> Vec<Need> {
             format!("enters the network namespaces of {}", some(names)),
         ));
     }
+    let leased = topology
+        .devices
+        .iter()
+        .filter(|device| device.uplink.dhcp.is_some());
+    let names: Vec<&str> = leased.map(|device| device.name.as_str()).collect();
+    if !names.is_empty() {
+        needs.push(need(
+            Capability::CAP_NET_RAW,
+            format!("asks DHCP servers by {}", some(names.into_iter())),
+        ));
+    }
     let of_processes = endpoints
         .iter()
         .filter(|endpoint| is_of_a_process(&endpoint.netns));

@@ -4,8 +4,8 @@ use std::path::Path;
 use std::process;
 use std::time::Duration;
 
-use super::clock;
 use super::protocol::{AgentStatus, ConfigState, ConfigStatus, Reload, ReloadResult, Spared};
+use crate::host::clock::Wall;
 use crate::reconcile::drift::Drift;
 
 /// Is the memory of an agent.
@@ -20,7 +20,7 @@ impl Record {
     /// Begins with a file that was applied.
     pub fn new(file: &Path) -> Self {
         Self {
-            since: clock::now(),
+            since: Wall::now().to_string(),
             config: applied(file),
             last_reload: None,
         }
@@ -49,7 +49,7 @@ impl Record {
             file: file.to_owned(),
             state: ConfigState::Refused,
             error: Some(error.to_owned()),
-            since: Some(clock::now()),
+            since: Some(Wall::now().to_string()),
         };
         true
     }
@@ -66,7 +66,7 @@ impl Record {
             result,
             steps,
             took_us: u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
-            time: clock::now(),
+            time: Wall::now().to_string(),
             error,
         };
         self.last_reload = Some(reload.clone());
@@ -88,7 +88,7 @@ impl Record {
 
 fn applied(file: &Path) -> ConfigStatus {
     ConfigStatus {
-        since: Some(clock::now()),
+        since: Some(Wall::now().to_string()),
         ..ConfigStatus::applied(file.to_owned())
     }
 }

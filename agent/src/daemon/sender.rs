@@ -76,7 +76,7 @@ impl Senders {
 fn sorts(key: &Key) -> &'static [u16] {
     match key {
         Key::Attachment(..) => &[FILTERS, QDISCS, LINKS],
-        Key::HostLink | Key::EndpointLink(_) | Key::LinkUp(_) => &[LINKS],
+        Key::HostLink | Key::EndpointLink(_) | Key::LinkUp(_) | Key::DeviceMtu(_) => &[LINKS],
         Key::Address(..) => &[ADDRESSES, LINKS],
         Key::Route(..) => &[ROUTES, ADDRESSES, LINKS],
         Key::Rule(_) => &[RULES],
@@ -84,6 +84,7 @@ fn sorts(key: &Key) -> &'static [u16] {
         | Key::Datapath
         | Key::Reassembly(_)
         | Key::NodeEntry
+        | Key::NameServers(_)
         | Key::Sysctl(_)
         | Key::EndpointEntry(_)
         | Key::DeviceEntry(_)

@@ -45,14 +45,16 @@ impl Sources {
         self.control = Some(control);
     }
 
-    /// Sleeps until something happens, or until `deadline`.
-    pub(super) fn wait(&self, deadline: Instant) -> Result<(), Cause> {
+    /// Sleeps until something happens, here or at one of the others, or until `deadline`.
+    pub(super) fn wait(&self, others: &[BorrowedFd<'_>], deadline: Instant) -> Result<(), Cause> {
         // Rounded up, or the last millisecond would be spent awake.
         let left = deadline.saturating_duration_since(Instant::now());
         let millis = i32::try_from(left.as_micros().div_ceil(1000)).unwrap_or(i32::MAX);
         let timeout = PollTimeout::try_from(millis).unwrap_or(PollTimeout::MAX);
+        let others = others.iter().map(|other| (*other, PollFlags::POLLIN));
         let mut sources: Vec<PollFd<'_>> = self
             .all()
+            .chain(others)
             .map(|(source, flags)| PollFd::new(source, flags))
             .collect();
         match poll(&mut sources, timeout) {

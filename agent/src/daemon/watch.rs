@@ -72,11 +72,12 @@ impl<'a> Watch<'a> {
     pub fn run(mut self) -> Result<(), Cause> {
         self.manager.ready(self.brief());
         loop {
-            self.sources.wait(self.deadline())?;
+            self.sources
+                .wait(&self.node.descriptors(), self.deadline())?;
             if self.is_stopped() {
                 break;
             }
-            let matters = self.sources.read()?;
+            let matters = self.sources.read()? | self.node.attend();
             let now = Instant::now();
             if matters {
                 self.schedule.announce(now);
@@ -114,10 +115,12 @@ impl<'a> Watch<'a> {
 
     fn deadline(&self) -> Instant {
         let chores = self.chores.iter().filter_map(Chore::next);
+        let node = self.node.idle().map(|idle| Instant::now() + idle);
         let others = chores
             .chain(self.back_off.next())
             .chain(self.manager.next())
-            .chain(self.sources.next());
+            .chain(self.sources.next())
+            .chain(node);
         others.fold(self.schedule.next(), Instant::min)
     }
 

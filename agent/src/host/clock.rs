@@ -63,11 +63,33 @@ impl Add<Duration> for Moment {
     }
 }
 
+/// Returns how long ago the machine started.
+///
+/// # Panics
+/// If the kernel has no such clock, which every Linux has.
+pub fn now() -> Duration {
+    let time = clock_gettime(ClockId::CLOCK_BOOTTIME).expect("Linux has this clock");
+    Duration::from(time)
+}
+
+/// Returns what the clock on the wall showed so long after the start.
+pub fn on_the_wall(since_start: Duration) -> Wall {
+    let wall = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    Wall((wall.saturating_sub(now()) + since_start).as_secs())
+}
+
 /// Is a time of day and a date, in seconds since 1970, UTC; shows as RFC 3339 has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Wall(u64);
 
 impl Wall {
+    /// Returns what it shows right now.
+    pub fn now() -> Self {
+        on_the_wall(now())
+    }
+
     /// Returns the time of day, as a person reads it.
     pub fn time_of_day(self) -> String {
         let secs = self.0 % DAY_SECS;

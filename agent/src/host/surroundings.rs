@@ -168,6 +168,7 @@ mod tests {
             ours: false,
             flags: rtnetlink::packet_route::address::AddressFlags::empty(),
             is_global: true,
+            valid_secs: None,
         };
         let interest = Interest {
             devices: vec!["eth0".into()],

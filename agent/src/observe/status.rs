@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use super::lease::DeviceLease;
 use crate::daemon::protocol::{AgentStatus, ConfigStatus};
 use crate::datapath::pin::Pins;
 use crate::datapath::table::{self, MapStatus};
@@ -110,6 +111,8 @@ pub struct Device {
     pub name: String,
     pub xdp: Mode,
     pub tc: Tc,
+    /// `None` if no DHCP server is asked.
+    pub lease: Option<DeviceLease>,
 }
 
 /// Tells how programs are attached to a device.
@@ -288,6 +291,7 @@ fn devices(objects: &State) -> Vec<Device> {
                 reason: reason.to_owned(),
             },
             tc: Tc { kind: *kind },
+            lease: None,
         });
     }
     devices

@@ -5,6 +5,8 @@
 //! - [`ambient`]: what surrounds it
 //! - [`desired`](mod@desired): topology → desired state
 //! - `outside`: the part of it that concerns devices, prefixes and peers
+//! - `uplink`: the part of that which configures devices
+//! - [`lease`]: what a DHCP server lent
 //! - [`host_routing`]: past the host's stack or through it
 //! - [`policy`]: who may talk to whom, as the tables of the kernel hold it
 //! - [`lockout`]: whom a policy about the node would cut off
@@ -28,6 +30,7 @@ pub mod diff;
 mod difference;
 mod entry;
 pub mod host_routing;
+pub mod lease;
 pub mod link;
 pub mod lockout;
 pub mod masquerade;
@@ -41,6 +44,7 @@ pub mod render;
 pub mod reserved;
 mod risk;
 pub mod step;
+mod uplink;
 pub mod warning;
 
 pub use desired::{Desired, desired, notes};

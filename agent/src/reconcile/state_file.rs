@@ -9,7 +9,7 @@
 //! damaged all the same counts as empty, and is set aside as `state.json.bad` before another one
 //! takes its place: a person may still read from it what was lost.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -49,6 +49,12 @@ struct Content {
     /// with it.
     #[serde(default)]
     bystanders: BTreeMap<String, BTreeMap<String, String>>,
+    /// MTUs from before us of devices whose MTU is ours.
+    #[serde(default)]
+    mtus: BTreeMap<String, u32>,
+    /// Files that we wrote name servers to.
+    #[serde(default)]
+    name_servers: BTreeSet<PathBuf>,
     /// Ports that we reserved, in the notation of the sysctl; others may add some of theirs.
     #[serde(default)]
     reserved: Option<String>,
@@ -75,6 +81,8 @@ impl Default for Content {
             rejected: None,
             sysctls: BTreeMap::new(),
             bystanders: BTreeMap::new(),
+            mtus: BTreeMap::new(),
+            name_servers: BTreeSet::new(),
             reserved: None,
             netns: BTreeMap::new(),
             namespace: None,
@@ -268,6 +276,57 @@ impl StateFile {
         self.update(|content| {
             content.sysctls.remove(path);
             content.bystanders.remove(path);
+        })
+    }
+
+    /// Returns the folder that the file is in: the node's.
+    pub fn folder(&self) -> &Path {
+        self.path.parent().unwrap_or(&self.path)
+    }
+
+    /// Returns the devices whose MTU is ours, with their MTUs from before us.
+    pub fn mtus(&self) -> &BTreeMap<String, u32> {
+        &self.content.mtus
+    }
+
+    /// Records the MTU that a device had before it became ours, unless it is ours; call it before
+    /// the MTU is set.
+    ///
+    /// # Errors
+    /// If the file cannot be written; the MTU must then stay as it is.
+    pub fn record_mtu(&mut self, device: &str, original: u32) -> Result<(), FileError> {
+        self.update(|content| {
+            content.mtus.entry(device.to_owned()).or_insert(original);
+        })
+    }
+
+    /// Forgets the MTU of a device, after its original one is back.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn forget_mtu(&mut self, device: &str) -> Result<(), FileError> {
+        self.update(|content| {
+            content.mtus.remove(device);
+        })
+    }
+
+    /// Returns the files that we wrote name servers to.
+    pub fn name_servers(&self) -> &BTreeSet<PathBuf> {
+        &self.content.name_servers
+    }
+
+    /// Records whether we wrote name servers to a file; call it before it is written, and after it
+    /// is gone.
+    ///
+    /// # Errors
+    /// If the state file cannot be written.
+    pub fn set_name_servers(&mut self, path: &Path, are_ours: bool) -> Result<(), FileError> {
+        self.update(|content| {
+            if are_ours {
+                content.name_servers.insert(path.to_owned());
+            } else {
+                content.name_servers.remove(path);
+            }
         })
     }
 

@@ -137,6 +137,19 @@ impl Resident {
         });
     }
 
+    /// Waits for so long until the agent has logged this text.
+    pub fn expect_log_within(&self, text: &str, patience: Duration) {
+        let deadline = Instant::now() + patience;
+        while !self.log().contains(text) {
+            let log = self.log();
+            assert!(
+                Instant::now() < deadline,
+                "should log {text:?} within {patience:?}: {log}"
+            );
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
     /// Returns the number of the process.
     pub fn pid(&self) -> u32 {
         self.child.id()

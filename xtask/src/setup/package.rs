@@ -30,7 +30,7 @@ const FOR_DEMO: [Need; 4] = [
     need("tcpdump", "tcpdump"),
 ];
 
-const FOR_TEST: [Need; 14] = [
+const FOR_TEST: [Need; 15] = [
     need("busybox", "busybox-static"),
     need("curl", "curl"),
     need("dbus-daemon", "dbus"),
@@ -42,6 +42,7 @@ const FOR_TEST: [Need; 14] = [
     need("tracepath", "iputils-tracepath"),
     need("traceroute", "traceroute"),
     need("ufw", "ufw"),
+    need("radvd", "radvd"),
     need("strace", "strace"),
     need("systemd-analyze", "systemd"),
     need("qemu-system-x86_64", "qemu-system-x86"),
