@@ -10,6 +10,7 @@
 //! - [`host`]: the kernel's network objects
 //! - [`datapath`]: BPF maps and programs
 //! - [`observe`]: what the node is doing
+//! - [`uplink`]: leases of DHCP servers
 //! - [`manual`]: what warnings and drop reasons mean
 
 pub mod cli;
@@ -22,3 +23,4 @@ pub mod observe;
 pub mod plan;
 pub mod reconcile;
 pub mod topology;
+pub mod uplink;

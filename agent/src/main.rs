@@ -31,11 +31,11 @@ fn main() -> ExitCode {
         })
         .init();
     // Not locked: what runs inside a namespace has a thread of its own, and logs.
-    let (mut out, mut err) = (Output(io::stdout()), Output(io::stderr()));
+    let (mut out, mut err) = (Output::new(io::stdout()), Output::new(io::stderr()));
     let result = cli::run(&command, &mut out, &mut err);
     ExitCode::from(result.unwrap_or_else(|failure| {
         // What is wrong with a file begins with its place, for editors to find.
-        let program = if matches!(failure, Failure::File(_)) {
+        let program = if matches!(failure, Failure::File(_) | Failure::FileOfAgent(_)) {
             ""
         } else {
             "ciliate: "

@@ -27,7 +27,9 @@ pub const ENTRIES: &[Entry] = &[
         "something keeps undoing a repair",
         "Another program changes what the agent keeps: a network manager, a script, a second \
          agent. The object is left alone for a second, then two, up to a minute; traffic may be \
-         interrupted meanwhile. Find the other program, and tell it to leave the object alone.",
+         interrupted meanwhile. The program that changed such an object last is named, here and by \
+         `ciliate status`, if it was still there; tell it to leave the object alone. `doctor` tells \
+         of it for an hour.",
     ),
     entry(
         "CIL0102",
@@ -43,14 +45,103 @@ pub const ENTRIES: &[Entry] = &[
     entry(
         "CIL0104",
         "a new file was refused; the old one holds",
-        "The log has what is wrong with it; `ciliate check` says the same. Correct the file and \
-         send HUP again.",
+        "The log has what is wrong with it, and so has `ciliate status` until a good file comes; \
+         `ciliate check` says the same. Correct the file: the agent takes it by itself. A good file \
+         that something else hinders, as a missing device, is tried again, at the latest after a \
+         minute; one of which the kernel refused a step, after the next edit or `ciliate reload`.",
     ),
     entry(
         "CIL0105",
         "something that is done every few seconds failed",
         "Translations that have ended keep their ports until somebody needs them. The log has the \
          kernel's own words.",
+    ),
+    entry(
+        "CIL0110",
+        "somebody else can write the file, a file of conf.d, or a folder of these",
+        "Who can write them commands the node. `apply`, `run` and a reload refuse such a file, and \
+         what was applied before holds; `check` and `plan` only warn. `chmod go-w PATH`; a folder may \
+         be sticky instead, as /tmp is. What root reads belongs to root, or to who called `sudo`: \
+         `chown root PATH`.",
+    ),
+    entry(
+        "CIL0111",
+        "the agent has no control socket",
+        "It keeps the node all the same, but `ciliate reload` finds no agent (HUP does the same), and \
+         `ciliate status` does not know what the agent knows. The path of a socket has at most 107 \
+         bytes: give a shorter `--state-dir`. The log has the kernel's own words.",
+    ),
+    entry(
+        "CIL0112",
+        "somebody spoke with the agent who may not",
+        "Root, the user of the agent and members of its group may. The mode of the socket, 0660, keeps \
+         others away: somebody changed it, or handed a connection over.",
+    ),
+    entry(
+        "CIL0120",
+        "the process that guarded a trial is gone; the trial is taken back",
+        "It was killed, or the machine was started anew, before somebody confirmed what `ciliate \
+         try` had applied. The node becomes what it was before the trial; the file that was tried \
+         is left as it is.",
+    ),
+    entry(
+        "CIL0121",
+        "a trial could not be taken back",
+        "The log has the kernel's own words. `ciliate try` and a running agent try it again, with \
+         pauses; `ciliate apply` goes on without, and makes the node what its file says.",
+    ),
+    entry(
+        "CIL0122",
+        "the file is one that was tried and taken back; what was applied before holds",
+        "Nobody confirmed it, so that an agent which starts does not take it by itself: it may cut \
+         the node off. Correct the file; or take it as it is with `ciliate apply`, or with HUP to \
+         the agent.",
+    ),
+    entry(
+        "CIL0130",
+        "the lease of a device has expired, for no DHCP server gave more time",
+        "Its address and routes are gone, and so are the connections that used them. The agent \
+         goes on asking, at the latest after a minute; everything else works meanwhile. `ip \
+         link show DEVICE` shows whether there is a carrier.",
+    ),
+    entry(
+        "CIL0131",
+        "no DHCP server has lent a device an address",
+        "Endpoints are connected all the same, and what they send to the outside by IPv4 is \
+         dropped until there is an address. A running agent goes on asking, at the latest after \
+         a minute; `apply` waits as long as `timeout` of `dhcp` says. Look for the carrier, the \
+         cable, the VLAN, and for a server on that network.",
+    ),
+    entry(
+        "CIL0132",
+        "a DHCP server has taken the lease of a device back",
+        "The network has changed, or the server has forgotten: the address may be somebody \
+         else's, and is given up at once. Another one is asked for.",
+    ),
+    entry(
+        "CIL0133",
+        "nobody renews the leases of a node without an agent",
+        "`apply` gets a lease once, and the kernel removes the address when it ends. `ciliate \
+         run` keeps it.",
+    ),
+    entry(
+        "CIL0134",
+        "a part of a DHCP lease is not taken",
+        "What a server says must not harm the node: an address or a route in a prefix of \
+         endpoints, a gateway that no host can be, an MTU that the device or IPv6 cannot have. \
+         The rest of the lease holds. Correct the server, or give the value in the file.",
+    ),
+    entry(
+        "CIL0135",
+        "no DHCP server can be asked by a device",
+        "The device is missing or down, or the agent may not open a packet socket \
+         (CAP_NET_RAW). Tried again every second.",
+    ),
+    entry(
+        "CIL0136",
+        "the file of name servers cannot be replaced",
+        "Its folder is read-only, or the file is a mount of its own, as in containers. Give \
+         another path in `resolv_conf` of `dhcp`.",
     ),
     entry(
         "CIL0140",
@@ -64,6 +155,14 @@ pub const ENTRIES: &[Entry] = &[
         "A newer ciliate made them, or one that is much older. Nothing was changed. Run the ciliate \
          that made them, or one in between; or take the node down with `ciliate down`, which \
          works on every layout and ends all connections, and apply again.",
+    ),
+    entry(
+        "CIL0150",
+        "the agent lacks a privilege that keeping the node may need",
+        "After its start the agent gives up what its file does not need, for good; `ciliate status` lists \
+         what is left, and why. Whoever started it may have held back more, as \
+         `CapabilityBoundingSet=` of systemd or the options of a container do. Give it what the \
+         warning names, and restart it: packets are carried meanwhile.",
     ),
     entry(
         "CIL0201",
@@ -133,12 +232,13 @@ pub const ENTRIES: &[Entry] = &[
     ),
     entry(
         "CIL0210",
-        "the policy of the node would cut the connection by which whoever applies it is here",
+        "the connection would be cut by which whoever applies the file is here",
         "A rule with `host` closes the node, and none lets in the TCP connection that a process has \
          from which `ciliate` descends, as that of an SSH server. `apply` refuses to begin unless it is \
          given `--allow-lockout`. Let the port in, or set `host = \"audit\"` in [policy], which lets \
          everything through and counts what would be denied. Neighbour discovery and DHCP pass \
-         whatever rules say.",
+         whatever rules say. The address to which that connection is may also be one of ours that goes: \
+         come by another one first.",
     ),
     entry(
         "CIL0301",
@@ -176,6 +276,73 @@ pub const ENTRIES: &[Entry] = &[
         "host routing `bpf` would bypass a firewall, a routing rule or an IPsec policy",
         "Packets would not meet it any more. Take it away, or set `host_routing` to \"legacy\" or \
          \"auto\".",
+    ),
+    entry(
+        "CIL0308",
+        "systemd-networkd configures links of ours",
+        "A file of networkd fits our links and does not say `Unmanaged=yes`: networkd may run \
+         DHCP on them, change their addresses and take them down. `ciliate doctor --fix` writes a \
+         file that has it leave them alone; of several files that fit a link, the first by name \
+         counts, so that one whose name comes before `10-ciliate.network` has to be renamed.",
+    ),
+    entry(
+        "CIL0309",
+        "systemd-networkd removes routes of others when it starts",
+        "Since version 248 it does unless `ManageForeignRoutes=no` is in networkd.conf. A running \
+         agent brings the routes back within a second; without one they stay away. `ciliate \
+         doctor --fix` writes the setting.",
+    ),
+    entry(
+        "CIL0310",
+        "NetworkManager is not told to leave our links alone",
+        "It may run DHCP on them and take our addresses away. `ciliate doctor --fix` adds them to \
+         its `unmanaged-devices`.",
+    ),
+    entry(
+        "CIL0311",
+        "a file of sysctl.d sets otherwise what the node needs",
+        "At boot, and whenever somebody calls `sysctl --system`, forwarding ends or senders are \
+         checked, until the agent repairs that a second later. Change the file, or let a later \
+         one set what the node needs.",
+    ),
+    entry(
+        "CIL0312",
+        "another program has a filter on a hook of ours",
+        "Filters of tc with a priority below 3089, and tcx links before ours, see packets first \
+         and may keep them from us; what we redirect, later ones do not see. Both are right where \
+         they are meant. Tools that delete the whole `clsact` qdisc take our filters with it; a \
+         running agent brings them back.",
+    ),
+    entry(
+        "CIL0313",
+        "a flow table takes packets of a device of ours",
+        "nftables' flow offload carries packets of known connections past the forward path, and \
+         in hardware past our programs, policy and translation. Leave our devices out of it.",
+    ),
+    entry(
+        "CIL0314",
+        "the kernel is locked down for confidentiality",
+        "Nothing of ciliate reads kernel memory, so that all of it works. Tracers such as \
+         bpftrace and pwru do not; `ciliate status` counts what is dropped, and why.",
+    ),
+    entry(
+        "CIL0315",
+        "there is no BPF file system where pins shall be",
+        "`apply` and the agent mount one, unless they run in a mount namespace of their own, as \
+         under `ip netns exec` or a service manager's sandbox: then mount it at boot. Without it \
+         nothing is set up, for what moves packets would go with the process.",
+    ),
+    entry(
+        "CIL0316",
+        "a control group allows little memory",
+        "Maps are charged to it, and are made smaller to fit: fewer connections, more of them \
+         forgotten early. Raise the limit, or set sizes in [maps].",
+    ),
+    entry(
+        "CIL0317",
+        "every user of the machine may load BPF programs",
+        "kernel.unprivileged_bpf_disabled is 0. ciliate does not need that; attacks on the \
+         processor's speculation do.",
     ),
 ];
 

@@ -9,12 +9,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use ciliate::cli::check::validate;
-use ciliate::config::{Config, Diagnostic, Kind, Report, Source, load};
+use ciliate::config::{self, Config, Diagnostic, Kind, Report, Source, load};
 use ciliate::topology::{Resolver, resolve};
 use proptest::prelude::*;
 
 /// Kinds that no file of reasonable size, or no file alone, can show.
-const NOT_IN_FILES: [Kind; 3] = [
+const NOT_IN_FILES: [Kind; 4] = [
+    Kind::MergedTypes,
     Kind::TooManyEndpoints,
     Kind::NodeChoice,
     Kind::PolicyTooLarge,
@@ -39,9 +40,14 @@ fn files(name: &str) -> Vec<PathBuf> {
 
 /// Does what `check` does, under the name of the file alone.
 fn examine(name: &str, bytes: &[u8]) -> Result<Config, (Source, Vec<Diagnostic>)> {
-    let source =
-        Source::from_bytes(name, bytes).map_err(|(source, error)| (source, vec![*error]))?;
-    let config = Config::parse(name, source.text()).map_err(|errors| (source.clone(), errors))?;
+    examine_all(&[(name.to_owned(), bytes.to_vec())])
+}
+
+/// Does the same for several files that are merged.
+fn examine_all(files: &[(String, Vec<u8>)]) -> Result<Config, (Source, Vec<Diagnostic>)> {
+    let files = files.iter();
+    let source = Source::from_files(files.map(|(name, bytes)| (name.as_str(), bytes.as_slice())))?;
+    let config = Config::read(&source).map_err(|errors| (source.clone(), errors))?;
     let faults: Vec<_> = config
         .nodes
         .iter()
@@ -66,14 +72,22 @@ fn assert_sound(source: &Source, errors: &[Diagnostic]) {
             .chain([&error.span]);
         for span in spans {
             assert!(
-                source.text().get(span.clone()).is_some(),
+                source.files().iter().any(|file| {
+                    let range = file.range();
+                    span.start >= range.start
+                        && file
+                            .text()
+                            .get(span.start - range.start..span.end - range.start)
+                            .is_some()
+                }),
                 "span outside the file: {error:?}"
             );
         }
         let text = error.render(source);
         let header = text.lines().next().unwrap_or_default();
-        let (line, column) = source.line_column(error.span.start);
-        let place = format!("{}:{line}:{column}: error: ", source.path());
+        let (line, column) = source.file(error.span.start).line_column(error.span.start);
+        let path = source.file(error.span.start).path();
+        let place = format!("{path}:{line}:{column}: error: ");
         assert!(
             header.starts_with(&place) && header.len() > place.len(),
             "{text}"
@@ -116,6 +130,37 @@ fn bad_files_are_refused_with_the_expected_text() {
         missing.is_empty(),
         "kinds of errors without a file: {missing:?}"
     );
+}
+
+#[test]
+fn bad_files_and_their_drop_ins_are_refused_with_the_expected_text() {
+    let update = std::env::var_os("UPDATE_GOLDEN").is_some();
+    let mut wrong = Vec::new();
+    let mut kinds = BTreeSet::new();
+    for entry in fs::read_dir(folder("tests/config/merged")).expect("the folder is there") {
+        let place = entry.expect("an entry").path();
+        let paths = config::folder::files(&place.join("ciliate.toml")).expect("a folder");
+        let read = |path: &PathBuf| {
+            let name = path.strip_prefix(&place).expect("a path below");
+            let bytes = fs::read(path).expect("readable");
+            (name.display().to_string(), bytes)
+        };
+        let read: Vec<_> = paths.iter().map(read).collect();
+        let (source, errors) = examine_all(&read).expect_err(&place.display().to_string());
+        assert_sound(&source, &errors);
+        kinds.extend(errors.iter().map(|error| error.kind));
+        let text = format!("{}\n", Report::new(&source, &errors));
+        let expectation = place.join("expected.stderr");
+        if update {
+            fs::write(&expectation, &text).expect("writable");
+        } else if fs::read_to_string(&expectation).ok().as_ref() != Some(&text) {
+            let expectation = expectation.display();
+            wrong.push(format!("{text}\nis not what {expectation} says"));
+        }
+    }
+
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(kinds.contains(&Kind::MergedTypes), "{kinds:?}");
 }
 
 #[test]

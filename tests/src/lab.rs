@@ -8,13 +8,15 @@
 //! - [`outside`]: the same, and a world behind its device
 //! - [`peers`]: three nodes behind a plain router
 //! - [`wide`]: the same, and a world behind that router
+//! - [`dhcp`]: a server that says what a test wants
 //! - [`estate`]: as many nodes and endpoints as a test likes, and a world
 //! - [`listener`]: sockets there that answer
 //! - [`attempt`]: one attempt to speak with somebody, and what became of it
 //! - [`watch`]: captures that are judged while they come
 //! - [`service`]: programs that serve in the background
 //! - [`conversation`]: real sockets that talk to each other
-//! - [`resident`]: the resident agent, in the background
+//! - [`resident`], [`trial`]: the resident agent, and a trial, in the background
+//! - [`systemd`]: a systemd that starts the agent
 //! - [`wire`]: whole frames sent and captured on a link
 //! - [`program`]: small BPF programs of somebody else
 //! - [`world`]: endpoints behind a node that masquerades, a router, servers and an attacker
@@ -34,6 +36,7 @@ pub mod agent;
 pub mod attempt;
 pub mod compliance;
 pub mod conversation;
+pub mod dhcp;
 pub mod estate;
 pub mod firewall;
 pub mod gateway;
@@ -52,13 +55,16 @@ pub mod service;
 pub mod site;
 pub mod station;
 pub mod stream;
+pub mod systemd;
 mod topology;
 pub mod trace;
+pub mod trial;
 pub mod watch;
 pub mod wide;
 pub mod wire;
 pub mod world;
 
+use std::io::{self, ErrorKind};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -71,6 +77,20 @@ pub fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
     while !is_so() {
         assert!(Instant::now() < deadline, "{what}: not within {PATIENCE:?}");
         thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Repeats a call that a stop of the process interrupted: one that waits with a timeout is not
+/// resumed by the kernel (`signal(7)`).
+///
+/// # Errors
+/// Whatever else the call says.
+pub fn uninterrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            other => return other,
+        }
     }
 }
 

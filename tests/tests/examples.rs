@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use datapath::verdict::DropReason;
 use tests::lab::agent;
+use tests::lab::dhcp::{DhcpServer, Script};
 use tests::lab::inventory::Inventory;
 use tests::lab::machine::Machine;
 use tests::lab::namespace::{Namespace, Outcome};
@@ -43,6 +44,10 @@ const METADATA: (&str, &str) = (
 const THREE_TIER: (&str, &str) = (
     "policy-three-tier.toml",
     include_str!("../../config-examples/policy-three-tier.toml"),
+);
+const UPLINK: (&str, &str) = (
+    "uplink.toml",
+    include_str!("../../config-examples/uplink.toml"),
 );
 const README: &str = include_str!("../../README.md");
 /// How long a connection may take to come about.
@@ -184,7 +189,9 @@ fn no_example_is_forgotten() {
     let mut names: Vec<_> = names.collect();
     names.sort();
 
-    let shown = [LAB, PEERS, EGRESS, HOST, METADATA, THREE_TIER, ROUTER];
+    let shown = [
+        LAB, PEERS, EGRESS, HOST, METADATA, THREE_TIER, ROUTER, UPLINK,
+    ];
     assert_eq!(names, shown.map(|(name, _)| name));
     for name in names {
         let name = name.to_string_lossy();
@@ -255,6 +262,37 @@ fn router_lets_its_endpoint_out() {
 
     own.run("ip netns del web");
     before.expect_same(&example.inventory(), "after the router");
+}
+
+#[test]
+fn uplink_gets_an_address_of_a_server() {
+    let example = Example::new(UPLINK);
+    let (own, outside) = (&example.machine.own, Namespace::add("outside"));
+    for place in [own, &outside] {
+        place.set_sysctl("net/ipv6/conf/default/accept_dad", "0");
+    }
+    own.run("ip link add eth0 type veth peer name eth0 netns outside");
+    own.run("ip link set eth0 up");
+    for line in [
+        "ip link set eth0 up",
+        "ip address add 192.0.2.1/24 dev eth0",
+        "ip address add 2001:db8::1/64 dev eth0 nodad",
+        "ip address add 198.51.100.1/32 dev lo",
+    ] {
+        outside.run(line);
+    }
+    let _server = DhcpServer::start(&outside, Script::default());
+    let before = example.inventory();
+
+    example.play(|| {
+        let address = "2001:db8::1".parse().expect("an address");
+        ping(&Namespace::named("web"), address);
+        let lease = agent::json(own, "status")["devices"][1]["lease"].take();
+        assert_eq!(lease["server"], "192.0.2.1");
+    });
+
+    own.run("ip netns del web");
+    before.expect_same(&example.inventory(), "after the uplink");
 }
 
 #[test]

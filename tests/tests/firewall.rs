@@ -12,6 +12,7 @@ use tests::lab::firewall::Kind;
 use tests::lab::namespace::Namespace;
 use tests::lab::node::answers;
 use tests::lab::outside::Outside;
+use tests::lab::uninterrupted;
 use tests::party::Family;
 
 /// Is somebody behind the node who is no endpoint.
@@ -174,10 +175,10 @@ fn is_answered(net: &Outside, from: &Namespace, port: u16) -> bool {
             .expect("a socket has a timeout");
     }
     client.send_to(b"question", there).expect("send");
-    let (_, seen) = server.recv_from(&mut [0; 64]).expect("arrives");
+    let (_, seen) = uninterrupted(|| server.recv_from(&mut [0; 64])).expect("arrives");
     assert_eq!(seen.ip(), Outside::near(Family::V4), "should be translated");
     server.send_to(b"answer", seen).expect("send");
-    client.recv(&mut [0; 64]).is_ok()
+    uninterrupted(|| client.recv(&mut [0; 64])).is_ok()
 }
 
 #[test]

@@ -10,6 +10,7 @@ use tests::frame::{Frame, SYN, Transport, UDP};
 use tests::lab::namespace::Namespace;
 use tests::lab::node::{OneNode, ping};
 use tests::lab::program;
+use tests::lab::uninterrupted;
 use tests::lab::wire::Wire;
 use tests::party::{Family, Who};
 
@@ -392,7 +393,7 @@ fn exchange(one: &UdpSocket, other: &UdpSocket) {
         to.set_read_timeout(Some(tests::lab::PATIENCE))
             .expect("a socket has a timeout");
         from.send_to(b"datagram", address).expect("send");
-        to.recv(&mut bytes).expect("the datagram should arrive");
+        uninterrupted(|| to.recv(&mut bytes)).expect("the datagram should arrive");
     }
 }
 

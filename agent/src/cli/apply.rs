@@ -9,13 +9,16 @@ use super::exit;
 use super::failure::Failure;
 use super::instance::{self, Instance, Whereabouts};
 use crate::daemon::Sparing;
-use crate::host::netns;
+use crate::daemon::warning::NOT_TAKEN_BACK;
+use crate::host::lock::Lock;
+use crate::host::{clock, netns};
 use crate::plan::notes::PolicySize;
-use crate::plan::object::{Key, State};
-use crate::plan::warning::LOCKOUT;
-use crate::plan::{self, Desired, Notes, Plan};
-use crate::reconcile::{self, Journal, Report, System};
+use crate::plan::object::{Key, Link, State};
+use crate::plan::warning::{self, LOCKOUT, NO_LEASE};
+use crate::plan::{self, Action, Desired, Notes, Plan, Step};
+use crate::reconcile::{self, Edition, Journal, LeaseFile, Report, System, Trial};
 use crate::topology::Topology;
+use crate::uplink::{Uplinks, Wanted};
 
 /// Is what `apply` is told beside the file.
 #[derive(Clone, Copy, Debug)]
@@ -90,10 +93,20 @@ pub fn apply(
     options: Options,
     out: &mut dyn Write,
 ) -> Result<u8, Failure> {
-    let topology = instance::topology(file, common.node.as_deref())?;
+    let (topology, edition) = instance::read(file, common.node.as_deref())?;
     let instance = Instance::new(common, &topology.node);
-    let report =
-        instance.enter(|| bring_up(common, &topology, file, |notes| options.accept(notes)))?;
+    let report = instance.enter(|| {
+        let bring_up = || bring_up(common, &topology, &edition, |notes| options.accept(notes));
+        let mut report = bring_up()?;
+        if lease(&instance, &topology, &mut report)? {
+            let second = bring_up()?;
+            report.plan.steps.extend(second.plan.steps);
+            let without_agent = report.plan.notes.warnings.pop();
+            report.plan.notes = second.plan.notes;
+            report.plan.notes.warnings.extend(without_agent);
+        }
+        Ok(report)
+    })?;
     let printed = print_report(&report, common.json, options.timings, out).and_then(|()| {
         if common.json || report.plan.is_empty() {
             return Ok(());
@@ -105,6 +118,43 @@ pub fn apply(
         )?)
     });
     Ok(done(printed))
+}
+
+/// Asks for the leases that the node lacks, unless an agent does. Tells whether there are others
+/// than before, and notes that nobody will renew them.
+fn lease(instance: &Instance, topology: &Topology, report: &mut Report) -> Result<bool, Failure> {
+    let wanted = Wanted::of(topology);
+    if wanted.is_empty() {
+        return Ok(false);
+    }
+    let _agent = match instance.lock_out_agent() {
+        Err(Failure::AgentRuns { .. }) => return Ok(false),
+        other => other?,
+    };
+    let now = clock::now();
+    let file = LeaseFile::load(instance.directory())?;
+    let before = file.valid(now);
+    let is_fresh = |wanted: &Wanted| {
+        let lease = before.get(&wanted.device);
+        lease.is_some_and(|lease| lease.term.is_none_or(|term| now < term.renew))
+    };
+    let missing: Vec<Wanted> = wanted.into_iter().filter(|w| !is_fresh(w)).collect();
+    if missing.is_empty() {
+        return Ok(false);
+    }
+    let mut uplinks = Uplinks::new(instance.directory().to_owned());
+    uplinks.follow(Wanted::of(topology));
+    for device in uplinks.obtain(&missing)? {
+        log::warn!("{NO_LEASE}: dhcp on {device}: no server has answered in time");
+    }
+    let after = LeaseFile::load(instance.directory())?.valid(clock::now());
+    if after == before {
+        return Ok(false);
+    }
+    let warning = warning::no_agent(&after);
+    log::warn!("{warning}");
+    report.plan.notes.warnings.push(warning);
+    Ok(true)
 }
 
 /// Removes everything of the node that was set up here.
@@ -137,41 +187,63 @@ fn done(printed: Result<(), Failure>) -> u8 {
 }
 
 /// Makes a node what its topology says, in the network namespace of this thread, if `accept` has
-/// nothing against what is noted of it.
+/// nothing against what is noted of it. A trial that nobody guards any more is taken back first.
 ///
 /// # Errors
-/// If a step fails; what was done is undone then.
+/// If a trial runs, or a step fails; what was done is undone then.
 pub fn bring_up(
     common: &Common,
     topology: &Topology,
-    file: &Path,
+    edition: &Edition,
     accept: impl FnOnce(&Notes) -> Result<(), Failure>,
 ) -> Result<Report, Failure> {
     let instance = Instance::new(common, &topology.node);
-    let file = instance::absolute(file)?;
     let is_new = !instance.exists();
     let lock = instance.lock()?;
+    let is_trial_left = settle(&instance, &lock)?;
     let nothing = BTreeSet::new();
     let accept = |desired: &mut Desired| accept(&desired.notes);
     match converge(
         &instance,
         topology,
-        &file,
+        edition,
         &nothing,
         Missing::Refused,
         accept,
     ) {
-        Ok(report) => Ok(report),
+        Ok(report) => {
+            if !report.plan.is_empty() {
+                report.plan.notes.log();
+            }
+            if is_trial_left {
+                // It means nothing any more.
+                Trial::remove_folder(instance.directory());
+            }
+            Ok(report)
+        }
         Err(failure) => {
             // A run that was undone leaves no journal, one whose outcome is not known does.
             if is_new && !instance.is_half_done() {
                 // A node that did not come to be leaves nothing behind.
                 drop(lock.remove());
+                drop(Edition::remove(instance.directory()));
                 drop(instance.system().map(|system| system.into_state().remove()));
                 instance.remove_folders();
             }
             Err(failure)
         }
+    }
+}
+
+/// Takes back a trial that nobody guards any more. Tells if that cannot be done: going on is the
+/// way out then.
+fn settle(instance: &Instance, lock: &Lock) -> Result<bool, Failure> {
+    match instance.settle_trial(lock) {
+        Err(failure) if !matches!(failure, Failure::TrialRuns { .. }) => {
+            log::warn!("{NOT_TAKEN_BACK}: {failure}; going on");
+            Ok(true)
+        }
+        other => other.map(|_| false),
     }
 }
 
@@ -184,7 +256,7 @@ pub fn bring_up(
 pub fn converge(
     instance: &Instance,
     topology: &Topology,
-    file: &Path,
+    edition: &Edition,
     spared: &BTreeSet<Key>,
     missing: Missing,
     adapt: impl FnOnce(&mut Desired) -> Result<(), Failure>,
@@ -203,9 +275,6 @@ pub fn converge(
     let mut journal = instance.journal();
     let mut kernel = Sparing::new(&mut system, spared);
     let mut report = reconcile::apply(&mut kernel, &desired.state, &mut journal)?;
-    if !report.plan.is_empty() {
-        desired.notes.log();
-    }
     system
         .state()
         .set_host_routing(desired.notes.host_routing.as_ref())?;
@@ -213,27 +282,37 @@ pub fn converge(
         .state()
         .set_enforcement(&topology.policy.enforcement.to_string())?;
     report.plan.notes = desired.notes;
+    edition.save(instance.directory())?;
     let applied = instance::fingerprint(topology);
-    system.state().set_applied(file, &applied)?;
+    system.state().set_applied(&edition.file, &applied)?;
     Ok(report)
+}
+
+/// Tells whether a step only changes how long an address is lent, which is nothing to tell.
+pub fn is_renewal(step: &Step) -> bool {
+    matches!(step.key, Key::Address(Link::Device(_), _)) && step.action() == Action::Change
 }
 
 /// Removes everything of a node, in the network namespace of this thread.
 ///
 /// # Errors
-/// If an agent would bring it back, or the kernel refuses.
+/// If an agent would bring it back, a trial runs, or the kernel refuses.
 pub fn take_down(instance: &Instance) -> Result<Report, Failure> {
     let agent = instance.lock_out_agent()?;
     let lock = instance.lock()?;
+    instance.expect_no_trial()?;
     instance.expect_not_elsewhere()?;
     let mut system = instance.system_to_change()?;
     let mut journal: Journal = instance.journal();
     let report = reconcile::apply(&mut system, &State::new(), &mut journal)?;
+    Trial::remove_folder(instance.directory());
+    Edition::remove(instance.directory())?;
     lock.remove()?;
     if let Some(agent) = agent {
         agent.remove()?;
         instance.remove_agent_folder();
     }
+    LeaseFile::remove(instance.directory());
     system.into_state().remove()?;
     instance.remove_folders();
     Ok(report)

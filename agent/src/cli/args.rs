@@ -1,6 +1,7 @@
 //! The command line.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
@@ -9,8 +10,9 @@ pub const DEFAULT_FILE: &str = "/etc/ciliate/ciliate.toml";
 
 const EXIT_CODES: &str = "\
 Exit codes: 0 done, or nothing to do; 1 `doctor` found something, `policy test` says denied; 2
-`plan` has changes; 64 wrong command line, or an unknown name; 69 the node is not set up; 71 the
-kernel refused; 77 not privileged; 78 the file is missing or wrong.";
+`plan` has changes; 64 wrong command line, or an unknown name; 69 the node is not set up, nothing is
+to be confirmed, or no agent runs; 71 the kernel refused; 75 `try` was taken back; 77 not privileged;
+78 the file is missing or wrong.";
 
 /// Cilium's datapath for a machine that has no cluster.
 #[derive(Debug, Parser)]
@@ -87,13 +89,32 @@ pub enum Verb {
         /// Go on although a firewall will let nothing through (CIL0203)
         #[arg(long)]
         force: bool,
-        /// Go on although the policy cuts the connection by which you are here (CIL0210)
+        /// Go on although the connection by which you are here will be cut (CIL0210)
         #[arg(long)]
         allow_lockout: bool,
     },
+    /// Do what `apply` does, and take it back at the deadline unless it is confirmed
+    ///
+    /// Confirmed by Enter or `y` at the terminal, by `ciliate confirm`, or by USR1; taken back at
+    /// once by any other line, INT (Ctrl-C) or TERM. A terminal or connection that goes ends
+    /// nothing. Goes on where `apply` refuses (CIL0203, CIL0210), for it takes itself back. The file
+    /// stays as it is: the node is made again what was applied before. Exits with 0 if confirmed,
+    /// with 75 if taken back.
+    Try {
+        #[command(flatten)]
+        file: File,
+        /// How long to wait: a number of seconds, or with a unit, as in 90s, 2m or 1h
+        #[arg(long, value_name = "TIME", default_value = "120", value_parser = timeout)]
+        timeout: Duration,
+    },
+    /// Keep what `try` has applied
+    Confirm,
     /// Make the node what the file says, and keep it so until TERM or INT; the datapath stays.
-    /// HUP reads the file anew; a node that `apply` changes meanwhile is kept as that says
+    /// An edit of the file is taken at once; a node that `apply` changes meanwhile is kept as that
+    /// says. HUP reads the file anew, USR1 tells the log what the agent knows
     Run(File),
+    /// Tell the running agent to read its file anew, and say what became of it
+    Reload,
     /// Remove everything that is ours, and nothing else; refused while an agent runs
     Down {
         /// Print how long each kind of step took
@@ -103,7 +124,14 @@ pub enum Verb {
     /// Show modes with reasons, endpoints, maps and drops
     Status,
     /// Tell what on this machine will hurt the node, and the commands that cure it
-    Doctor(File),
+    Doctor {
+        #[command(flatten)]
+        file: File,
+        /// Write the files that tell other managers of the network to leave ours alone, and print
+        /// the commands that make them count; a file that somebody edited is left as it is
+        #[arg(long)]
+        fix: bool,
+    },
     /// Print what the manual says about a warning or a drop reason
     Explain {
         /// Such as CIL0203, or the number of a drop reason
@@ -112,6 +140,8 @@ pub enum Verb {
     },
     /// List the flows that the datapath knows
     Flows,
+    /// Print all maps of the node as JSON, keys and values as bytes, for who looks for a fault
+    Dump,
     /// Tell what the policy of a file means; offline, needs no privilege
     #[command(subcommand)]
     Policy(Policy),
@@ -162,12 +192,13 @@ impl Command {
     pub fn useless_option(&self) -> Option<&'static str> {
         let common = &self.common;
         let (config, node, json) = match self.verb {
-            Verb::Check(_) | Verb::Run(_) => (true, true, false),
+            Verb::Check(_) | Verb::Run(_) | Verb::Try { .. } => (true, true, false),
+            Verb::Confirm | Verb::Reload => (false, true, false),
             Verb::Init | Verb::Explain { .. } => (false, false, false),
-            Verb::Plan(_) | Verb::Apply { .. } | Verb::Doctor(_) | Verb::Policy(_) => {
+            Verb::Plan(_) | Verb::Apply { .. } | Verb::Doctor { .. } | Verb::Policy(_) => {
                 (true, true, true)
             }
-            Verb::Down { .. } | Verb::Status | Verb::Flows => (false, true, true),
+            Verb::Down { .. } | Verb::Status | Verb::Flows | Verb::Dump => (false, true, true),
             Verb::Lab(_) => (true, false, false),
         };
         [
@@ -188,17 +219,42 @@ impl Verb {
             Self::Init => "init",
             Self::Plan(_) => "plan",
             Self::Apply { .. } => "apply",
+            Self::Try { .. } => "try",
+            Self::Confirm => "confirm",
             Self::Run(_) => "run",
+            Self::Reload => "reload",
             Self::Down { .. } => "down",
             Self::Status => "status",
-            Self::Doctor(_) => "doctor",
+            Self::Doctor { .. } => "doctor",
             Self::Explain { .. } => "explain",
             Self::Flows => "flows",
+            Self::Dump => "dump",
             Self::Policy(Policy::Test { .. }) => "policy test",
             Self::Policy(Policy::Show { .. }) => "policy show",
             Self::Lab(Lab::Up { .. }) => "lab up",
             Self::Lab(Lab::Down { .. }) => "lab down",
         }
+    }
+}
+
+/// Reads how long a trial waits.
+fn timeout(text: &str) -> Result<Duration, String> {
+    const LONGEST_SECS: u64 = 24 * 3600;
+    let (number, unit_secs) = match text.char_indices().last() {
+        Some((at, 's')) => (&text[..at], 1),
+        Some((at, 'm')) => (&text[..at], 60),
+        Some((at, 'h')) => (&text[..at], 3600),
+        Some(_) | None => (text, 1),
+    };
+    let secs = number
+        .parse()
+        .ok()
+        .and_then(|number: u64| number.checked_mul(unit_secs));
+    match secs {
+        None => Err("write a number of seconds, or one with a unit: 90s, 2m, 1h".to_owned()),
+        Some(0) => Err("nobody could confirm in no time".to_owned()),
+        Some(secs) if secs > LONGEST_SECS => Err("a day is the longest".to_owned()),
+        Some(secs) => Ok(Duration::from_secs(secs)),
     }
 }
 
@@ -235,6 +291,27 @@ mod tests {
     }
 
     #[test]
+    fn timeouts_are_seconds_or_have_a_unit() {
+        for (text, secs) in [
+            ("120", Some(120)),
+            ("90s", Some(90)),
+            ("2m", Some(120)),
+            ("24h", Some(86_400)),
+            ("25h", None),
+            ("0", None),
+            ("", None),
+            ("m", None),
+            ("-1", None),
+            ("2 m", None),
+            ("2d", None),
+            ("9999999999999999999h", None),
+        ] {
+            let found = super::timeout(text).ok().map(|found| found.as_secs());
+            assert_eq!(found, secs, "{text:?}");
+        }
+    }
+
+    #[test]
     fn options_that_a_verb_does_nothing_with_are_named() {
         for (line, useless) in [
             ("--node a status", None),
@@ -247,6 +324,9 @@ mod tests {
             ("--json explain CIL0203", Some("--json")),
             ("run a.toml --node a", None),
             ("run --json", Some("--json")),
+            ("try a.toml --node a --timeout 2m", None),
+            ("try --json", Some("--json")),
+            ("confirm --config a.toml", Some("--config")),
             ("policy show web a.toml --node a --json", None),
             ("policy test --from a --to b --port tcp/80 --json", None),
             ("lab up --node a", Some("--node")),

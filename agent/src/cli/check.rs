@@ -4,7 +4,8 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use super::exit;
-use crate::config::{Report, Source, load};
+use super::instance::load_to_look;
+use crate::config::{Report, Source};
 use crate::topology::Resolver;
 
 /// Validates a file for every node in it, and that it has the given node. What is wrong goes to
@@ -18,7 +19,7 @@ pub fn check(
     out: &mut dyn Write,
     err: &mut dyn Write,
 ) -> io::Result<u8> {
-    let verdict = load(file).and_then(|(config, source)| {
+    let verdict = load_to_look(file).and_then(|(config, source)| {
         validate(&Resolver::new(&config), &source, node)?;
         Ok(config)
     });

@@ -21,6 +21,9 @@ pub const UNAVAILABLE: u8 = 69;
 /// The kernel refused.
 pub const KERNEL: u8 = 71;
 
+/// `try` has made the node again what it was.
+pub const ROLLED_BACK: u8 = 75;
+
 /// The caller may not do this.
 pub const NO_PERMISSION: u8 = 77;
 

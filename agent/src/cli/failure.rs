@@ -2,10 +2,12 @@
 
 use std::path::PathBuf;
 
+use nix::sys::signal::Signal;
 use thiserror::Error;
 
 use super::exit;
 use crate::config::Report;
+use crate::daemon::client::AskError;
 use crate::plan::Refusals;
 use crate::plan::warning::{LOCKOUT, Warning};
 use crate::reconcile::{ApplyError, Cause, FileError};
@@ -30,10 +32,45 @@ pub enum Failure {
         and: &'static str,
         cause: host::Error,
     },
+    #[error(
+        "node {node}: a trial by process {pid} runs until {until}: confirm it with `ciliate \
+         confirm`, or wait"
+    )]
+    TrialRuns {
+        node: String,
+        pid: u32,
+        until: String,
+    },
+    #[error("node {0}: {1}")]
+    NothingToConfirm(String, &'static str),
+    /// It is set up, and could not be made so again.
+    #[error(
+        "node {0}: what was applied last is not recorded, so that a trial could not be taken back; \
+         run `ciliate apply` with the file that holds, and then try the new one"
+    )]
+    Unrecorded(String),
+    #[error(
+        "{0} ended the guard of the trial: the agent, or the next `ciliate apply` or `run`, takes \
+         the trial back"
+    )]
+    GuardKilled(Signal),
     #[error("{0} needs root: run it as root or through sudo")]
     NotPrivileged(&'static str),
+    #[error("node {node}: {cause}")]
+    Agent { node: String, cause: AskError },
+    /// The agent gave up what a file needs.
+    #[error(
+        "the file needs {0}, which the agent gave up when it had set the node up: restart the agent"
+    )]
+    Privilege(String),
     #[error(transparent)]
     File(#[from] Report),
+    /// The same, as the agent says it.
+    #[error("{0}")]
+    FileOfAgent(String),
+    /// The agent could not make the node what its file says.
+    #[error("{0}")]
+    NotReloaded(String),
     #[error(transparent)]
     Apply(#[from] ApplyError),
     #[error(transparent)]
@@ -83,15 +120,27 @@ impl Failure {
     pub fn code(&self) -> u8 {
         match self {
             Self::Usage(_) => exit::USAGE,
-            Self::NotSetUp(_) | Self::NothingToRemove(_) => exit::UNAVAILABLE,
+            Self::NotSetUp(_) | Self::NothingToRemove(_) | Self::NothingToConfirm(..) => {
+                exit::UNAVAILABLE
+            }
+            Self::Agent { cause, .. } => match cause {
+                AskError::NoAgent(_) => exit::UNAVAILABLE,
+                AskError::NotPermitted(..) => exit::NO_PERMISSION,
+                AskError::Failed { .. } => exit::KERNEL,
+            },
             Self::NotPrivileged(_) => exit::NO_PERMISSION,
-            Self::File(_) => exit::BAD_FILE,
+            Self::File(_) | Self::FileOfAgent(_) => exit::BAD_FILE,
             Self::Apply(_)
             | Self::State(_)
             | Self::Elsewhere(_)
             | Self::Refused(_)
             | Self::Stopped(..)
             | Self::AgentRuns { .. }
+            | Self::TrialRuns { .. }
+            | Self::Unrecorded(_)
+            | Self::GuardKilled(_)
+            | Self::NotReloaded(_)
+            | Self::Privilege(_)
             | Self::Host(_)
             | Self::Datapath(_)
             | Self::Kernel(_)

@@ -8,10 +8,9 @@ use std::path::Path;
 use super::args::Common;
 use super::exit;
 use super::failure::Failure;
-use super::instance::Instance;
-use crate::config;
+use super::instance::{self, Instance};
 use crate::observe::flow::{self, FlowView};
-use crate::topology::resolve;
+use crate::reconcile::Edition;
 
 /// Lists the flows of the node that is set up here. Returns the exit code.
 ///
@@ -22,9 +21,7 @@ pub fn flows(common: &Common, out: &mut dyn Write) -> Result<u8, Failure> {
     let flows = instance.enter(|| {
         let mut system = instance.system()?;
         let (_, links) = system.look()?;
-        let config = system.state().config();
-        let names = config.map(|config| names(config, &instance.node));
-        let names = names.unwrap_or_default();
+        let names = names(&instance, system.state().config());
         Ok(flow::flows(system.pins(), &links, &names)?)
     })?;
     if common.json {
@@ -38,11 +35,16 @@ pub fn flows(common: &Common, out: &mut dyn Write) -> Result<u8, Failure> {
     Ok(exit::OK)
 }
 
-/// Returns what identities stand for, by the file that was applied last. The table can be read
-/// without it: if it is gone or wrong, there are no names.
-fn names(file: &Path, node: &str) -> BTreeMap<u32, String> {
-    let config = config::load(file).map(|(config, _)| config).ok();
-    let topology = config.and_then(|config| resolve(&config, Some(node), None).ok());
+/// Returns what identities stand for, by the file that was applied last, as it was then. The table
+/// can be read without it: if it is gone or wrong, there are no names.
+fn names(instance: &Instance, file: Option<&Path>) -> BTreeMap<u32, String> {
+    let node = &instance.node;
+    let applied = Edition::load(instance.directory()).ok().flatten();
+    let topology = match (applied, file) {
+        (Some(edition), _) => instance::reread(&edition, node).ok(),
+        (None, Some(file)) => instance::topology(file, Some(node)).ok(),
+        (None, None) => None,
+    };
     topology.map_or_else(BTreeMap::new, |topology| topology.policy.names)
 }
 

@@ -43,7 +43,8 @@ pub fn file(machine: &Machine) -> String {
     let example = ipv4.and_then(|prefix| nth(prefix, 10));
     let example = example.map_or("10.0.1.10".to_owned(), |address| address.to_string());
     format!(
-        r#"# ciliate: the network of this machine. Check an edit with `ciliate check`.
+        r#"# ciliate: the network of this machine. Check an edit with `ciliate check`. Files in conf.d beside
+# this one are merged into it; a running agent takes edits of all of them by itself.
 
 # One file may describe several nodes; the agent plays the one that --node names, else the only
 # one, else the one that has the machine's name. Every other node is a peer.
@@ -108,6 +109,9 @@ host_routing = "auto"
     )
 }
 
+/// Says that the agent can configure the device.
+const DHCP: &str = "# dhcp = true                    # ask a server for its address; else somebody else gives it one";
+
 /// Returns the table of the device through which the machine reaches the outside.
 fn device(machine: &Machine) -> String {
     let usable = |name: &&String| {
@@ -116,7 +120,7 @@ fn device(machine: &Machine) -> String {
             && config::is_device_name(name)
     };
     match machine.device.as_ref().filter(usable) {
-        Some(name) => format!("[[device]]\nname = \"{name}\"\nmasquerade = true"),
+        Some(name) => format!("[[device]]\nname = \"{name}\"\nmasquerade = true\n{DHCP}"),
         None => "# [[device]]\n# name = \"eth0\"\n# masquerade = true".to_owned(),
     }
 }

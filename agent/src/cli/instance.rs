@@ -12,11 +12,13 @@ use super::args::{Common, DEFAULT_FILE, File};
 use super::check;
 use super::failure::Failure;
 use super::machine;
+use crate::config::source::Part;
 use crate::config::{self, Config, Report, Source, name};
 use crate::datapath::pin::Pins;
 use crate::host::Error;
 use crate::host::lock::Lock;
 use crate::host::netns;
+use crate::reconcile::edition::{Edition, Text};
 use crate::reconcile::{Journal, StateFile, System};
 use crate::topology::{Resolver, Topology};
 
@@ -71,22 +73,79 @@ fn is_same(one: &Path, other: &Path) -> bool {
 /// # Errors
 /// Everything that is wrong with it.
 pub fn load(path: &Path) -> Result<(Config, Source), Failure> {
-    let (config, source) = config::load(path)?;
+    let (config, source) = load_to_look(path)?;
     check::validate(&Resolver::new(&config), &source, None)?;
     Ok((config, source))
 }
 
-/// Resolves a file for the node that this machine plays.
+/// Loads a file for who does not act on it: that others can write it is a warning.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub fn load_to_look(path: &Path) -> Result<(Config, Source), Report> {
+    let (config, source, exposures) = config::load::load_with_exposures(path)?;
+    for exposure in exposures {
+        log::warn!("{exposure}");
+    }
+    Ok((config, source))
+}
+
+/// Resolves a file for the node that this machine plays, for who only looks.
 ///
 /// # Errors
 /// Everything that is wrong with the file, and a node that cannot be told.
 pub fn topology(path: &Path, node: Option<&str>) -> Result<Topology, Failure> {
-    let (config, source) = config::load(path)?;
-    let resolver = Resolver::new(&config);
-    check::validate(&resolver, &source, None)?;
+    let (config, source) = load_to_look(path)?;
+    resolve(&config, &source, node)
+}
+
+/// Resolves a file for who makes the node what it says, and returns what the file said, too.
+///
+/// # Errors
+/// As [`topology`], and if others can write the file.
+pub fn read(path: &Path, node: Option<&str>) -> Result<(Topology, Edition), Failure> {
+    let (config, source) = config::load::load_trusted(path)?;
+    let topology = resolve(&config, &source, node)?;
+    Ok((topology, edition(path, &source)?))
+}
+
+/// Resolves what a file said when it was applied.
+///
+/// # Errors
+/// If the agent takes it for wrong, which it did not then.
+pub fn reread(edition: &Edition, node: &str) -> Result<Topology, Failure> {
+    if edition.texts.is_empty() {
+        return Err(Failure::Unrecorded(node.to_owned()));
+    }
+    let texts = edition.texts.iter();
+    let texts = texts.map(|text| (text.path.as_str(), text.text.as_bytes()));
+    let source =
+        Source::from_files(texts).map_err(|(source, errors)| Report::new(&source, &errors))?;
+    let config = Config::read(&source).map_err(|errors| Report::new(&source, &errors))?;
+    resolve(&config, &source, Some(node))
+}
+
+/// Returns what a file says, to be kept.
+///
+/// # Errors
+/// If the present folder is not known.
+pub fn edition(path: &Path, source: &Source) -> Result<Edition, Failure> {
+    let text = |part: &Part| Text {
+        path: part.path().to_owned(),
+        text: part.text().to_owned(),
+    };
+    Ok(Edition {
+        file: absolute(path)?,
+        texts: source.files().iter().map(text).collect(),
+    })
+}
+
+fn resolve(config: &Config, source: &Source, node: Option<&str>) -> Result<Topology, Failure> {
+    let resolver = Resolver::new(config);
+    check::validate(&resolver, source, None)?;
     resolver
         .resolve(node, machine::hostname().as_deref())
-        .map_err(|errors| Report::new(&source, &errors).into())
+        .map_err(|errors| Report::new(source, &errors).into())
 }
 
 /// Returns what tells a topology from others, as long as the agent is the same.
@@ -151,7 +210,12 @@ impl Instance {
     /// Tells whether something of the node is here.
     pub fn exists(&self) -> bool {
         let is_file = |name| self.directory.join(name).is_file();
-        TRACES.into_iter().any(is_file) || Pins::new(&self.bpffs, &self.node).exist()
+        TRACES.into_iter().any(is_file) || self.has_pins()
+    }
+
+    /// Tells whether the datapath of the node is pinned.
+    pub fn has_pins(&self) -> bool {
+        Pins::new(&self.bpffs, &self.node).exist()
     }
 
     /// Returns the folder of the node's state.

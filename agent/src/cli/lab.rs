@@ -26,6 +26,7 @@ use super::instance::{self, Instance, Whereabouts};
 use crate::config::{Config, Report, Source};
 use crate::host::{named, netns, segment};
 use crate::plan::object::Netns;
+use crate::reconcile::Edition;
 use crate::topology::{Resolver, Topology};
 
 /// Makes the nodes of a file. Returns the exit code.
@@ -43,7 +44,7 @@ pub fn up(
     let is_new = lab.members()?.is_empty();
     // Printed when all is done: a reader who went away must not undo it.
     let mut text = String::new();
-    if let Err(failure) = lab.up(common, file, &mut text) {
+    if let Err(failure) = lab.up(common, &mut text) {
         if is_new {
             // The reason why it failed is what counts; what is left is found by `lab down`.
             drop(lab.down(common));
@@ -90,6 +91,8 @@ struct Lab {
     id: String,
     /// The file, by its canonical path.
     file: PathBuf,
+    /// What it says.
+    edition: Edition,
     nodes: Vec<Topology>,
     /// Whether nodes of the file are left out.
     is_partial: bool,
@@ -99,6 +102,7 @@ impl Lab {
     fn load(file: &Path, only: Option<&str>) -> Result<Self, Failure> {
         let (config, source) = instance::load(file)?;
         let nodes = topologies(&config, &source, only)?;
+        let edition = instance::edition(file, &source)?;
         let file = file.canonicalize().map_err(|source| Failure::Path {
             path: file.to_owned(),
             source,
@@ -108,13 +112,14 @@ impl Lab {
         Ok(Self {
             id: digest[..8].to_owned(),
             file,
+            edition,
             nodes,
             is_partial,
         })
     }
 
     /// Makes everything; what there is to say about it is added to `text`.
-    fn up(&self, common: &Common, file: &Path, text: &mut String) -> Result<(), Failure> {
+    fn up(&self, common: &Common, text: &mut String) -> Result<(), Failure> {
         let segment = self.segment();
         for name in [segment.as_str()].into_iter().chain(self.namespaces()) {
             self.create(name)?;
@@ -133,7 +138,9 @@ impl Lab {
             for address in &topology.addresses {
                 join(Some(*address))?;
             }
-            let report = netns::in_netns(&node, || bring_up(common, topology, file, |_| Ok(())))??;
+            let report = netns::in_netns(&node, || {
+                bring_up(common, topology, &self.edition, |_| Ok(()))
+            })??;
             text.push_str(&format!(
                 "{}node {} is up: nsenter --net=/run/netns/{1} …\n",
                 report.plan, topology.node

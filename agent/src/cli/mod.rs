@@ -8,26 +8,36 @@
 //! - [`output`]: where a verb writes
 //! - [`instance`], [`resident`], [`machine`]: the node that a verb works on, its agent, the machine that
 //!   it runs on
-//! - [`check`], [`init`], [`apply`], [`run`](mod@run), [`status`], [`doctor`], [`explain`], [`flows`],
-//!   [`policy`], [`lab`]: the verbs
+//! - [`privilege`]: what the agent may do
+//! - [`take_back`], [`answer`], [`front`]: trials, as all verbs meet them, and the sides of one
+//! - [`check`], [`init`], [`apply`], [`trial`] (`try`), [`confirm`], [`run`](mod@run), [`reload`],
+//!   [`status`], [`doctor`], [`explain`], [`flows`], [`dump`], [`policy`], [`lab`]: the verbs
 
+pub mod answer;
 pub mod apply;
 pub mod args;
 pub mod check;
+pub mod confirm;
 pub mod doctor;
+pub mod dump;
 pub mod exit;
 pub mod explain;
 pub mod failure;
 pub mod flows;
+pub mod front;
 pub mod init;
 pub mod instance;
 pub mod lab;
 pub mod machine;
 pub mod output;
 pub mod policy;
+pub mod privilege;
+pub mod reload;
 pub mod resident;
 pub mod run;
 pub mod status;
+pub mod take_back;
+pub mod trial;
 
 use std::io::Write;
 
@@ -73,10 +83,22 @@ pub fn run(command: &Command, out: &mut dyn Write, err: &mut dyn Write) -> Resul
             };
             apply::apply(common, &file(given)?, options, out)
         }
+        Verb::Try {
+            file: given,
+            timeout,
+        } => {
+            need_root("try")?;
+            trial::attempt(common, &file(given)?, *timeout, out, err)
+        }
+        Verb::Confirm => {
+            need_root("confirm")?;
+            confirm::confirm(common, out)
+        }
         Verb::Run(given) => {
             need_root("run")?;
             run::run(common, &file(given)?)
         }
+        Verb::Reload => reload::reload(common, out),
         Verb::Down { timings } => {
             need_root("down")?;
             apply::down(common, *timings, out)
@@ -85,14 +107,18 @@ pub fn run(command: &Command, out: &mut dyn Write, err: &mut dyn Write) -> Resul
             need_root("status")?;
             status::status(common, out)
         }
-        Verb::Doctor(given) => {
+        Verb::Doctor { file: given, fix } => {
             need_root("doctor")?;
-            doctor::doctor(common, given, out)
+            doctor::doctor(common, given, *fix, out)
         }
         Verb::Explain { code } => explain::explain(code, out),
         Verb::Flows => {
             need_root("flows")?;
             flows::flows(common, out)
+        }
+        Verb::Dump => {
+            need_root("dump")?;
+            dump::dump(common, out)
         }
         Verb::Policy(Policy::Test {
             from,

@@ -5,9 +5,13 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::failure::Failure;
 use super::instance::Instance;
+use super::privilege::Privileges;
+use crate::daemon::client::{AskError, ask};
+use crate::daemon::protocol::{self, Reply, Request};
 use crate::host::Error;
 use crate::host::lock::Lock;
 use crate::reconcile::drift::{Drift, DriftFile};
@@ -18,12 +22,30 @@ impl Instance {
         self.directory().join("agent")
     }
 
+    /// Returns the socket at which the node's resident agent answers.
+    pub fn control_socket(&self) -> PathBuf {
+        self.directory().join(protocol::SOCKET)
+    }
+
+    /// Asks the node's resident agent.
+    ///
+    /// # Errors
+    /// If there is none, or it does not answer in time.
+    pub fn ask(&self, request: Request, patience: Duration) -> Result<Reply, AskError> {
+        ask(&self.control_socket(), request, patience)
+    }
+
     /// Takes the lock that a resident agent holds all the time.
     ///
     /// # Errors
     /// If there is another one.
     pub fn agent_lock(&self) -> Result<Lock, Failure> {
         self.take_agent_lock("already")
+    }
+
+    /// Returns the process of the agent that keeps the node, if one does.
+    pub fn agent_pid(&self) -> Option<u32> {
+        Lock::holder(&self.agent_folder())
     }
 
     /// Keeps an agent from starting, where there ever was one.
@@ -53,6 +75,9 @@ impl Instance {
     pub fn remove_agent_folder(&self) {
         let folder = self.agent_folder();
         DriftFile::remove(&folder);
+        // Of one that was killed.
+        drop(fs::remove_file(self.control_socket()));
+        Privileges::remove(&folder);
         // What somebody else put there keeps the folder.
         drop(fs::remove_dir(folder));
     }

@@ -6,26 +6,35 @@
 //! not wait for it.
 
 use std::collections::BTreeSet;
+use std::fs;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::os::fd::BorrowedFd;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::apply::{Missing, bring_up, converge};
+use super::apply::{Missing, bring_up, converge, is_renewal};
 use super::args::Common;
 use super::exit;
 use super::failure::Failure;
-use super::instance::{self, Instance};
+use super::instance::{self, Instance, Whereabouts};
+use super::privilege::Privileges;
 use crate::daemon::{
-    Chore, Files, Node, Round, Sources, Sparing, Trouble, Watch, consequence, warning,
+    Chore, Control, Edits, Files, Node, Pace, Rejection, Round, Sources, Sparing, Trouble, Watch,
+    Why, consequence, service, warning,
 };
 use crate::datapath::pin::Pins;
 use crate::datapath::sweep::Sweep;
+use crate::datapath::table::{self, MapStatus};
 use crate::host::lock::Lock;
-use crate::host::netns;
-use crate::plan::object::Key;
-use crate::plan::{Desired, Plan};
+use crate::host::{capability, clock, netns};
+use crate::plan::object::{Key, Link, State};
+use crate::plan::{Desired, Notes, Plan};
 use crate::reconcile::drift::DriftFile;
-use crate::reconcile::{self, ApplyError, Cause};
+use crate::reconcile::trial::Standing;
+use crate::reconcile::{self, ApplyError, Cause, Edition, LeaseFile};
 use crate::topology::Topology;
+use crate::uplink::{Uplinks, Wanted};
 
 /// How often a piece of the tables of bindings is swept: a full one of 32,768 entries takes eight
 /// seconds.
@@ -37,42 +46,62 @@ const SWEEP_PERIOD: Duration = Duration::from_millis(250);
 /// If the file is wrong, another agent keeps the node, or it cannot be set up: what was done is
 /// undone then.
 pub fn run(common: &Common, file: &Path) -> Result<u8, Failure> {
-    let topology = instance::topology(file, common.node.as_deref())?;
+    capability::forbid_new()?;
+    let file = instance::absolute(file)?;
+    // Before it is read, so that no edit is missed.
+    let edits = Edits::watch(&file)?;
+    let given = instance::read(&file, common.node.as_deref())?;
+    let (topology, _) = &given;
     let instance = Instance::new(common, &topology.node);
-    instance.enter(|| {
-        let lock = instance.agent_lock()?;
-        let kept = keep(common, &instance, topology, file);
-        if kept.is_err() && !instance.exists() {
-            // The node did not come to be: nothing is left of it.
-            drop(lock.remove());
-            instance.remove_agent_folder();
-            instance.remove_folders();
-        }
-        kept
-    })?;
+    // For good and with the first thread: no other one shall keep what this one gives up.
+    if let Whereabouts::Elsewhere(namespace) = instance.whereabouts()? {
+        netns::move_to(&namespace)?;
+    }
+    let lock = instance.agent_lock()?;
+    let kept = keep(common, &instance, given, edits);
+    if kept.is_err() && !instance.exists() {
+        // The node did not come to be: nothing is left of it.
+        drop(lock.remove());
+        LeaseFile::remove(instance.directory());
+        instance.remove_agent_folder();
+        instance.remove_folders();
+    }
+    kept?;
     Ok(exit::OK)
 }
 
 fn keep(
     common: &Common,
     instance: &Instance,
-    topology: Topology,
-    file: &Path,
+    (topology, edition): (Topology, Edition),
+    edits: Edits,
 ) -> Result<(), Failure> {
-    let sources = Sources::open()?;
-    let report = bring_up(common, &topology, file, |_| Ok(()))?;
-    log::info!(
-        "node {} is set up: {}",
-        instance.node,
-        report.plan.summary()
-    );
-    let drift = DriftFile::load(&instance.agent_folder())?;
+    let mut sources = Sources::open(edits)?;
+    service::progress(&format!("sets node {} up", instance.node));
     let mut kept = Kept {
         instance,
+        privileges: Privileges::new(instance.agent_folder()),
         topology,
-        file: instance::absolute(file)?,
+        file: edition.file.clone(),
+        edition,
         absent: BTreeSet::new(),
+        notes: Notes::default(),
+        sysctls: BTreeSet::new(),
+        uplinks: Uplinks::new(instance.directory().to_owned()),
+        trouble: None,
     };
+    let plan = kept.begin(common)?;
+    kept.privileges.keep(&kept.topology)?;
+    kept.uplinks.follow(Wanted::of(&kept.topology));
+    match Control::open(&instance.control_socket()) {
+        Ok(control) => sources.serve(control),
+        Err(error) => {
+            let code = warning::NO_SOCKET;
+            log::warn!("{code}: {error}; the node is kept, and nobody can ask the agent");
+        }
+    }
+    log::info!("node {} is set up: {}", instance.node, plan.summary());
+    let drift = DriftFile::load(&instance.agent_folder())?;
     Ok(Watch::new(&mut kept, sources, drift, chores(instance)).run()?)
 }
 
@@ -80,8 +109,21 @@ fn keep(
 fn chores(instance: &Instance) -> Vec<Chore> {
     let mut sweep = Sweep::new(Pins::new(instance.bpffs(), &instance.node));
     vec![Chore::new("sweep bindings", SWEEP_PERIOD, move || {
-        Ok(sweep.turn()?)
+        let found = sweep.turn()?;
+        Ok(if found { Pace::Busy } else { Pace::Idle })
     })]
+}
+
+/// Lists the sysctls of a state.
+fn sysctls(state: &State) -> BTreeSet<String> {
+    let path = |key: &Key| {
+        if let Key::Sysctl(path) = key {
+            Some(path.clone())
+        } else {
+            None
+        }
+    };
+    state.keys().filter_map(path).collect()
 }
 
 /// Names the object that could not be repaired.
@@ -98,22 +140,52 @@ fn trouble(failure: Failure) -> Trouble {
     }
 }
 
+/// Tells whether an object follows from the lease of one of these devices.
+fn is_leased(key: &Key, devices: &BTreeSet<String>) -> bool {
+    let (Key::Address(Link::Device(name), _)
+    | Key::Route(Link::Device(name), _)
+    | Key::DeviceMtu(name)
+    | Key::DeviceEntry(name)) = key
+    else {
+        // Flows are decided again when an entry changes.
+        return matches!(key, Key::NameServers(_) | Key::Generation);
+    };
+    devices.contains(name)
+}
+
 /// Is the node, as the loop sees it.
 struct Kept<'a> {
     instance: &'a Instance,
-    /// What the node is made of, and the file that says so.
+    privileges: Privileges,
+    /// What the node is made of, and the files that said so.
     topology: Topology,
+    edition: Edition,
+    /// The file that is read when it shall be read anew.
     file: PathBuf,
     /// Endpoints whose network namespace is missing.
     absent: BTreeSet<String>,
+    /// What was told of the node's surroundings.
+    notes: Notes,
+    /// Sysctls that matter, whether they are ours or were right before.
+    sysctls: BTreeSet<String>,
+    /// What asks DHCP servers.
+    uplinks: Uplinks,
+    /// What is wrong with the file of leases, which is not told again.
+    trouble: Option<String>,
 }
 
 impl Node for Kept<'_> {
     fn repair(&mut self, spared: &BTreeSet<Key>) -> Result<Round, Trouble> {
+        if let Some((_, Standing::Abandoned)) = self.instance.trial()? {
+            let Some(lock) = self.instance.try_lock()? else {
+                return Ok(Round::Busy);
+            };
+            self.instance.settle_trial(&lock)?;
+        }
         self.note_absent();
         // Where somebody removed the state, a whole run writes it again.
         if let Some(applied) = self.applied()? {
-            if applied != instance::fingerprint(&self.topology) {
+            if self.is_other(&applied) {
                 return Ok(self.follow()?);
             }
             if self.preview(spared)?.is_empty() {
@@ -124,12 +196,49 @@ impl Node for Kept<'_> {
             return Ok(Round::Busy);
         };
         let applied = self.applied()?;
-        if applied.is_some_and(|applied| applied != instance::fingerprint(&self.topology)) {
+        if applied.is_some_and(|applied| self.is_other(&applied)) {
             // It was applied between our look and our lock.
             return Ok(Round::Busy);
         }
-        let converged = self.converge(&self.file, spared, Missing::Spared, &lock);
-        converged.map(Round::Repaired).map_err(trouble)
+        match self.converge(spared, Missing::Spared, &lock) {
+            Ok(plan) => Ok(Round::Repaired(self.without_leased(plan))),
+            Err(Failure::Apply(ApplyError::Verify { done, .. })) => Ok(Round::Unsettled(done.plan)),
+            Err(failure) => Err(trouble(failure)),
+        }
+    }
+
+    fn glance(&self) -> Option<u64> {
+        if self.instance.trial().ok()?.is_some() {
+            // Its guard may end without a word.
+            return None;
+        }
+        let system = self.instance.system_to_look().ok()?;
+        let mut hasher = DefaultHasher::new();
+        system.glance(&self.sysctls).ok()?.hash(&mut hasher);
+        for endpoint in &self.topology.endpoints {
+            // A namespace may be replaced without a name that comes or goes.
+            let place = fs::metadata(endpoint.netns.path()).ok();
+            place.map(|file| (file.dev(), file.ino())).hash(&mut hasher);
+        }
+        Some(hasher.finish())
+    }
+
+    fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
+        self.uplinks.descriptors()
+    }
+
+    fn idle(&self) -> Option<Duration> {
+        self.uplinks.idle(clock::now())
+    }
+
+    fn attend(&mut self) -> bool {
+        let attended = self.uplinks.attend(clock::now());
+        let trouble = attended.as_ref().err().map(ToString::to_string);
+        if let Some(trouble) = trouble.as_ref().filter(|_| trouble != self.trouble) {
+            log::warn!("{}: {trouble}", warning::FAILED);
+        }
+        self.trouble = trouble;
+        attended.unwrap_or(false)
     }
 
     fn files(&self) -> Files {
@@ -146,20 +255,80 @@ impl Node for Kept<'_> {
         }
     }
 
-    fn reload(&mut self) -> Result<Plan, Cause> {
-        Ok(self.take(self.file.clone())?)
+    fn file(&self) -> &Path {
+        &self.file
+    }
+
+    fn reload(&mut self, why: Why) -> Result<Option<Plan>, Rejection> {
+        let node = Some(self.instance.node.as_str());
+        let given = instance::read(&self.file, node).map_err(rejection)?;
+        let is_new = instance::fingerprint(&given.0) != instance::fingerprint(&self.topology);
+        if why == Why::Edited && !is_new {
+            return Ok(None);
+        }
+        self.take_anew(given).map(Some).map_err(rejection)
+    }
+
+    fn confirm(&mut self) -> bool {
+        match self.instance.confirm_trial() {
+            Ok(_) => true,
+            Err(failure) => {
+                log::debug!("confirm: {failure}");
+                false
+            }
+        }
+    }
+
+    fn differences(&mut self, spared: &BTreeSet<Key>) -> Result<Plan, Cause> {
+        Ok(self.preview(spared)?)
+    }
+
+    fn maps(&self) -> Vec<MapStatus> {
+        table::status(&Pins::new(self.instance.bpffs(), &self.instance.node))
+    }
+
+    fn summary(&self) -> String {
+        let (node, all) = (&self.instance.node, self.topology.endpoints.len());
+        let connected = all - self.absent.len();
+        let mut summary = format!("node {node}: {connected} of {all} endpoints connected");
+        if let Some(name) = self.absent.first() {
+            let more = match self.absent.len() - 1 {
+                0 => String::new(),
+                more => format!(" and {more} more"),
+            };
+            summary.push_str(&format!("; the namespace of {name}{more} is missing"));
+        }
+        summary
+    }
+}
+
+/// Tells whether the file was wrong, or what else kept the node from being what it says.
+fn rejection(failure: Failure) -> Rejection {
+    let is_begun = matches!(failure, Failure::Apply(_));
+    match failure.code() {
+        exit::BAD_FILE => Rejection::Wrong(failure.into()),
+        _ if is_begun => Rejection::Undone(failure.into()),
+        _ => Rejection::Hindered(failure.into()),
     }
 }
 
 impl Kept<'_> {
-    /// Returns what tells the topologies apart that were applied.
-    fn applied(&self) -> Result<Option<String>, Failure> {
+    /// Returns the file that was applied last, and what tells topologies apart.
+    fn applied(&self) -> Result<Option<(Option<PathBuf>, String)>, Failure> {
         let mut system = self.instance.system_to_look()?;
-        Ok(system.state().applied().map(ToOwned::to_owned))
+        let state = system.state();
+        let file = state.config().map(ToOwned::to_owned);
+        Ok(state.applied().map(|applied| (file, applied.to_owned())))
+    }
+
+    /// Tells whether somebody else applied another file, or what this one says now.
+    fn is_other(&self, (file, applied): &(Option<PathBuf>, String)) -> bool {
+        file.as_ref().is_some_and(|file| *file != self.file)
+            || *applied != instance::fingerprint(&self.topology)
     }
 
     /// Returns what differs; reads only.
-    fn preview(&self, spared: &BTreeSet<Key>) -> Result<Plan, Failure> {
+    fn preview(&mut self, spared: &BTreeSet<Key>) -> Result<Plan, Failure> {
         let spared = self.all_spared(spared);
         let mut system = self.instance.system_to_look()?;
         let desired = super::apply::desired(
@@ -169,43 +338,103 @@ impl Kept<'_> {
             Missing::Spared,
         )?;
         let desired = consequence::without(desired.state, &self.absent_links());
+        self.sysctls = sysctls(&desired);
         let mut system = Sparing::new(&mut system, &spared);
         let journal = self.instance.journal();
         Ok(reconcile::preview(&mut system, &desired, &journal)?)
     }
 
-    /// Keeps the node as the file says that somebody else applied.
-    fn follow(&mut self) -> Result<Round, Failure> {
+    /// Sets the node up as the given file says. One that is on trial is kept as it is, and one
+    /// that was taken back from this very file as it was before. Returns what was done.
+    fn begin(&mut self, common: &Common) -> Result<Plan, Failure> {
+        if self.instance.trial()?.is_some() {
+            let lock = self.instance.lock()?;
+            match self.instance.trial()? {
+                Some((trial, Standing::Guarded)) if trial.before.is_some() => {
+                    log::info!(
+                        "a trial by process {} runs: the node is kept as it is, and what becomes of \
+                         the trial is followed",
+                        trial.pid
+                    );
+                    let applied = self.last_applied()?;
+                    return self.take(applied, Missing::Spared, &lock);
+                }
+                // Else it is refused below, or is over.
+                _ => drop(self.instance.settle_trial(&lock)?),
+            }
+        }
         let mut system = self.instance.system_to_look()?;
-        let file = system.state().config().unwrap_or(&self.file).to_owned();
-        let plan = self.take(file)?;
+        if system.state().rejected() == Some(&instance::fingerprint(&self.topology)) {
+            log::warn!(
+                "{}: {} was tried and taken back; what was applied before holds, until it is \
+                 changed, applied or read anew",
+                warning::REJECTED,
+                self.file.display()
+            );
+            (self.topology, self.edition) = self.last_applied()?;
+        }
+        let report = bring_up(common, &self.topology, &self.edition, |_| Ok(()))?;
+        self.notes.clone_from(&report.plan.notes);
+        Ok(report.plan)
+    }
+
+    /// Keeps the node as somebody else applied it.
+    fn follow(&mut self) -> Result<Round, Failure> {
+        // Before it is read what was applied: it may be taken back until then.
+        let lock = self.instance.lock()?;
+        let applied = self.last_applied()?;
+        let plan = self.take(applied, Missing::Spared, &lock)?;
+        self.file.clone_from(&self.edition.file);
         log::info!("{} was applied", self.file.display());
         Ok(Round::Renewed(plan))
     }
 
-    /// Makes the node what a file says; it stays what it was if that fails.
-    fn take(&mut self, file: PathBuf) -> Result<Plan, Failure> {
-        let topology = instance::topology(&file, Some(&self.instance.node))?;
-        let lock = self.instance.lock()?;
-        let old = std::mem::replace(&mut self.topology, topology);
-        self.note_absent();
-        match self.converge(&file, &BTreeSet::new(), Missing::Refused, &lock) {
-            Ok(plan) => {
-                self.file = file;
-                Ok(plan)
-            }
-            Err(failure) => {
-                self.topology = old;
-                self.note_absent();
-                Err(failure)
-            }
+    /// Returns what was applied last, as it was then: the file may say something else by now.
+    fn last_applied(&self) -> Result<(Topology, Edition), Failure> {
+        let node = &self.instance.node;
+        if let Some(edition) = Edition::load(self.instance.directory())? {
+            return Ok((instance::reread(&edition, node)?, edition));
         }
+        let mut system = self.instance.system_to_look()?;
+        let file = system.state().config().unwrap_or(&self.file);
+        instance::read(file, Some(node))
+    }
+
+    /// Makes the node what its file says by now.
+    fn take_anew(&mut self, given: (Topology, Edition)) -> Result<Plan, Failure> {
+        let lock = self.instance.lock()?;
+        // While a trial runs, this would be lost at its end.
+        self.instance.settle_trial(&lock)?;
+        self.take(given, Missing::Refused, &lock)
+    }
+
+    /// Makes the node what some files say; it stays what it was if that fails.
+    fn take(
+        &mut self,
+        (topology, edition): (Topology, Edition),
+        missing: Missing,
+        lock: &Lock,
+    ) -> Result<Plan, Failure> {
+        self.privileges.expect(&topology)?;
+        let old = (
+            std::mem::replace(&mut self.topology, topology),
+            std::mem::replace(&mut self.edition, edition),
+        );
+        self.note_absent();
+        let plan = self
+            .converge(&BTreeSet::new(), missing, lock)
+            .inspect_err(|_| {
+                (self.topology, self.edition) = old;
+                self.note_absent();
+            })?;
+        self.privileges.keep(&self.topology)?;
+        self.uplinks.follow(Wanted::of(&self.topology));
+        Ok(plan)
     }
 
     /// Makes the node what its topology says, less what is spared. Returns what was done.
     fn converge(
-        &self,
-        file: &Path,
+        &mut self,
         spared: &BTreeSet<Key>,
         missing: Missing,
         _: &Lock,
@@ -216,8 +445,38 @@ impl Kept<'_> {
             desired.state = consequence::without(state, &self.absent_links());
             Ok(())
         };
-        let report = converge(self.instance, &self.topology, file, &spared, missing, adapt)?;
+        let (topology, edition) = (&self.topology, &self.edition);
+        let report = converge(self.instance, topology, edition, &spared, missing, adapt)?;
+        if report.plan.notes != self.notes {
+            report.plan.notes.log();
+            self.notes = report.plan.notes.clone();
+        }
         Ok(report.plan)
+    }
+
+    /// Takes from a plan what follows from other leases: that repairs nothing, and is told as what it
+    /// is.
+    fn without_leased(&mut self, mut plan: Plan) -> Plan {
+        let changed = self.uplinks.take_changed();
+        if changed.is_empty() {
+            return plan;
+        }
+        let (leased, others) = plan
+            .steps
+            .into_iter()
+            .partition(|step| is_leased(&step.key, &changed));
+        plan.steps = leased;
+        for step in &plan.steps {
+            let sign = step.action().sign();
+            let level = if is_renewal(step) {
+                log::Level::Debug
+            } else {
+                log::Level::Info
+            };
+            log::log!(level, "{sign} {} ({})", plan.command(step), step.reason);
+        }
+        plan.steps = others;
+        plan
     }
 
     /// Finds the endpoints whose namespaces are missing. The node is kept without them: what is

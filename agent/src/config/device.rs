@@ -8,12 +8,21 @@ use toml::Spanned;
 use super::diagnostic::{Diagnostic, Kind, quote};
 use super::list;
 use super::table::{Entry, Field, Keys, Table};
-use super::value;
+use super::{uplink, value};
 
 pub(super) static DEVICE: Keys = Keys {
     table: "[[device]]",
-    known: &["node", "name", "masquerade", "masquerade_address"],
-    later: &["address", "gateway", "dhcp", "xdp"],
+    known: &[
+        "node",
+        "name",
+        "address",
+        "gateway",
+        "mtu",
+        "dhcp",
+        "masquerade",
+        "masquerade_address",
+    ],
+    later: &["xdp"],
 };
 
 /// Longest name of a link (`IFNAMSIZ` of Linux without the zero byte).
@@ -26,6 +35,7 @@ pub(super) struct Device {
     pub name: Field<String>,
     pub masquerade: Field<bool>,
     pub masquerade_addresses: Vec<Spanned<IpAddr>>,
+    pub uplink: uplink::Draft,
 }
 
 pub(super) fn read(table: &mut Table<'_>, errors: &mut Vec<Diagnostic>) -> Device {
@@ -40,6 +50,7 @@ pub(super) fn read(table: &mut Table<'_>, errors: &mut Vec<Diagnostic>) -> Devic
             value::outside_address,
             errors,
         ),
+        uplink: uplink::read(table, errors),
     }
 }
 

@@ -8,9 +8,9 @@
 use std::fmt::Write as _;
 use std::ops::Range;
 
-use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
+use annotate_snippets::{Annotation, AnnotationKind, Group, Level, Renderer, Snippet};
 
-use super::source::Source;
+use super::source::{Excerpt, Source};
 
 /// Longest piece of a file that a message repeats, in characters.
 const QUOTE_MAX: usize = 64;
@@ -34,6 +34,8 @@ kinds! {
     DuplicateKey,
     UnknownKey,
     WrongType,
+    /// A table in one file, and something else in another one.
+    MergedTypes,
     /// A later version will accept it.
     NotSupported,
     MissingKey,
@@ -78,6 +80,10 @@ kinds! {
     /// A setting that does nothing beside another one.
     NoEffect,
     MasqueradeAddressInPrefix,
+    /// A gateway that is on no network of its device.
+    GatewayUnreachable,
+    /// More than one default route of a family.
+    SeveralGateways,
     BadPorts,
     BadDuration,
     TimeoutTooShort,
@@ -130,7 +136,7 @@ pub struct Diagnostic {
     pub kind: Kind,
     /// What is wrong, without the place.
     pub message: String,
-    /// Where, in bytes from the start of the file.
+    /// Where, in bytes from the start of the source.
     pub span: Range<usize>,
     /// What stands beside the caret.
     pub label: Option<String>,
@@ -170,6 +176,14 @@ impl Diagnostic {
         self
     }
 
+    /// Moves all places behind `by` bytes.
+    pub(super) fn shift(&mut self, by: usize) {
+        let others = self.others.iter_mut().map(|(span, _)| span);
+        for span in others.chain([&mut self.span]) {
+            *span = span.start + by..span.end + by;
+        }
+    }
+
     /// Adds "did you mean" if one of the words is close to what was written.
     #[must_use]
     pub(crate) fn suggest<'w>(
@@ -186,37 +200,43 @@ impl Diagnostic {
     /// Returns the text for a person: the header, the lines of the file, the hint. It has no
     /// newline at the end.
     pub fn render(&self, source: &Source) -> String {
-        let primary = clamp(source.text(), &self.span);
-        let others: Vec<_> = self
-            .others
-            .iter()
-            .map(|(span, label)| (clamp(source.text(), span), label))
-            .collect();
-        let start = others.iter().map(|(span, _)| span.start).min();
-        let end = others.iter().map(|(span, _)| span.end).max();
-        let excerpt = source.excerpt(
-            primary.start.min(start.unwrap_or(primary.start)),
-            primary.end.max(end.unwrap_or(primary.end)),
-        );
-        let shift = |span: &Range<usize>| span.start - excerpt.start..span.end - excerpt.start;
-
-        let mut snippet = Snippet::source(&excerpt.text)
-            .line_start(excerpt.line)
-            .annotation(
-                AnnotationKind::Primary
-                    .span(shift(&primary))
-                    .label(self.label.as_deref()),
-            );
-        for (span, label) in &others {
-            let context = AnnotationKind::Context.span(shift(span));
-            snippet = snippet.annotation(context.label(label.as_str()));
+        let file = source.file(self.span.start);
+        let primary = Mark {
+            kind: AnnotationKind::Primary,
+            span: file.clamp(&self.span),
+            label: self.label.as_deref(),
+        };
+        let others = self.others.iter().map(|(span, label)| {
+            let mark = Mark {
+                kind: AnnotationKind::Context,
+                span: source.file(span.start).clamp(span),
+                label: Some(label),
+            };
+            (source.file(span.start), mark)
+        });
+        // What is in the same file is drawn in one piece; the path of the first is in the header.
+        let mut pieces = vec![(file, vec![primary])];
+        for (other, mark) in others {
+            match pieces.iter_mut().find(|(file, _)| *file == other) {
+                Some((_, marks)) => marks.push(mark),
+                None => pieces.push((other, vec![mark])),
+            }
         }
-        let mut group = Group::with_level(Level::ERROR).element(snippet);
+        let drawn: Vec<_> = pieces
+            .iter()
+            .map(|(file, marks)| (file.excerpt(&hull(marks)), file, marks))
+            .collect();
+        let mut group = Group::with_level(Level::ERROR);
+        for (excerpt, other, marks) in &drawn {
+            let path = (**other != file).then(|| other.path());
+            group = group.element(snippet(excerpt, path, marks));
+        }
         if let Some(help) = &self.help {
             group = group.element(Level::HELP.message(help.as_str()));
         }
 
-        let mut text = format!("{}: error: {}\n", source.place(primary.start), self.message);
+        let place = source.place(file.clamp(&self.span).start);
+        let mut text = format!("{place}: error: {}\n", self.message);
         let drawing = Renderer::plain().render(&[group]);
         for line in drawing.lines() {
             // Writing into a string cannot fail.
@@ -225,6 +245,35 @@ impl Diagnostic {
         text.truncate(text.trim_end().len());
         text
     }
+}
+
+/// Is a piece of a file that a drawing points at.
+struct Mark<'a> {
+    kind: AnnotationKind,
+    span: Range<usize>,
+    label: Option<&'a str>,
+}
+
+/// Returns the span from the first mark to the last.
+fn hull(marks: &[Mark<'_>]) -> Range<usize> {
+    let start = marks.iter().map(|mark| mark.span.start).min();
+    let end = marks.iter().map(|mark| mark.span.end).max();
+    start.unwrap_or_default()..end.unwrap_or_default()
+}
+
+/// Draws marks into the lines of a file, below its path if it has to be said.
+fn snippet<'a>(
+    excerpt: &'a Excerpt,
+    path: Option<&'a str>,
+    marks: &'a [Mark<'a>],
+) -> Snippet<'a, Annotation<'a>> {
+    let snippet = Snippet::source(&excerpt.text)
+        .line_start(excerpt.line)
+        .path(path);
+    marks.iter().fold(snippet, |snippet, mark| {
+        let span = mark.span.start - excerpt.start..mark.span.end - excerpt.start;
+        snippet.annotation(mark.kind.span(span).label(mark.label))
+    })
 }
 
 /// Returns a piece of a file for use in a message: on one line, short, in backticks.
@@ -260,12 +309,6 @@ pub(crate) fn closest<'w>(
         .filter(|(distance, _)| *distance <= far_enough)
         .min()
         .map(|(_, word)| word)
-}
-
-/// Brings a span onto character boundaries of the text.
-fn clamp(text: &str, span: &Range<usize>) -> Range<usize> {
-    let start = text.floor_char_boundary(span.start);
-    start..text.ceil_char_boundary(span.end.max(start))
 }
 
 #[cfg(test)]
@@ -311,5 +354,32 @@ mod tests {
         let text = Diagnostic::new(Kind::Syntax, 40..90, "cut off").render(&source);
 
         assert!(text.starts_with("a.toml:1:2: error: cut off\n"), "{text}");
+    }
+
+    #[test]
+    fn place_in_another_file_is_drawn_below_its_path() {
+        let files: [(&str, &[u8]); 2] = [("a.toml", b"x = 1\n"), ("conf.d/b.toml", b"\nx = 2\n")];
+        let source = Source::from_files(files).expect("UTF-8");
+        let second = source.files()[1].range().start + 1;
+
+        let text = Diagnostic::new(Kind::DuplicateName, second..second + 1, "two")
+            .other(0..1, "first given here")
+            .help("take one away")
+            .render(&source);
+
+        assert_eq!(
+            text,
+            "conf.d/b.toml:2:1: error: two\n  \
+             |\n\
+             2 | x = 2\n  \
+             | ^\n  \
+             |\n \
+             ::: a.toml:1:1\n  \
+             |\n\
+             1 | x = 1\n  \
+             | - first given here\n  \
+             |\n  \
+             = help: take one away"
+        );
     }
 }

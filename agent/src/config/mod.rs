@@ -1,17 +1,20 @@
 //! TOML → [`Config`]: every value keeps its place, and all errors are reported at once.
 //!
 //! The document is parsed by hand and not through serde, because serde stops at the first error.
-//! Nothing here touches a file or the kernel, except [`load()`], which reads the file.
+//! Nothing here touches a file or the kernel, except [`load`](mod@load) and [`folder`], which read.
 //!
 //! # Layout
 //! - `syntax`, `bracket`: text → document
+//! - `merge`: the documents of several files → one
 //! - `draft`, `table`: document → draft, table by table and key by key
-//! - `device`, [`masquerade`], `timeout`, [`policy`], [`capacity`]: tables with a file of their own
+//! - `device`, [`uplink`], [`masquerade`], `timeout`, [`policy`], [`capacity`]: tables with a file of their own
 //! - `value`, `list`, `label`, [`name`]: what single values mean
 //! - `rule`: what the values of a file must be to each other
 //! - [`family`]: IPv4 and IPv6 alike
 //! - [`diagnostic`], [`source`]: what is wrong, where, and how that is shown
-//! - [`load`](mod@load): the only file that reads
+//! - [`folder`]: which files there are: FILE, and those of conf.d beside it
+//! - [`trust`]: whether others can write them
+//! - [`load`](mod@load): reads them
 
 mod bracket;
 pub mod capacity;
@@ -19,10 +22,12 @@ mod device;
 pub mod diagnostic;
 mod draft;
 pub mod family;
+pub mod folder;
 mod label;
 mod list;
 pub mod load;
 pub mod masquerade;
+mod merge;
 pub mod name;
 pub mod policy;
 mod rule;
@@ -30,6 +35,8 @@ pub mod source;
 mod syntax;
 mod table;
 mod timeout;
+pub mod trust;
+pub mod uplink;
 mod value;
 
 use std::collections::BTreeMap;
@@ -38,6 +45,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::{Ipv4Net, Ipv6Net};
 use toml::Spanned;
+use toml::de::DeTable;
 
 use self::draft::Draft;
 use crate::plan::object::Netns;
@@ -49,6 +57,7 @@ pub use self::load::{Report, load};
 pub use self::masquerade::Masquerade;
 pub use self::policy::Policy;
 pub use self::source::Source;
+pub use self::uplink::Uplink;
 
 /// Most endpoints of one node: with the host and the outside they fill 4,096 slots.
 pub const NODE_ENDPOINTS_MAX: usize = 4094;
@@ -101,6 +110,8 @@ pub struct Device {
     pub masquerade: bool,
     /// The addresses for that, at most one of each family; by default the device's own.
     pub masquerade_addresses: Vec<IpAddr>,
+    /// How the agent configures it; by default somebody else does.
+    pub uplink: Uplink,
 }
 
 /// Describes one endpoint.
@@ -144,23 +155,52 @@ impl fmt::Display for HostRouting {
     }
 }
 
+/// Parses and merges the texts of a source. Returns the document, and what is wrong with the texts
+/// and with their being merged.
+fn parse(source: &Source) -> (DeTable<'_>, Vec<Diagnostic>, Vec<Diagnostic>) {
+    let (mut syntax, mut errors) = (Vec::new(), Vec::new());
+    let mut document = DeTable::new();
+    for file in source.files() {
+        let start = file.range().start;
+        let (table, mut faults) = syntax::parse(file.text());
+        for fault in &mut faults {
+            fault.shift(start);
+        }
+        syntax.extend(faults);
+        let table = merge::shifted(table.into_inner(), start);
+        merge::merge(&mut document, table, &mut errors);
+    }
+    (document, syntax, errors)
+}
+
 impl Config {
     /// Parses and validates the text of a file; the path is for messages only.
     ///
     /// # Errors
     /// Everything that is wrong with the file, in the order of the file.
     pub fn parse(path: &str, text: &str) -> Result<Self, Vec<Diagnostic>> {
-        let (document, syntax) = syntax::parse(text);
-        let mut errors = Vec::new();
-        let draft = draft::read(document.get_ref(), &mut errors);
+        Self::read(&Source::new(path, text))
+    }
+
+    /// Parses, merges and validates the texts of a source.
+    ///
+    /// # Errors
+    /// Everything that is wrong with them, in their order.
+    pub fn read(source: &Source) -> Result<Self, Vec<Diagnostic>> {
+        let (document, syntax, mut errors) = parse(source);
+        let draft = draft::read(&document, &mut errors);
         rule::check(&draft, &mut errors);
         if !syntax.is_empty() {
-            let broken = |at| syntax.iter().any(|error| syntax::shadows(text, error, at));
+            let broken = |at| {
+                syntax
+                    .iter()
+                    .any(|error| syntax::shadows(source, error, at))
+            };
             errors.retain(|error| !error.kind.needs_whole_file() && !broken(error.span.start));
             errors.extend(syntax);
         }
         if errors.is_empty() {
-            return Ok(Self::complete(draft, &Source::new(path, text)));
+            return Ok(Self::complete(draft, source));
         }
         errors.sort_by_key(|error| (error.span.start, error.kind));
         Err(errors)
@@ -220,6 +260,7 @@ impl Device {
             name: draft.name.into_given()?,
             masquerade: draft.masquerade.into_value().unwrap_or_default(),
             masquerade_addresses: addresses.map(Spanned::into_inner).collect(),
+            uplink: draft.uplink.complete(),
         })
     }
 }

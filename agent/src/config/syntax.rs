@@ -10,6 +10,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::bracket;
 use super::diagnostic::{Diagnostic, Kind, quote};
+use super::source::Source;
 
 /// Parses a text. What could be understood is in the table, also if there are errors.
 pub(super) fn parse(text: &str) -> (Spanned<DeTable<'_>>, Vec<Diagnostic>) {
@@ -32,10 +33,18 @@ pub(super) fn parse(text: &str) -> (Spanned<DeTable<'_>>, Vec<Diagnostic>) {
     (table, diagnostics)
 }
 
-/// Tells whether a syntax error makes a place in the file doubtful: one on the same line, or in
+/// Tells whether a syntax error makes a place in its file doubtful: one on the same line, or in
 /// the header above it.
-pub(super) fn shadows(text: &str, error: &Diagnostic, at: usize) -> bool {
-    let (line, other) = (line_start(text, error.span.start), line_start(text, at));
+pub(super) fn shadows(source: &Source, error: &Diagnostic, at: usize) -> bool {
+    let file = source.file(error.span.start);
+    let start = file.range().start;
+    at >= start
+        && at <= file.range().end
+        && shadows_in(file.text(), error.span.start - start, at - start)
+}
+
+fn shadows_in(text: &str, error: usize, at: usize) -> bool {
+    let (line, other) = (line_start(text, error), line_start(text, at));
     let is_header = |line: &str| line.trim_start().starts_with('[');
     line == other
         || (line < other
@@ -244,8 +253,9 @@ mod tests {
 
         let (_, errors) = parse(text);
 
-        assert!(shadows(text, &errors[0], 5));
-        assert!(!shadows(text, &errors[0], 11), "the next header ends it");
-        assert!(!shadows(text, &errors[0], 15));
+        let source = Source::new("a.toml", text);
+        assert!(shadows(&source, &errors[0], 5));
+        assert!(!shadows(&source, &errors[0], 11), "the next header ends it");
+        assert!(!shadows(&source, &errors[0], 15));
     }
 }

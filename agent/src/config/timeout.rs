@@ -80,7 +80,7 @@ pub(super) fn duration(secs: u32) -> String {
 }
 
 /// Reads a duration.
-fn seconds(entry: &Entry<'_>) -> Result<u32, Diagnostic> {
+pub(super) fn seconds(entry: &Entry<'_>) -> Result<u32, Diagnostic> {
     const HELP: &str = "write a number and its unit, as in `90s`, `5m` or `2h`";
     let text = value::string(entry).map_err(|error| error.help(HELP))?;
     let refuse = |reason: &str| {

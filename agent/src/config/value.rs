@@ -90,6 +90,64 @@ pub(super) fn outside_address(entry: &Entry<'_>) -> Result<IpAddr, Diagnostic> {
     )
 }
 
+/// Reads the router that a device sends to.
+pub(super) fn gateway(entry: &Entry<'_>) -> Result<IpAddr, Diagnostic> {
+    let link_local = entry
+        .value
+        .as_str()
+        .and_then(|text| text.parse().ok())
+        .filter(Ipv6Addr::is_unicast_link_local);
+    match link_local {
+        Some(address) => Ok(address.into()),
+        None => unicast(
+            entry,
+            "give the address of the router on the device's network",
+        ),
+    }
+}
+
+/// Reads an address of a device, with the length of its network's prefix.
+pub(super) fn device_address(entry: &Entry<'_>) -> Result<IpNet, Diagnostic> {
+    let text = string(entry)?;
+    let bare = |help: &str| {
+        let message = format!(
+            "{} is not an address with the length of its prefix",
+            quote(text)
+        );
+        Diagnostic::new(Kind::BadAddress, entry.span.clone(), message).help(help)
+    };
+    let Ok(network) = text.parse::<IpNet>() else {
+        return Err(match text.parse::<IpAddr>() {
+            Ok(ip) if ip.is_ipv4() => bare(&format!("add the length, as in `{ip}/24`")),
+            Ok(ip) => bare(&format!("add the length, as in `{ip}/64`")),
+            Err(_) => bare("write it as in `192.0.2.10/24`"),
+        });
+    };
+    let ip = network.addr();
+    // A network of one or two addresses has no other ones.
+    let has_ends = network.max_prefix_len() - network.prefix_len() > 1;
+    let reason = match network {
+        _ if network.prefix_len() == 0 => "is on a network of all addresses",
+        _ if ip.is_unspecified() => "stands for no address",
+        _ if ip.is_loopback() => "is a loopback address",
+        _ if ip.is_multicast() => "is a multicast address",
+        _ if has_ends && ip == network.network() => "is the network itself",
+        IpNet::V4(network) if has_ends && ip == network.broadcast() => {
+            "is the broadcast address of its network"
+        }
+        IpNet::V4(_) if ip == Ipv4Addr::BROADCAST => "is a broadcast address",
+        IpNet::V6(network) if network.addr().is_unicast_link_local() => {
+            "is valid on one link only, where the kernel chooses it"
+        }
+        IpNet::V4(_) | IpNet::V6(_) => return Ok(network),
+    };
+    let message = format!("device address {} {reason}", quote(text));
+    Err(
+        Diagnostic::new(Kind::BadAddress, entry.span.clone(), message)
+            .help("give an address that a host on the network can have"),
+    )
+}
+
 /// Reads an address that one host on a network can have; `help` says which is meant.
 fn unicast(entry: &Entry<'_>, help: &str) -> Result<IpAddr, Diagnostic> {
     let text = string(entry)?;

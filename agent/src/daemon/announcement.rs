@@ -11,7 +11,9 @@ use std::os::fd::{AsFd, BorrowedFd};
 use nix::errno::Errno;
 use rtnetlink::sys::Socket;
 
+use super::sender::{Sender, Senders};
 use crate::host::{self, netlink};
+use crate::plan::object::Key;
 
 /// Groups of linux/rtnetlink.h: links, filters, then addresses, routes and rules of IPv4 and of
 /// IPv6, then netconf (forwarding, reverse path filter) of both.
@@ -46,6 +48,7 @@ const RECEIVE_LEN: usize = 32 * 1024;
 pub struct Announcements {
     socket: Socket,
     buffer: Vec<u8>,
+    senders: Senders,
 }
 
 impl Announcements {
@@ -57,6 +60,7 @@ impl Announcements {
         Ok(Self {
             socket: netlink::multicast(&GROUPS)?,
             buffer: Vec::with_capacity(RECEIVE_LEN),
+            senders: Senders::default(),
         })
     }
 
@@ -69,7 +73,7 @@ impl Announcements {
         loop {
             self.buffer.clear();
             match self.socket.recv(&mut self.buffer, 0) {
-                Ok(_) => matters |= may_matter(&self.buffer),
+                Ok(_) => matters |= may_matter(&self.buffer, &mut self.senders),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(matters),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.raw_os_error() == Some(Errno::ENOBUFS as i32) => {
@@ -82,29 +86,44 @@ impl Announcements {
     }
 }
 
+impl Announcements {
+    /// Returns who changed things of the sort of this object last, if that is known.
+    pub fn sender_of(&self, key: &Key) -> Option<&Sender> {
+        self.senders.of(key)
+    }
+}
+
 impl AsFd for Announcements {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
 }
 
-/// Tells whether the node may depend on one of the messages; what cannot be read does.
-fn may_matter(mut datagram: &[u8]) -> bool {
+/// Tells whether the node may depend on one of the messages, and notes who sent those; what cannot
+/// be read matters.
+fn may_matter(mut datagram: &[u8], senders: &mut Senders) -> bool {
+    let mut matters = false;
     while let Some((header, _)) = datagram.split_first_chunk::<HEADER_LEN>() {
         let len = u32::from_ne_bytes([header[0], header[1], header[2], header[3]]) as usize;
         let Some(message) = datagram.get(..len).filter(|_| len >= HEADER_LEN) else {
             return true;
         };
         if is_change(message) {
-            return true;
+            matters = true;
+            let port = u32::from_ne_bytes([header[12], header[13], header[14], header[15]]);
+            senders.note(kind_of(message), port);
         }
         datagram = &datagram[len.next_multiple_of(ALIGN).min(datagram.len())..];
     }
-    false
+    matters
+}
+
+fn kind_of(message: &[u8]) -> u16 {
+    u16::from_ne_bytes([message[4], message[5]])
 }
 
 fn is_change(message: &[u8]) -> bool {
-    let kind = u16::from_ne_bytes([message[4], message[5]]);
+    let kind = kind_of(message);
     let is_lasting = || {
         let flags = message
             .get(ROUTE_FLAGS_OFFSET..)
@@ -119,6 +138,10 @@ fn is_change(message: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn matters(datagram: &[u8]) -> bool {
+        may_matter(datagram, &mut Senders::default())
+    }
 
     fn message(kind: u16, body: &[u8]) -> Vec<u8> {
         let len = u32::try_from(HEADER_LEN + body.len()).expect("short");
@@ -138,15 +161,15 @@ mod tests {
     #[test]
     fn changes_of_links_addresses_routes_and_filters_matter() {
         for kind in [16, 17, 20, 21, 45, 80] {
-            assert!(may_matter(&message(kind, &[])), "{kind}");
+            assert!(matters(&message(kind, &[])), "{kind}");
         }
-        assert!(may_matter(&route(1, 0)));
+        assert!(matters(&route(1, 0)));
     }
 
     #[test]
     fn cached_routes_and_those_of_addresses_do_not_matter() {
         for unimportant in [route(1, RTM_F_CLONED), route(2, 0), message(40, &[])] {
-            assert!(!may_matter(&unimportant));
+            assert!(!matters(&unimportant));
         }
     }
 
@@ -155,7 +178,7 @@ mod tests {
         let mut datagram = message(40, &[0; 4]);
         datagram.extend(message(17, &[]));
 
-        assert!(may_matter(&datagram));
+        assert!(matters(&datagram));
     }
 
     #[test]
@@ -163,7 +186,7 @@ mod tests {
         for len in [0_u32, 8, 1000] {
             let mut damaged = message(40, &[]);
             damaged[..4].copy_from_slice(&len.to_ne_bytes());
-            assert!(may_matter(&damaged), "{len}");
+            assert!(matters(&damaged), "{len}");
         }
     }
 }

@@ -9,6 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
+use super::protocol::Spared;
 use crate::plan::object::Key;
 
 /// How many repairs in a row are normal.
@@ -20,15 +21,20 @@ const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// The longest pause.
 const LAST_PAUSE: Duration = Duration::from_mins(1);
 
-/// How long after a repair, and the pause that followed it, the next one is no longer in a row.
-const FORGET: Duration = Duration::from_mins(1);
+/// How long after a repair, and the pause that followed it, the next one is no longer in a row: one
+/// that somebody undoes more seldom costs nothing worth saving.
+const FORGET: Duration = Duration::from_secs(10);
 
 /// Knows what was repaired of late.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BackOff(BTreeMap<Key, Fight>);
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Fight {
+    /// What is repaired, for a person.
+    what: String,
+    /// Who is likely to undo it, if that is known.
+    author: Option<String>,
     repairs: u32,
     first: Instant,
     /// Until then further repairs are in a row.
@@ -49,10 +55,12 @@ pub struct Undone {
 }
 
 impl BackOff {
-    /// Notes a repair; tells if the object is left alone for a while from now on.
-    pub fn note(&mut self, key: &Key, now: Instant) -> Option<Undone> {
+    /// Notes a repair, with its command; tells if the object is left alone for a while from now on.
+    pub fn note(&mut self, key: &Key, what: &str, now: Instant) -> Option<Undone> {
         self.0.retain(|_, fight| fight.remembered > now);
-        let fight = self.0.entry(key.clone()).or_insert(Fight {
+        let fight = self.0.entry(key.clone()).or_insert_with(|| Fight {
+            what: what.to_owned(),
+            author: None,
             repairs: 0,
             first: now,
             remembered: now,
@@ -72,22 +80,44 @@ impl BackOff {
         })
     }
 
-    /// Notes that an object could not be repaired. Returns how long it is left alone from now on.
-    pub fn refuse(&mut self, key: &Key, now: Instant) -> Duration {
-        // As if it had been repaired as often as is normal.
-        for _ in 0..NORMAL {
-            if let Some(undone) = self.note(key, now) {
-                return undone.pause;
-            }
+    /// Notes who is likely to undo the repair of an object.
+    pub fn blame(&mut self, key: &Key, author: Option<String>) {
+        if let Some(fight) = self.0.get_mut(key) {
+            fight.author = author;
         }
-        self.note(key, now)
-            .map_or(FIRST_PAUSE, |undone| undone.pause)
+    }
+
+    /// Notes that an object could not be repaired. Returns how long it is left alone from now on: at
+    /// first not at all, for something may have changed while we worked on it.
+    pub fn refuse(&mut self, key: &Key, what: &str, now: Instant) -> Duration {
+        self.0.retain(|_, fight| fight.remembered > now);
+        let counted = self.0.get(key).map_or(0, |fight| fight.repairs);
+        // As if it had been repaired as often as is normal.
+        for _ in counted + 1..NORMAL {
+            self.note(key, what, now);
+        }
+        let undone = self.note(key, what, now);
+        undone.map_or(Duration::ZERO, |undone| undone.pause)
     }
 
     /// Returns the objects that are left alone.
     pub fn spared(&self) -> BTreeSet<Key> {
         let paused = self.0.iter().filter(|(_, fight)| fight.pause.is_some());
         paused.map(|(key, _)| key.clone()).collect()
+    }
+
+    /// Describes the objects that are left alone.
+    pub fn paused(&self, now: Instant) -> Vec<Spared> {
+        let paused = self.0.values().filter_map(|fight| {
+            let left = fight.pause?.saturating_duration_since(now);
+            Some(Spared {
+                object: fight.what.clone(),
+                repairs: fight.repairs,
+                author: fight.author.clone(),
+                left_ms: u64::try_from(left.as_millis()).unwrap_or(u64::MAX),
+            })
+        });
+        paused.collect()
     }
 
     /// Returns when the next pause ends.
@@ -122,7 +152,9 @@ mod tests {
         let mut now = start;
         let mut pauses = Vec::new();
         for _ in 0..times {
-            let pause = back_off.note(&key(), now).map(|undone| undone.pause);
+            let pause = back_off
+                .note(&key(), "a command", now)
+                .map(|undone| undone.pause);
             pauses.push(pause.unwrap_or_default().as_secs());
             now += pause.unwrap_or_default() + SECOND;
             back_off.release(now);
@@ -145,11 +177,19 @@ mod tests {
         let (_, now) = repair(&mut back_off, NORMAL, Instant::now());
         assert!(back_off.spared().is_empty());
 
-        let undone = back_off.note(&key(), now).expect("one too many");
+        let undone = back_off
+            .note(&key(), "a command", now)
+            .expect("one too many");
 
         assert_eq!((undone.repairs, undone.within), (4, 3 * SECOND));
         assert_eq!(back_off.next(), Some(now + FIRST_PAUSE));
         assert_eq!(back_off.spared(), BTreeSet::from([key()]));
+        let paused = back_off.paused(now);
+        assert_eq!(
+            (paused.len(), paused[0].repairs, paused[0].left_ms),
+            (1, 4, 1000)
+        );
+        assert_eq!(paused[0].object, "a command");
         assert!(!back_off.release(now));
         assert!(back_off.release(now + FIRST_PAUSE));
         assert!(back_off.spared().is_empty() && back_off.next().is_none());
@@ -157,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn object_that_stays_as_it_is_for_a_minute_is_forgotten() {
+    fn object_that_stays_as_it_is_for_a_while_is_forgotten() {
         let mut back_off = BackOff::default();
         let (_, now) = repair(&mut back_off, 8, Instant::now());
 
@@ -167,12 +207,16 @@ mod tests {
     }
 
     #[test]
-    fn object_that_cannot_be_repaired_is_left_alone_at_once() {
+    fn object_that_cannot_be_repaired_is_tried_once_more_and_then_left_alone() {
         let mut back_off = BackOff::default();
         let mut now = Instant::now();
 
+        assert_eq!(back_off.refuse(&key(), "an endpoint", now), Duration::ZERO);
         for seconds in [1, 2, 4] {
-            assert_eq!(back_off.refuse(&key(), now), seconds * SECOND);
+            assert_eq!(
+                back_off.refuse(&key(), "an endpoint", now),
+                seconds * SECOND
+            );
             now += seconds * SECOND;
             assert!(back_off.release(now));
         }
@@ -183,6 +227,6 @@ mod tests {
         let mut back_off = BackOff::default();
         let (_, now) = repair(&mut back_off, NORMAL, Instant::now());
 
-        assert_eq!(back_off.note(&Key::HostLink, now), None);
+        assert_eq!(back_off.note(&Key::HostLink, "a command", now), None);
     }
 }

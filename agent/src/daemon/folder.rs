@@ -1,4 +1,5 @@
-//! Folders in which files come and go: names of network namespaces, pins (inotify(7)).
+//! Folders in which files come and go: names of network namespaces, pins, configuration
+//! (inotify(7)).
 //!
 //! A watch is about one folder as it is, and ends with it: it is set again before every look, so
 //! that a folder that came meanwhile, or came again, is watched from then on.
@@ -11,6 +12,19 @@ use nix::errno::Errno;
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, InotifyEvent, WatchDescriptor};
 
 use crate::host::{Error, Result};
+
+/// What happens to names in a folder, and to the folder.
+const NAMES: AddWatchFlags = AddWatchFlags::IN_CREATE
+    .union(AddWatchFlags::IN_DELETE)
+    .union(AddWatchFlags::IN_MOVE)
+    .union(AddWatchFlags::IN_DELETE_SELF)
+    .union(AddWatchFlags::IN_MOVE_SELF)
+    .union(AddWatchFlags::IN_ONLYDIR);
+
+/// The same, and what happens to the files: written and closed, or with new permissions.
+const CONTENTS: AddWatchFlags = NAMES
+    .union(AddWatchFlags::IN_CLOSE_WRITE)
+    .union(AddWatchFlags::IN_ATTRIB);
 
 /// Names the files that come and go.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -42,20 +56,35 @@ impl Files {
 /// Listens to what happens in some folders.
 pub struct Folders {
     inotify: Inotify,
+    /// What is told.
+    flags: AddWatchFlags,
     files: Files,
     watched: HashMap<WatchDescriptor, PathBuf>,
 }
 
 impl Folders {
-    /// Prepares to watch folders.
+    /// Prepares to watch folders, in which names count.
     ///
     /// # Errors
     /// If the process may open no more files.
     pub fn open() -> Result<Self> {
+        Self::open_for(NAMES)
+    }
+
+    /// Prepares to watch folders, in which also counts what files contain, and who may write them.
+    ///
+    /// # Errors
+    /// If the process may open no more files.
+    pub fn open_for_contents() -> Result<Self> {
+        Self::open_for(CONTENTS)
+    }
+
+    fn open_for(flags: AddWatchFlags) -> Result<Self> {
         let inotify = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC)
             .map_err(|errno| Error::system("watch folders", errno))?;
         Ok(Self {
             inotify,
+            flags,
             files: Files::default(),
             watched: HashMap::new(),
         })
@@ -64,18 +93,18 @@ impl Folders {
     /// Watches these files, as far as their folders are there. What happened before is not told.
     pub fn watch(&mut self, files: Files) {
         self.files = files;
-        self.watched.clear();
-        let flags = AddWatchFlags::IN_CREATE
-            | AddWatchFlags::IN_DELETE
-            | AddWatchFlags::IN_MOVE
-            | AddWatchFlags::IN_DELETE_SELF
-            | AddWatchFlags::IN_ONLYDIR;
+        let mut former = std::mem::take(&mut self.watched);
         for path in self.files.all_folders() {
-            match self.inotify.add_watch(path, flags) {
+            match self.inotify.add_watch(path, self.flags) {
                 Ok(watch) => drop(self.watched.insert(watch, path.to_owned())),
                 // What happens there is found by the next check.
                 Err(errno) => log::trace!("watch {}: {}", path.display(), errno.desc()),
             }
+        }
+        former.retain(|watch, _| !self.watched.contains_key(watch));
+        for watch in former.into_keys() {
+            // One of a folder that is gone has ended with it.
+            let _ = self.inotify.rm_watch(watch);
         }
     }
 
@@ -96,6 +125,10 @@ impl Folders {
     }
 
     fn counts(&self, event: &InotifyEvent) -> bool {
+        if event.mask.contains(AddWatchFlags::IN_IGNORED) {
+            // The end of a watch: what ended it was told, or was us.
+            return false;
+        }
         // Events of a folder that is not watched any more, or were too many to be kept, have none.
         let folder = self.watched.get(&event.wd);
         folder.is_none_or(|folder| self.files.contains(folder, event))

@@ -68,6 +68,11 @@ impl Schedule {
         }
     }
 
+    /// Tells whether the next look is no more than a check: nothing was announced and nothing failed.
+    pub fn is_check(&self) -> bool {
+        self.announced.is_none() && self.failures == 0
+    }
+
     /// Notes that a look begins: it sees everything that was announced.
     pub fn begin(&mut self) {
         self.announced = None;
@@ -136,6 +141,18 @@ mod tests {
         }
 
         assert_eq!(schedule.next(), start + PATIENCE);
+    }
+
+    #[test]
+    fn look_that_was_asked_for_is_no_mere_check() {
+        let (start, mut schedule) = begin();
+
+        assert!(schedule.is_check());
+        schedule.fail(start, start, false);
+        assert!(!schedule.is_check());
+        schedule.succeed(start, start);
+        schedule.announce(start);
+        assert!(!schedule.is_check());
     }
 
     #[test]

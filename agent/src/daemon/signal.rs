@@ -6,7 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::{flag, low_level::pipe};
 
 /// Asks for something.
@@ -16,6 +16,8 @@ pub enum Request {
     Stop,
     /// HUP: read the file anew.
     Reload,
+    /// USR1: tell the log what the agent knows.
+    Dump,
 }
 
 /// Receives the signals of this process, whichever thread the kernel chooses for them.
@@ -24,6 +26,7 @@ pub struct Signals {
     wake: UnixStream,
     stop: Arc<AtomicBool>,
     reload: Arc<AtomicBool>,
+    dump: Arc<AtomicBool>,
 }
 
 impl Signals {
@@ -38,11 +41,13 @@ impl Signals {
             wake,
             stop: Arc::default(),
             reload: Arc::default(),
+            dump: Arc::default(),
         };
         for (signal, asked) in [
             (SIGTERM, &signals.stop),
             (SIGINT, &signals.stop),
             (SIGHUP, &signals.reload),
+            (SIGUSR1, &signals.dump),
         ] {
             // In this order: who is woken must find the flag set.
             flag::register(signal, Arc::clone(asked))?;
@@ -51,14 +56,17 @@ impl Signals {
         Ok(signals)
     }
 
-    /// Returns what was asked for since the last call.
+    /// Returns something that was asked for since the last call; ask again until it is nothing.
     pub fn request(&mut self) -> Option<Request> {
         self.empty();
         if self.stop.load(Ordering::Relaxed) {
             return Some(Request::Stop);
         }
-        let reload = self.reload.swap(false, Ordering::Relaxed);
-        reload.then_some(Request::Reload)
+        let take = |asked: &AtomicBool, request| {
+            let asked = asked.swap(false, Ordering::Relaxed);
+            asked.then_some(request)
+        };
+        take(&self.reload, Request::Reload).or_else(|| take(&self.dump, Request::Dump))
     }
 
     /// Takes the bytes that woke us; whatever they were, the flags tell what they mean.

@@ -1,84 +1,46 @@
 //! The loop of the resident agent.
 //!
-//! It sleeps in `poll` until something is announced, a signal comes, or a look, the end of a
-//! pause or a chore is due. All state belongs to its one thread.
+//! It sleeps in `poll` until something is announced or edited, a signal comes, somebody asks, or a
+//! check, the end of a pause or a chore is due. A check is a glance at what nobody announces, as
+//! long as that says what it said before, and a look at everything otherwise. All state belongs to
+//! its one thread.
 
 use std::collections::BTreeMap;
-use std::os::fd::AsFd as _;
-use std::time::Instant;
+use std::time::{Duration, Instant, SystemTime};
 
-use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-
-use super::announcement::Announcements;
 use super::back_off::{BackOff, Undone};
 use super::chore::Chore;
 use super::consequence::{causes, endpoint_of};
-use super::folder::Folders;
+use super::protocol::{self, AgentStatus, Reply};
+use super::record::Record;
 use super::schedule::Schedule;
-use super::signal::{Request, Signals};
-use super::{Node, Round, Trouble, service, warning};
-use crate::host;
+use super::sender::Sender;
+use super::service::Manager;
+use super::signal::Request;
+use super::source::Sources;
+use super::{Node, Round, Trouble, Why, warning};
 use crate::plan::Plan;
+use crate::plan::object::Key;
 use crate::reconcile::Cause;
-use crate::reconcile::drift::DriftFile;
+use crate::reconcile::drift::{Contest, DriftFile};
 
-/// Is what wakes the loop.
-pub struct Sources {
-    signals: Signals,
-    announcements: Announcements,
-    folders: Folders,
-}
-
-impl Sources {
-    /// Opens them. What changes from here on is not missed, and no signal ends the process.
-    ///
-    /// # Errors
-    /// If the kernel refuses.
-    pub fn open() -> Result<Self, Cause> {
-        Ok(Self {
-            signals: Signals::take()?,
-            announcements: Announcements::listen()?,
-            folders: Folders::open()?,
-        })
-    }
-
-    /// Sleeps until something happens, or until `deadline`.
-    fn wait(&self, deadline: Instant) -> Result<(), Cause> {
-        // Rounded up, or the last millisecond would be spent awake.
-        let left = deadline.saturating_duration_since(Instant::now());
-        let millis = i32::try_from(left.as_micros().div_ceil(1000)).unwrap_or(i32::MAX);
-        let timeout = PollTimeout::try_from(millis).unwrap_or(PollTimeout::MAX);
-        let mut sources = [
-            self.signals.as_fd(),
-            self.announcements.as_fd(),
-            self.folders.as_fd(),
-        ]
-        .map(|source| PollFd::new(source, PollFlags::POLLIN));
-        match poll(&mut sources, timeout) {
-            Ok(_) | Err(Errno::EINTR) => Ok(()),
-            Err(errno) => Err(host::Error::system("wait for announcements", errno).into()),
-        }
-    }
-
-    /// Takes everything that was announced; tells whether the node may depend on any of it.
-    fn read(&mut self) -> Result<bool, Cause> {
-        // Both, whatever the first says: what is not taken wakes the loop again.
-        let (network, files) = (self.announcements.read()?, self.folders.read()?);
-        Ok(network || files)
-    }
-}
+/// How long glances suffice: what they cannot see is found by a look after that.
+const LOOK_PERIOD: Duration = Duration::from_mins(5);
 
 /// Keeps a node as it shall be.
 pub struct Watch<'a> {
-    node: &'a mut dyn Node,
-    sources: Sources,
+    pub(super) node: &'a mut dyn Node,
+    pub(super) sources: Sources,
     drift: DriftFile,
     chores: Vec<Chore>,
-    schedule: Schedule,
-    back_off: BackOff,
+    pub(super) schedule: Schedule,
+    pub(super) back_off: BackOff,
+    pub(super) record: Record,
+    pub(super) manager: Manager,
+    /// What a glance said when everything was last looked at and nothing differed, and when that was.
+    seen: Option<(u64, Instant)>,
     /// What went wrong the last time, which is not told again.
-    trouble: Option<String>,
+    pub(super) trouble: Option<String>,
 }
 
 impl<'a> Watch<'a> {
@@ -90,12 +52,15 @@ impl<'a> Watch<'a> {
         chores: Vec<Chore>,
     ) -> Self {
         Self {
+            record: Record::new(node.file()),
             node,
             sources,
             drift,
             chores,
             schedule: Schedule::new(Instant::now()),
             back_off: BackOff::default(),
+            manager: Manager::new(Instant::now()),
+            seen: None,
             trouble: None,
         }
     }
@@ -105,56 +70,120 @@ impl<'a> Watch<'a> {
     /// # Errors
     /// If announcements can no longer be read.
     pub fn run(mut self) -> Result<(), Cause> {
-        service::ready();
+        self.manager.ready(self.brief());
         loop {
-            self.sources.wait(self.deadline())?;
-            match self.sources.signals.request() {
-                Some(Request::Stop) => break,
-                Some(Request::Reload) => self.reload(),
-                None => {}
+            self.sources
+                .wait(&self.node.descriptors(), self.deadline())?;
+            if self.is_stopped() {
+                break;
             }
-            let matters = self.sources.read()?;
+            let matters = self.sources.read()? | self.node.attend();
             let now = Instant::now();
             if matters {
                 self.schedule.announce(now);
             }
-            if self.back_off.release(now) || now >= self.schedule.next() {
-                self.look(now);
+            if self.sources.edits.is_due(now) {
+                self.reload(Why::Edited);
             }
+            if self.back_off.release(now) {
+                self.look(now);
+            } else if now >= self.schedule.next() {
+                self.check(now);
+            }
+            self.answer();
             for chore in &mut self.chores {
                 chore.attend(Instant::now());
             }
+            self.manager.turn(Instant::now());
         }
-        service::stopping();
+        self.manager.stopping();
         log::info!("the agent ends, and the datapath stays");
         Ok(())
     }
 
+    /// Does what signals ask for; tells whether one asks for the end.
+    fn is_stopped(&mut self) -> bool {
+        while let Some(request) = self.sources.signals.request() {
+            match request {
+                Request::Stop => return true,
+                Request::Reload => drop(self.reload(Why::Asked)),
+                Request::Dump => self.dump(),
+            }
+        }
+        false
+    }
+
     fn deadline(&self) -> Instant {
-        let chores = self.chores.iter().map(Chore::next);
-        let others = chores.chain(self.back_off.next());
+        let chores = self.chores.iter().filter_map(Chore::next);
+        let node = self.node.idle().map(|idle| Instant::now() + idle);
+        let others = chores
+            .chain(self.back_off.next())
+            .chain(self.manager.next())
+            .chain(self.sources.next())
+            .chain(node);
         others.fold(self.schedule.next(), Instant::min)
+    }
+
+    /// Looks at everything, unless a glance tells that nothing has changed since the last look.
+    fn check(&mut self, now: Instant) {
+        let is_recent = |seen: &(u64, Instant)| now.duration_since(seen.1) < LOOK_PERIOD;
+        let seen = self.seen.filter(is_recent).map(|(number, _)| number);
+        if seen.is_some() && self.schedule.is_check() && self.node.glance() == seen {
+            self.schedule.succeed(now, Instant::now());
+        } else {
+            self.look(now);
+        }
     }
 
     fn look(&mut self, now: Instant) {
         self.schedule.begin();
         self.sources.folders.watch(self.node.files());
+        self.sources.edits.check(now);
+        // What changes during the look is seen by the next check.
+        let glance = self.node.glance();
+        self.seen = None;
         match self.node.repair(&self.back_off.spared()) {
             Ok(Round::Busy) => {
                 // It changes something, and does not tell when it has done.
                 self.succeed(now);
                 self.schedule.announce(Instant::now());
             }
+            Ok(Round::Unsettled(plan)) => {
+                self.succeed(now);
+                self.repaired(&plan);
+                self.schedule.announce(Instant::now());
+            }
             Ok(Round::Renewed(plan)) => {
                 self.succeed(now);
                 self.renewed(&plan);
+                self.sources.edits.follow(self.node.file(), now);
+                self.record.applied(self.node.file());
             }
             Ok(Round::Repaired(plan)) => {
                 self.succeed(now);
+                if plan.is_empty() {
+                    self.seen = glance.map(|number| (number, now));
+                }
                 self.repaired(&plan);
             }
             Err(trouble) => self.failed(now, &trouble),
         }
+        let brief = self.brief();
+        self.manager.status(brief);
+    }
+
+    /// Says in a line how the node is.
+    pub(super) fn brief(&self) -> String {
+        let mut brief = self.node.summary();
+        if self.record.is_refused() {
+            brief.push_str("; a new file was refused, the old one holds");
+        }
+        if let Some(trouble) = &self.trouble {
+            let first = trouble.lines().next().unwrap_or_default();
+            brief.push_str("; ");
+            brief.push_str(first);
+        }
+        brief
     }
 
     /// Leaves alone for a while what could not be repaired: the endpoint if it was about one, so
@@ -165,7 +194,8 @@ impl<'a> Watch<'a> {
         let (delay, what) = if let Some(endpoint) = object.and_then(endpoint_of) {
             self.schedule.succeed(begun, now);
             self.schedule.announce(now);
-            (self.back_off.refuse(&endpoint, now), "the endpoint")
+            let name = endpoint_name(&endpoint);
+            (self.back_off.refuse(&endpoint, &name, now), "the endpoint")
         } else {
             let delay = self.schedule.fail(begun, now, trouble.was_undone);
             (delay, "the node")
@@ -173,12 +203,18 @@ impl<'a> Watch<'a> {
         let text = trouble.cause.to_string();
         if self.trouble.as_ref() != Some(&text) {
             let code = warning::FAILED;
-            log::warn!("{code}: {text}; {what} is left alone for {delay:?}, and longer each time");
+            if delay.is_zero() {
+                log::warn!("{code}: {text}; {what} is tried once more");
+            } else {
+                log::warn!(
+                    "{code}: {text}; {what} is left alone for {delay:?}, and longer each time"
+                );
+            }
         }
         self.trouble = Some(text);
     }
 
-    fn succeed(&mut self, begun: Instant) {
+    pub(super) fn succeed(&mut self, begun: Instant) {
         self.schedule.succeed(begun, Instant::now());
         // An endpoint that is left alone has not been repaired.
         if self.back_off.next().is_none() && self.trouble.take().is_some() {
@@ -189,7 +225,7 @@ impl<'a> Watch<'a> {
     /// Tells and counts what was repaired, and notices what had been repaired before.
     fn repaired(&mut self, plan: &Plan) {
         let now = Instant::now();
-        let mut repairs = Vec::new();
+        let (mut repairs, mut contests) = (Vec::new(), Vec::new());
         let causes = causes(plan);
         for step in &causes {
             let repair = format!("{} ({})", plan.command(step), step.reason);
@@ -199,51 +235,72 @@ impl<'a> Watch<'a> {
         // A step that was repeated within the run is one repair of its object.
         let objects: BTreeMap<_, _> = causes.into_iter().map(|step| (&step.key, step)).collect();
         for (key, step) in objects {
-            if let Some(undone) = self.back_off.note(key, now) {
-                warn_of(&undone, &plan.command(step));
+            let command = plan.command(step);
+            if let Some(undone) = self.back_off.note(key, &command, now) {
+                let sender = self.sources.announcements.sender_of(key);
+                let contest = contest(&undone, command, sender);
+                warn_of(&undone, &contest);
+                self.back_off.blame(key, contest.by.clone());
+                contests.push(contest);
             }
         }
         if !repairs.is_empty()
-            && let Err(error) = self.drift.count(&repairs)
+            && let Err(error) = self.drift.count(&repairs, contests)
         {
             log::warn!("{}: {error}", warning::FAILED);
         }
     }
 
-    fn reload(&mut self) {
-        let begun = Instant::now();
-        self.schedule.begin();
-        match self.node.reload() {
-            Ok(plan) => {
-                self.succeed(begun);
-                self.renewed(&plan);
-            }
-            Err(cause) => {
-                // What was announced meanwhile has not been looked at.
-                self.schedule.announce(begun);
-                let code = warning::NOT_RELOADED;
-                log::warn!(
-                    "{code}: the file is not taken, what was applied before holds:\n{cause}"
-                );
-            }
+    /// Answers those who ask.
+    fn answer(&mut self) {
+        let Some(mut control) = self.sources.control.take() else {
+            return;
+        };
+        for asked in control.requests(Instant::now()) {
+            let reply = match asked.request {
+                protocol::Request::Status => Reply::Status(self.status()),
+                protocol::Request::Reload => Reply::Reload(self.reload(Why::Asked)),
+                protocol::Request::Confirm => Reply::Confirm {
+                    confirmed: self.node.confirm(),
+                },
+            };
+            control.answer(&asked, &reply, Instant::now());
         }
+        self.sources.control = Some(control);
     }
 
-    /// Tells what another file changed; what was repaired under the old one does not count.
-    fn renewed(&mut self, plan: &Plan) {
-        self.back_off = BackOff::default();
-        for step in &plan.steps {
-            let sign = step.action().sign();
-            log::info!("{sign} {} ({})", plan.command(step), step.reason);
-        }
-        log::info!("the file is taken anew: {}", plan.summary());
+    /// Describes the agent.
+    pub(super) fn status(&self) -> AgentStatus {
+        let spared = self.back_off.paused(Instant::now());
+        self.record.status(spared, self.drift.drift().clone())
     }
 }
 
-fn warn_of(undone: &Undone, command: &str) {
+fn endpoint_name(key: &Key) -> String {
+    if let Key::EndpointLink(name) = key {
+        format!("endpoint {name}")
+    } else {
+        format!("{key:?}")
+    }
+}
+
+fn contest(undone: &Undone, what: String, sender: Option<&Sender>) -> Contest {
+    let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    Contest {
+        what,
+        repairs: undone.repairs,
+        by: sender.map(ToString::to_string),
+        at: since_1970.map_or(0, |time| time.as_secs()),
+    }
+}
+
+fn warn_of(undone: &Undone, Contest { what, by, .. }: &Contest) {
+    let who = by
+        .as_ref()
+        .map_or("something".to_owned(), |by| format!("perhaps {by}"));
     log::warn!(
-        "{}: {command}: repaired {} times in {} s: something keeps undoing it; the next repair is \
-         in {} s at the earliest",
+        "{}: {what}: repaired {} times in {} s: {who} keeps undoing it; the next repair is in {} s \
+         at the earliest",
         warning::UNDONE,
         undone.repairs,
         undone.within.as_secs(),

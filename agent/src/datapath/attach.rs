@@ -5,6 +5,7 @@
 //! on which the order towards other tools matters have tcx links. Both are replaced in place.
 
 use std::fs;
+use std::hash::{Hash as _, Hasher};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -65,6 +66,23 @@ pub fn find(
         program,
         kind: AttachKind::Clsact,
     }))
+}
+
+/// Adds what is on a hook, and our pinned link there, to a number.
+///
+/// # Errors
+/// When a pin cannot be opened, or a link not be inspected.
+pub fn take(pins: &Pins, link: &Link, hook: Hook, hasher: &mut impl Hasher) -> Result<(), Error> {
+    let Some(pin) = pin(pins, link, hook) else {
+        return Ok(());
+    };
+    let Some(tcx) = open_link(&pin)? else {
+        return Ok(());
+    };
+    let info = info(&tcx, &pin)?;
+    let present = sys::tcx_links(info.ifindex, direction(hook)).unwrap_or_default();
+    (info.id, info.program_id, info.ifindex, present).hash(hasher);
+    Ok(())
 }
 
 /// Puts a program on a hook, in place of the one that we have there.

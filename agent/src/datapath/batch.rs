@@ -1,4 +1,4 @@
-//! All entries of a hash table, some thousands with each call: one by one, those of a large policy
+//! All entries of a hash table, some hundreds with each call: one by one, those of a large policy
 //! take a second.
 
 use std::os::fd::AsFd;
@@ -10,8 +10,9 @@ use nix::libc;
 use super::pin::Pins;
 use super::{Error, sys};
 
-/// Entries of the first call.
-const CHUNK: usize = 4_096;
+/// Entries of the first call. Few enough that making room for them takes no longer than reading a
+/// table that is nearly empty.
+const CHUNK: usize = 512;
 
 /// Reads all entries of a pinned hash table, in no order.
 ///

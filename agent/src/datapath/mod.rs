@@ -3,9 +3,9 @@
 //! # Layout
 //! - [`object`], [`pin`]: what is loaded, and where it lies
 //! - [`load`], `calls`, [`btf`], [`sys`]: maps created, programs verified and pinned
-//! - [`table`]: typed access to the maps
+//! - [`table`]: typed access to the maps; [`raw`]: their bytes
 //! - [`demand`]: what the maps take, before they are made
-//! - [`attach`]: programs on hooks
+//! - [`attach`], [`foreign`]: programs on hooks, ours and those of others
 //! - [`reassembly`]: fragments put together by the node's stack
 //! - `binding`, [`sweep`], `audit`: the tables of bindings, rid of what has ended, and recounted
 //! - `entry`, `device`: the entries of endpoints and devices
@@ -26,11 +26,14 @@ pub mod demand;
 mod device;
 mod entry;
 pub mod execute;
+pub mod foreign;
+pub mod glance;
 pub mod load;
 pub mod object;
 pub mod observe;
 pub mod pin;
 pub mod policy;
+pub mod raw;
 pub mod reassembly;
 pub mod sweep;
 pub mod sys;

@@ -18,7 +18,7 @@ use nix::time::{ClockId, clock_gettime};
 use super::audit::{Audit, wrapping_add};
 use super::binding::Bindings;
 use super::pin::Pins;
-use super::{Error, table};
+use super::{Error, batch, table};
 
 /// Entries of each family that are looked at in one turn.
 const PIECE: u32 = 1024;
@@ -41,14 +41,15 @@ impl Sweep {
         }
     }
 
-    /// Sweeps the next piece of each table.
+    /// Sweeps the next piece of each table; tells whether there was anything in them.
     ///
     /// # Errors
     /// When a map cannot be read or written.
-    pub fn turn(&mut self) -> Result<(), Error> {
+    pub fn turn(&mut self) -> Result<bool, Error> {
         let now_ns = now_ns();
-        self.v4.turn(&self.pins, now_ns)?;
-        self.v6.turn(&self.pins, now_ns)
+        let found4 = self.v4.turn(&self.pins, now_ns)?;
+        let found6 = self.v6.turn(&self.pins, now_ns)?;
+        Ok(found4 || found6)
     }
 }
 
@@ -113,12 +114,13 @@ where
         }
     }
 
-    fn turn(&mut self, pins: &Pins, now_ns: u64) -> Result<(), Error> {
+    /// Sweeps the next piece; tells whether there was anything in the table.
+    fn turn(&mut self, pins: &Pins, now_ns: u64) -> Result<bool, Error> {
         let path = pins.map(self.table);
         let bindings = match Bindings::<A>::open(&path) {
             Ok(bindings) => bindings,
             // A node that is being made or taken down has none.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
             Err(error) => return Err(Error::at("open map", &path)(error)),
         };
         let mut numbers = Numbers::open(pins, self.family)?;
@@ -126,13 +128,15 @@ where
             self.found.clear();
             self.audit.begin(numbers.all()?);
         }
+        let is_first = self.position.is_none();
         let (removed, next) = self
             .piece(&bindings, now_ns)
             .map_err(Error::at("sweep map", &path))?;
         self.position = next;
         if removed.is_empty() && next.is_some() {
-            return Ok(());
+            return Ok(true);
         }
+        let was_empty = is_first && next.is_none() && removed.is_empty() && self.found.is_empty();
         let slots = slots(pins)?;
         for (slot, count) in by_slot(&removed, &slots) {
             numbers.add(slot, -i64::from(count))?;
@@ -145,7 +149,7 @@ where
                 numbers.add(slot, more)?;
             }
         }
-        Ok(())
+        Ok(!was_empty)
     }
 
     /// Sweeps a piece; returns how many bindings of each link went, and where the next begins.
@@ -216,22 +220,23 @@ where
 }
 
 /// Gives access to the numbers of bindings of one family.
-struct Numbers {
+struct Numbers<'p> {
+    pins: &'p Pins,
     map: Array<MapData, u32>,
     family: u32,
 }
 
-impl Numbers {
-    fn open(pins: &Pins, family: u32) -> Result<Self, Error> {
+impl<'p> Numbers<'p> {
+    fn open(pins: &'p Pins, family: u32) -> Result<Self, Error> {
         let map = table::bound(pins)?;
-        Ok(Self { map, family })
+        Ok(Self { pins, map, family })
     }
 
     /// Reads the number of every slot.
     fn all(&self) -> Result<BTreeMap<u32, u32>, Error> {
-        (0..self.map.len() / 2)
-            .map(|slot| Ok((slot, self.get(slot)?)))
-            .collect()
+        let found = batch::entries::<u32, u32>(self.pins, "BOUND")?.into_iter();
+        let ours = found.filter(|(index, _)| index % 2 == self.family);
+        Ok(ours.map(|(index, number)| (index / 2, number)).collect())
     }
 
     fn get(&self, slot: u32) -> Result<u32, Error> {

@@ -1,21 +1,24 @@
 //! Addresses of links: added, deleted, listed.
 //!
 //! IPv4 and IPv6 take the same path. Ours carry the number [`PROTOCOL`] in `IFA_PROTO` (kernel
-//! 5.18), and those of IPv6 are `nodad`: nobody else can have an endpoint's address, and a
-//! tentative one would be unusable for more than a second.
+//! 5.18). Those of IPv6 on our own links are `nodad`: nobody else can have an endpoint's address,
+//! and a tentative one would be unusable for more than a second. On a device others may.
 
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_REPLACE};
 use rtnetlink::packet_route::address::{
-    AddressAttribute, AddressFlags, AddressMessage, AddressProtocol, AddressScope,
+    AddressAttribute, AddressFlags, AddressMessage, AddressProtocol, AddressScope, CacheInfo,
 };
 use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 
 use super::PROTOCOL;
 use super::error::{Result, gone_is_done};
 use super::netlink::Netlink;
+
+/// Of an address that never ends (`INFINITY_LIFE_TIME`).
+const FOR_EVER: u32 = u32::MAX;
 
 /// Describes an address of a link.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +33,8 @@ pub struct Address {
     pub flags: AddressFlags,
     /// Whether it means the same beyond its link.
     pub is_global: bool,
+    /// How long it is still valid; `None` for ever.
+    pub valid_secs: Option<u32>,
 }
 
 impl Address {
@@ -53,6 +58,34 @@ pub fn add(netlink: &mut Netlink, link: u32, device: &str, address: IpNet) -> Re
     if matches!(address, IpNet::V6(_)) {
         let nodad = AddressAttribute::Flags(AddressFlags::Nodad);
         message.attributes.push(nodad);
+    }
+    netlink.execute(
+        RouteNetlinkMessage::NewAddress(message),
+        NLM_F_CREATE | NLM_F_REPLACE,
+        format_args!("add address {address} dev {device}"),
+    )
+}
+
+/// Adds an address to a device, or changes how long it is valid; `None` is for ever.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn lend(
+    netlink: &mut Netlink,
+    link: u32,
+    device: &str,
+    address: IpNet,
+    valid_secs: Option<u32>,
+) -> Result<()> {
+    let mut message = message(link, address);
+    let protocol = AddressProtocol::Other(PROTOCOL);
+    message
+        .attributes
+        .push(AddressAttribute::Protocol(protocol));
+    if let Some(secs) = valid_secs {
+        let mut info = CacheInfo::default();
+        (info.ifa_preferred, info.ifa_valid) = (secs, secs);
+        message.attributes.push(AddressAttribute::CacheInfo(info));
     }
     netlink.execute(
         RouteNetlinkMessage::NewAddress(message),
@@ -106,6 +139,7 @@ fn read(reply: RouteNetlinkMessage) -> Option<Address> {
     // the second otherwise.
     let (mut local, mut other): (Option<IpAddr>, Option<IpAddr>) = (None, None);
     let (mut ours, mut found_flags) = (false, AddressFlags::empty());
+    let mut valid_secs = None;
     for attribute in message.attributes {
         if let AddressAttribute::Local(address) = attribute {
             local = Some(address);
@@ -115,6 +149,8 @@ fn read(reply: RouteNetlinkMessage) -> Option<Address> {
             ours = protocol == AddressProtocol::Other(PROTOCOL);
         } else if let AddressAttribute::Flags(flags) = attribute {
             found_flags = flags;
+        } else if let AddressAttribute::CacheInfo(info) = attribute {
+            valid_secs = Some(info.ifa_valid).filter(|secs| *secs != FOR_EVER);
         }
     }
     let address = IpNet::new(local.or(other)?, message.header.prefix_len).ok()?;
@@ -124,5 +160,6 @@ fn read(reply: RouteNetlinkMessage) -> Option<Address> {
         ours,
         flags: found_flags,
         is_global: message.header.scope == AddressScope::Universe,
+        valid_secs,
     })
 }

@@ -12,7 +12,7 @@ use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 
-use super::error::{Error, Result};
+use super::error::{Error, Result, errno};
 
 /// Is the source that `findmnt` shows for a BPF file system that we mounted.
 pub const SOURCE: &str = "ciliate";
@@ -78,8 +78,11 @@ pub fn mount_on(path: &Path) -> Result<()> {
     } else {
         SOURCE_ON_OUR_FOLDER
     };
-    fs::create_dir_all(path)
-        .map_err(|error| Error::file(format!("create {}", path.display()), &error))?;
+    fs::create_dir_all(path).map_err(|error| Error::Folder {
+        path: path.display().to_string(),
+        errno: errno(&error),
+        advice: "mount /sys, or name the mount point of a BPF file system with --bpffs",
+    })?;
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
     mount(Some(source), path, Some("bpf"), flags, Some("mode=0700"))
         .map_err(|errno| Error::system(format!("mount bpffs on {}", path.display()), errno))

@@ -140,6 +140,49 @@ pub fn dump(netlink: &mut Netlink, link: u32, hook: Hook) -> Result<Vec<Filter>>
     }
 }
 
+/// Is a filter of somebody else, of whatever kind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Foreign {
+    pub priority: u16,
+    /// Such as `bpf` or `flower`.
+    pub kind: String,
+}
+
+/// Lists the filters of others on a hook by their priorities; none if the link is gone.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn foreign(netlink: &mut Netlink, link: u32, hook: Hook) -> Result<Vec<Foreign>> {
+    let mut message = TcMessage::with_index(signed(link));
+    message.header.parent = parent(hook);
+    let what = format_args!("list filters dev {link} {}", word(hook));
+    let replies = match netlink.dump(&RouteNetlinkMessage::GetTrafficFilter(message), what) {
+        Err(error) if error.is_gone() => Vec::new(),
+        other => other?,
+    };
+    let mut found: Vec<Foreign> = replies.into_iter().filter_map(read_foreign).collect();
+    // The kernel lists each priority by itself, and then every filter in it.
+    found.dedup_by_key(|filter| filter.priority);
+    found.retain(|filter| filter.priority != PRIORITY);
+    Ok(found)
+}
+
+fn read_foreign(reply: RouteNetlinkMessage) -> Option<Foreign> {
+    let RouteNetlinkMessage::NewTrafficFilter(message) = reply else {
+        return None;
+    };
+    let priority = u16::try_from(message.header.info >> 16).ok()?;
+    let mut attributes = message.attributes.into_iter();
+    let kind = attributes.find_map(|attribute| {
+        if let TcAttribute::Kind(kind) = attribute {
+            Some(kind)
+        } else {
+            None
+        }
+    })?;
+    Some(Foreign { priority, kind })
+}
+
 /// An `ingress` qdisc sits in the same place, answers the same error, and has no egress.
 fn require_clsact(netlink: &mut Netlink, link: u32, error: Error) -> Result<()> {
     // The kernel ignores the link when it lists qdiscs.

@@ -1,6 +1,6 @@
 //! Devices that the file names: what they are, and which addresses they have.
 //!
-//! They are somebody else's: nothing here changes them. What must be known of a device decides
+//! They are somebody else's, save for the addresses that we gave them: nothing here changes them. What must be known of a device decides
 //! whether programs can be attached to it and which source addresses its packets get.
 
 use std::collections::BTreeMap;
@@ -27,10 +27,10 @@ pub fn facts(
 
 fn describe(link: &Properties, links: &[Properties], addresses: &[Address]) -> DeviceFacts {
     let master = links.iter().find(|other| Some(other.index) == link.master);
-    let own: Vec<&Address> = addresses
+    let of_link = addresses
         .iter()
-        .filter(|address| address.link == link.index)
-        .collect();
+        .filter(|address| address.link == link.index);
+    let (ours, own): (Vec<_>, Vec<_>) = of_link.partition(|address| address.ours);
     DeviceFacts {
         mac: link.mac,
         kind: kind(link.layer),
@@ -43,7 +43,9 @@ fn describe(link: &Properties, links: &[Properties], addresses: &[Address]) -> D
             IpAddr::V4(_) => None,
             IpAddr::V6(address) => Some(address),
         }),
+        own: ours.iter().map(|address| address.address).collect(),
         mtu: link.mtu,
+        max_mtu: link.max_mtu,
         up: link.up,
     }
 }
@@ -116,6 +118,7 @@ mod tests {
             ours: false,
             flags,
             is_global: true,
+            valid_secs: None,
         }
     }
 
@@ -145,6 +148,21 @@ mod tests {
             order(&addresses),
             ["192.0.2.1", "198.51.100.1", "192.0.2.2"]
         );
+    }
+
+    #[test]
+    fn address_of_ours_is_not_one_of_others() {
+        let mut lent = address("192.0.2.7/24", AddressFlags::empty());
+        lent.ours = true;
+        let link = Properties {
+            index: 2,
+            ..Properties::default()
+        };
+
+        let facts = describe(&link, &[], &[lent]);
+
+        assert!(facts.addresses4.is_empty());
+        assert_eq!(facts.own, ["192.0.2.7/24".parse().unwrap()]);
     }
 
     #[test]

@@ -72,6 +72,14 @@ pub enum Error {
         wanted: String,
         found: String,
     },
+    /// A folder that we need cannot be made.
+    #[error("create {path}: {}; {advice}", errno.desc())]
+    Folder {
+        path: String,
+        errno: Errno,
+        /// What to do.
+        advice: &'static str,
+    },
     /// A mount here would end with the process that has this mount namespace.
     #[error(
         "mount bpffs on {path}: the mount namespace is not the machine's, as under `ip netns exec`: \

@@ -13,6 +13,7 @@
 //! [`Executor`] lives as long as one plan is applied, and no longer.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use nix::errno::Errno;
 
@@ -24,8 +25,10 @@ use super::netlink::Netlink;
 use super::netns;
 use super::route::{self, Route};
 use super::veth::{self, EndpointPair, HostPair};
-use super::{ENDPOINT_LINK, HOST_LINK, NET_LINK, address, bpffs, rule, sysctl};
-use crate::plan::object::{Key, Link, Value};
+use super::{
+    ENDPOINT_LINK, HOST_LINK, NET_LINK, address, bpffs, clock, name_servers, rule, sysctl,
+};
+use crate::plan::object::{Key, Lifetime, Link, Value};
 
 /// Carries out changes in the node's namespace, which is the one of the thread that made it.
 pub struct Executor {
@@ -40,6 +43,8 @@ pub struct Executor {
     /// For a sysctl of ours that the kernel copies to others: the values of those others from
     /// before us that its removal would not bring back.
     pub bystanders: BTreeMap<String, BTreeMap<String, String>>,
+    /// MTUs of devices from before us.
+    pub mtus: BTreeMap<String, u32>,
 }
 
 /// Is a link that was found: how to reach it, and what errors call it.
@@ -63,6 +68,7 @@ impl Executor {
             names,
             originals,
             bystanders: BTreeMap::new(),
+            mtus: BTreeMap::new(),
         })
     }
 
@@ -100,10 +106,6 @@ impl Executor {
     /// When the kernel refuses, or something foreign is in the way.
     pub fn add(&mut self, key: &Key, value: &Value) -> Result<()> {
         match (key, value) {
-            // A device is somebody else's: it carries routes of ours, and that is all.
-            (Key::Address(Link::Device(_), _) | Key::LinkUp(Link::Device(_)), _) => {
-                Err(not_host(key))
-            }
             (Key::Bpffs, Value::Bpffs { path }) => bpffs::mount_on(path),
             (Key::HostLink, value) => {
                 self.finish()?;
@@ -114,6 +116,17 @@ impl Executor {
             (Key::Sysctl(path), Value::Sysctl { value }) => {
                 self.remember(key)?;
                 sysctl::write(path, value)
+            }
+            (Key::Address(link, prefix), Value::DeviceAddress { lifetime }) => {
+                let secs = lifetime.map(remaining_secs);
+                let at = self.locate(link)?;
+                address::lend(at.netlink, at.index, &at.device, *prefix, secs)
+            }
+            (Key::DeviceMtu(name), Value::DeviceMtu { mtu }) => {
+                link::set_mtu(&mut self.netlink, name, *mtu)
+            }
+            (Key::NameServers(path), Value::NameServers(servers)) => {
+                name_servers::write(path, servers)
             }
             (Key::Address(link, prefix), Value::Address) => {
                 let at = self.locate(link)?;
@@ -170,9 +183,6 @@ impl Executor {
     /// When the kernel refuses.
     pub fn remove(&mut self, key: &Key, before: &Value) -> Result<()> {
         let result = match (key, before) {
-            (Key::Address(Link::Device(_), _) | Key::LinkUp(Link::Device(_)), _) => {
-                Err(not_host(key))
-            }
             (Key::Bpffs, Value::Bpffs { path }) => bpffs::unmount_if_empty(path).map(drop),
             (Key::HostLink, Value::HostLink { .. }) => self
                 .remove_link(HOST_LINK)
@@ -189,7 +199,9 @@ impl Executor {
                     self.bystanders.remove(path);
                 })
             }
-            (Key::Address(link, prefix), Value::Address) => self
+            (Key::DeviceMtu(name), Value::DeviceMtu { mtu }) => self.restore_mtu(name, *mtu),
+            (Key::NameServers(path), Value::NameServers(_)) => name_servers::remove(path),
+            (Key::Address(link, prefix), Value::Address | Value::DeviceAddress { .. }) => self
                 .locate(link)
                 .and_then(|at| address::del(at.netlink, at.index, &at.device, *prefix)),
             (Key::Route(link, prefix), Value::Route { .. }) => self
@@ -267,7 +279,16 @@ impl Executor {
         value: &Value,
         put: impl Fn(&mut Netlink, &Route, &str) -> Result<()>,
     ) -> Result<()> {
-        let (Key::Route(link, prefix), Value::Route { via, src, mtu }) = (key, value) else {
+        let (
+            Key::Route(link, prefix),
+            Value::Route {
+                via,
+                src,
+                mtu,
+                metric,
+            },
+        ) = (key, value)
+        else {
             return Err(not_host(key));
         };
         let at = self.locate(link)?;
@@ -277,6 +298,7 @@ impl Executor {
             via: *via,
             src: *src,
             mtu: *mtu,
+            metric: *metric,
         };
         match put(at.netlink, &route, &at.device) {
             // Whoever lives in the namespace may have taken the link down, and its routes so.
@@ -338,6 +360,18 @@ impl Executor {
         Ok(())
     }
 
+    /// Returns the MTU of a device to its value from before us, unless somebody else changed it
+    /// since.
+    fn restore_mtu(&mut self, device: &str, ours: u32) -> Result<()> {
+        let found = link::get(&mut self.netlink, device)?;
+        match (found, self.mtus.get(device)) {
+            (Some(link), Some(original)) if link.mtu == ours => {
+                link::set_mtu(&mut self.netlink, device, *original)
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn locate(&mut self, link: &Link) -> Result<Located<'_>> {
         let name = self.names.device(link)?.to_owned();
         let netlink = self.reach(link)?;
@@ -381,6 +415,13 @@ impl Drop for Executor {
             log::error!("{error}");
         }
     }
+}
+
+/// Returns how long an address is still valid; never no time, which the kernel refuses.
+fn remaining_secs(lifetime: Lifetime) -> u32 {
+    let left = Duration::from_secs(lifetime.until_secs).saturating_sub(clock::now());
+    // Rounded down: it is never valid for longer than it is lent.
+    u32::try_from(left.as_secs()).unwrap_or(u32::MAX).max(1)
 }
 
 fn immutable(link: &str, attribute: &'static str) -> Error {

@@ -4,7 +4,9 @@
 //! what BPF moves is neither checked nor transformed. A policy that lets packets pass as they
 //! are is none that matters. Policies of sockets are their owners' business.
 
+use std::hash::{Hash as _, Hasher};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::ops::Range;
 
 use ipnet::IpNet;
 use rtnetlink::sys::protocols::NETLINK_XFRM;
@@ -26,6 +28,7 @@ const SOURCE_AT: usize = 16;
 const FAMILY_AT: usize = 40;
 const DESTINATION_LEN_AT: usize = 42;
 const SOURCE_LEN_AT: usize = 43;
+const USE_AT: Range<usize> = 120..152;
 const DIRECTION_AT: usize = 160;
 const ACTION_AT: usize = 161;
 
@@ -45,6 +48,30 @@ const INET6: u16 = 10;
 /// # Errors
 /// When the kernel refuses.
 pub fn policies(traffic: &Traffic) -> Result<Vec<String>> {
+    let mut lines: Vec<String> = dump()?
+        .iter()
+        .filter_map(|reply| line(reply, traffic))
+        .collect();
+    lines.sort();
+    lines.dedup();
+    Ok(lines)
+}
+
+/// Adds all policies to a number, without what counts their use.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn take(hasher: &mut impl Hasher) -> Result<()> {
+    for policy in dump()? {
+        let bytes = &policy.payload;
+        let counted = USE_AT.start.min(bytes.len())..USE_AT.end.min(bytes.len());
+        bytes[..counted.start].hash(hasher);
+        bytes[counted.end..].hash(hasher);
+    }
+    Ok(())
+}
+
+fn dump() -> Result<Vec<Raw>> {
     if !raw::is_served(NETLINK_XFRM) {
         return Ok(Vec::new());
     }
@@ -53,14 +80,7 @@ pub fn policies(traffic: &Traffic) -> Result<Vec<String>> {
         kind: GET_POLICY,
         payload: vec![0; REQUEST_LEN],
     };
-    let replies = netlink.dump(&request, "list IPsec policies")?;
-    let mut lines: Vec<String> = replies
-        .iter()
-        .filter_map(|reply| line(reply, traffic))
-        .collect();
-    lines.sort();
-    lines.dedup();
-    Ok(lines)
+    netlink.dump(&request, "list IPsec policies")
 }
 
 fn line(reply: &Raw, traffic: &Traffic) -> Option<String> {

@@ -27,6 +27,8 @@ pub struct Properties {
     pub mac: Option<Mac>,
     /// In bytes.
     pub mtu: u32,
+    /// The largest that the link can have; `None` if the kernel names none.
+    pub max_mtu: Option<u32>,
     /// Administratively up.
     pub up: bool,
     pub noarp: bool,
@@ -245,6 +247,7 @@ fn take(link: &mut Properties, attribute: LinkAttribute) {
         LinkAttribute::IfName(name) => link.name = name,
         LinkAttribute::Address(address) => link.mac = address.try_into().ok().map(Mac),
         LinkAttribute::Mtu(mtu) => link.mtu = mtu,
+        LinkAttribute::MaxMtu(mtu) => link.max_mtu = Some(mtu).filter(|mtu| *mtu > 0),
         LinkAttribute::Group(group) => link.group = group,
         LinkAttribute::IfAlias(alias) => link.alias = Some(alias).filter(|text| !text.is_empty()),
         LinkAttribute::Link(index) => link.peer = Some(index),

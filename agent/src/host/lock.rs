@@ -13,7 +13,7 @@ use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::stat::{fstat, major, minor, stat};
 
-use super::error::{Error, Result};
+use super::error::{Error, Result, errno};
 
 const NAME: &str = "lock";
 
@@ -30,8 +30,11 @@ impl Lock {
     /// # Errors
     /// When another process holds it; the message names the process.
     pub fn take(directory: &Path) -> Result<Self> {
-        fs::create_dir_all(directory)
-            .map_err(|error| Error::file(format!("create {}", directory.display()), &error))?;
+        fs::create_dir_all(directory).map_err(|error| Error::Folder {
+            path: directory.display().to_string(),
+            errno: errno(&error),
+            advice: "mount a tmpfs on /run, or name another folder with --state-dir",
+        })?;
         let path = directory.join(NAME);
         loop {
             let lock = Self::attempt(&path)?;
@@ -40,6 +43,32 @@ impl Lock {
                 return Ok(lock);
             }
         }
+    }
+
+    /// Tells whether a process holds the lock in `directory`; nothing is made or written.
+    ///
+    /// # Errors
+    /// When the file is there and cannot be tried.
+    pub fn is_held(directory: &Path) -> Result<bool> {
+        let path = directory.join(NAME);
+        let file = match File::open(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            other => {
+                other.map_err(|error| Error::file(format!("open {}", path.display()), &error))?
+            }
+        };
+        // Shared, so that two who look do not take each other for a holder.
+        match Flock::lock(file, FlockArg::LockSharedNonblock) {
+            Ok(_) => Ok(false),
+            Err((_, Errno::EWOULDBLOCK)) => Ok(true),
+            Err((_, errno)) => Err(Error::system(format!("try {}", path.display()), errno)),
+        }
+    }
+
+    /// Returns the process that holds the lock in a directory, if one does.
+    pub fn holder(directory: &Path) -> Option<u32> {
+        let file = File::open(directory.join(NAME)).ok()?;
+        holder_pid(&file)
     }
 
     /// Removes the file and drops the lock.
@@ -98,13 +127,18 @@ fn open(path: &Path) -> io::Result<File> {
 }
 
 fn holder(file: &File) -> String {
-    let unknown = || "another process".to_owned();
-    let (Ok(status), Ok(table)) = (fstat(file), fs::read_to_string("/proc/locks")) else {
-        return unknown();
-    };
+    holder_pid(file).map_or_else(
+        || "another process".to_owned(),
+        |pid| format!("process {pid}"),
+    )
+}
+
+fn holder_pid(file: &File) -> Option<u32> {
+    let status = fstat(file).ok()?;
+    let table = fs::read_to_string("/proc/locks").ok()?;
     let (major, minor) = (major(status.st_dev), minor(status.st_dev));
     let inode = format!("{major:02x}:{minor:02x}:{}", status.st_ino);
-    find_holder(&table, &inode).map_or_else(unknown, |pid| format!("process {pid}"))
+    find_holder(&table, &inode)?.parse().ok()
 }
 
 /// Finds the pid in lines like `3: FLOCK  ADVISORY  WRITE 714 00:18:1234 0 EOF`; lines of
@@ -131,7 +165,9 @@ mod tests {
         let Error::Locked { holder, .. } = &error else {
             panic!("should have been locked: {error}");
         };
-        assert_eq!(*holder, format!("process {}", std::process::id()));
+        let own = std::process::id();
+        assert_eq!(*holder, format!("process {own}"));
+        assert_eq!(Lock::holder(directory.path()), Some(own));
     }
 
     #[test]
@@ -142,6 +178,19 @@ mod tests {
 
         Lock::take(directory.path()).unwrap().remove().unwrap();
         assert!(!directory.path().join(NAME).exists());
+    }
+
+    #[test]
+    fn who_only_looks_is_told_and_leaves_no_file() {
+        let directory = tempfile::tempdir().unwrap();
+        assert!(!Lock::is_held(directory.path()).unwrap());
+        assert!(!directory.path().join(NAME).exists(), "should not be made");
+
+        let held = Lock::take(directory.path()).unwrap();
+
+        assert!(Lock::is_held(directory.path()).unwrap());
+        drop(held);
+        assert!(!Lock::is_held(directory.path()).unwrap());
     }
 
     #[test]

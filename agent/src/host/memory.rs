@@ -6,23 +6,34 @@ use std::path::Path;
 /// Most that maps take, however large the machine is, in bytes.
 const MOST: u64 = 32 << 20;
 
+/// Finds the control group of a process, or our own, if its limit makes maps smaller than the machine
+/// would; returns it with the limit in bytes.
+pub fn tight_group(process: Option<u32>) -> Option<(String, u64)> {
+    let process = process.map_or_else(|| "self".to_owned(), |pid| pid.to_string());
+    let text = fs::read_to_string(format!("/proc/{process}/cgroup")).ok()?;
+    let group = group_path(&text)?;
+    let limit = limit(group)?;
+    (limit / 2 < machine_budget().min(MOST)).then(|| (format!("/{group}"), limit))
+}
+
+/// Reads what a control group may take.
+fn limit(group: &str) -> Option<u64> {
+    let path = Path::new("/sys/fs/cgroup").join(group).join("memory.max");
+    fs::read_to_string(path).ok()?.trim().parse().ok()
+}
+
+fn machine_budget() -> u64 {
+    let machine = fs::read_to_string("/proc/meminfo").ok();
+    let bytes = machine.and_then(|text| total(&text));
+    bytes.map_or(MOST, |bytes| bytes / 64)
+}
+
 /// Returns what maps may take together, in bytes: a 64th of the machine's memory, half of what
 /// the control group allows, 32 MiB at the most.
 pub fn map_budget() -> u64 {
-    let machine = fs::read_to_string("/proc/meminfo")
-        .ok()
-        .and_then(|text| total(&text));
-    let group = fs::read_to_string("/proc/self/cgroup")
-        .ok()
-        .and_then(|text| {
-            let path = Path::new("/sys/fs/cgroup").join(group_path(&text)?);
-            fs::read_to_string(path.join("memory.max"))
-                .ok()?
-                .trim()
-                .parse::<u64>()
-                .ok()
-        });
-    let machine = machine.map_or(MOST, |bytes| bytes / 64);
+    let group = fs::read_to_string("/proc/self/cgroup").ok();
+    let group = group.and_then(|text| limit(group_path(&text)?));
+    let machine = machine_budget();
     group
         .map_or(machine, |bytes| machine.min(bytes / 2))
         .min(MOST)

@@ -12,11 +12,14 @@
 //! - [`surroundings`]: all of that, read at once
 //! - [`rule`]: policy routing
 //! - [`obstacle`]: what BPF host routing would bypass: [`firewall`], rules, [`ipsec`]
+//! - [`manager`]: what other programs' files say they will do to our links
 //! - [`clsact`]: BPF filters on the hooks of a link
 //! - [`mark`]: how our links are told from everybody else's
 //! - [`netns`], [`named`]: network namespaces: entered, and made for a lab
 //! - [`segment`]: the bridge that joins the nodes of a lab
+//! - [`capability`]: what this process may do
 //! - [`kernel`], [`memory`]: what the machine is, and how much maps may take
+//! - [`clock`], [`session`]: the time since the machine started, and processes that no terminal ends
 //! - [`sysctl`], [`bpffs`], [`lock`]: files that stand for kernel state, and the lock of a node
 //! - [`netlink`], [`raw`]: the blocking requester below all of them, and untyped messages
 //! - [`error`]: what went wrong, with the kernel's own words
@@ -24,29 +27,36 @@
 pub mod address;
 pub mod bpffs;
 mod caller;
+pub mod capability;
+pub mod clock;
 pub mod clsact;
 pub mod device;
 pub mod error;
 pub mod execute;
 pub mod firewall;
+pub mod glance;
 mod inside;
 pub mod ipsec;
 pub mod kernel;
 pub mod link;
 pub mod lock;
+pub mod manager;
 pub mod mark;
 pub mod memory;
+pub mod name_servers;
 pub mod named;
 pub mod names;
 pub mod netlink;
 pub mod netns;
 pub mod observe;
 pub mod obstacle;
+pub mod packet_socket;
 pub mod raw;
 pub mod reach;
 pub mod route;
 pub mod rule;
 pub mod segment;
+pub mod session;
 pub mod surroundings;
 pub mod sysctl;
 pub mod veth;

@@ -159,10 +159,18 @@ fn numbers(folder: &Path) -> Vec<u32> {
 pub fn in_netns<T: Send>(netns: impl AsFd, work: impl FnOnce() -> T + Send) -> Result<T> {
     let netns = netns.as_fd();
     on_thread(move || {
-        setns(netns, CloneFlags::CLONE_NEWNET)
-            .map_err(|errno| Error::system("enter network namespace", errno))?;
+        move_to(netns)?;
         Ok(work())
     })
+}
+
+/// Moves the calling thread, and the threads that it starts from here on, into a namespace for good.
+///
+/// # Errors
+/// When the namespace cannot be entered.
+pub fn move_to(netns: impl AsFd) -> Result<()> {
+    setns(netns, CloneFlags::CLONE_NEWNET)
+        .map_err(|errno| Error::system("enter network namespace", errno))
 }
 
 /// Runs `work` in a new, empty namespace that goes with it.

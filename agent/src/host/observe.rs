@@ -8,6 +8,7 @@
 //! - A pair whose creation or removal was interrupted shows MTU 0, so that a change in place
 //!   completes it.
 //! - A peer that is missing shows the MAC address [`NO_MAC`], and no namespace.
+//! - What others gave a device is reported apart; nothing of it is ours.
 //! - A link that is up is reported as such only if that is desired: nothing of ours is ever
 //!   taken down for itself.
 
@@ -23,13 +24,16 @@ use super::link::{self, Properties};
 use super::mark::{Mark, Owner};
 use super::netlink::Netlink;
 use super::route::{self, Route};
-use super::{HOST_LINK, NET_LINK, rule, sysctl};
+use super::{HOST_LINK, NET_LINK, clock, rule, sysctl};
 use crate::config::family::Family;
 use crate::plan::UNFINISHED_MTU;
-use crate::plan::object::{Key, Link, Mac, State, Value};
+use crate::plan::object::{Key, Lifetime, Link, Mac, State, Value};
 
 /// Stands for the MAC address of a link that is missing.
 pub const NO_MAC: Mac = Mac([0; 6]);
+
+/// By how much the end of an address may seem to differ: the kernel counts whole seconds.
+const ROUNDING_SECS: u64 = 2;
 
 /// Holds what was read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -38,6 +42,11 @@ pub struct Observation {
     pub objects: State,
     /// Present values of the desired sysctls that are not recorded as ours.
     pub sysctls: BTreeMap<String, String>,
+    /// What the desired state names of devices, and others made: addresses, routes to everywhere,
+    /// MTUs.
+    pub foreign: State,
+    /// MTUs of links that are not ours, by name.
+    pub mtus: BTreeMap<String, u32>,
     /// Links that took a default route from an IPv6 router advertisement, and are not ours.
     pub ra_devices: Vec<String>,
     /// Present indices of our links, each in its own namespace; and of all other links of the
@@ -74,7 +83,8 @@ pub fn observe(
     for (role, link) in observer.ours.clone() {
         observer.take_configuration(&role, &link, &addresses, &routes);
     }
-    observer.take_devices(&links, &routes);
+    let defaults = observer.foreign_defaults(&mut netlink)?;
+    observer.take_devices(&links, &addresses, (&routes, &defaults));
     observer.take_rules(&mut netlink)?;
     observer.take_endpoints()?;
     observer.take_sysctls(originals)?;
@@ -222,7 +232,12 @@ impl Observer<'_> {
 
     /// Takes the links that are not ours, and our routes through them. Nothing tells which of
     /// them once were devices of the node, so they are all taken.
-    fn take_devices(&mut self, links: &[Properties], routes: &[Route]) {
+    fn take_devices(
+        &mut self,
+        links: &[Properties],
+        addresses: &[Address],
+        (routes, defaults): (&[Route], &[Route]),
+    ) {
         for link in links {
             if self.owner(link) != Owner::Foreign || link.layer == LinkLayerType::Loopback {
                 continue;
@@ -232,7 +247,59 @@ impl Observer<'_> {
                 let (key, value) = route_object(&device, route.prefix, route);
                 self.found.objects.insert(key, value);
             }
+            for route in defaults.iter().filter(|route| route.link == link.index) {
+                let (key, value) = route_object(&device, route.prefix, route);
+                self.found.foreign.insert(key, value);
+            }
+            for address in addresses
+                .iter()
+                .filter(|address| address.link == link.index)
+            {
+                self.take_device_address(&device, address);
+            }
+            let up = Key::LinkUp(device.clone());
+            if link.up && self.desired.contains_key(&up) {
+                self.found.objects.insert(up, Value::LinkUp);
+            }
+            let mtu = Value::DeviceMtu { mtu: link.mtu };
+            let key = Key::DeviceMtu(link.name.clone());
+            self.found.foreign.insert(key, mtu);
+            self.found.mtus.insert(link.name.clone(), link.mtu);
             self.found.links.insert(device, link.index);
+        }
+    }
+
+    /// Reads routes of others to everywhere, where the answer matters.
+    fn foreign_defaults(&self, netlink: &mut Netlink) -> Result<Vec<Route>> {
+        let is_default = |key: &Key| matches!(key, Key::Route(Link::Device(_), prefix) if prefix.prefix_len() == 0);
+        if self.desired.keys().any(is_default) {
+            route::dump_foreign_defaults(netlink)
+        } else {
+            Ok(Vec::new())
+        }
+    }
+
+    /// Takes an address of a device, of ours or of others.
+    fn take_device_address(&mut self, device: &Link, address: &Address) {
+        let key = Key::Address(device.clone(), address.address);
+        let lifetime = address.valid_secs.map(|secs| self.lifetime(&key, secs));
+        let value = Value::DeviceAddress { lifetime };
+        let found = if address.ours {
+            &mut self.found.objects
+        } else {
+            &mut self.found.foreign
+        };
+        found.insert(key, value);
+    }
+
+    /// Returns how long an address is valid: as is desired, if the difference is one of rounding.
+    fn lifetime(&self, key: &Key, secs: u32) -> Lifetime {
+        let until_secs = clock::now().as_secs() + u64::from(secs);
+        match self.desired.get(key) {
+            Some(Value::DeviceAddress {
+                lifetime: Some(wanted),
+            }) if wanted.until_secs.abs_diff(until_secs) <= ROUNDING_SECS => *wanted,
+            _ => Lifetime { secs, until_secs },
         }
     }
 
@@ -328,6 +395,7 @@ fn route_object(role: &Link, prefix: IpNet, route: &Route) -> (Key, Value) {
         via: route.via,
         src: route.src,
         mtu: route.mtu,
+        metric: route.metric,
     };
     (Key::Route(role.clone(), prefix), value)
 }

@@ -27,6 +27,9 @@ use super::netlink::Netlink;
 
 const OURS: RouteProtocol = RouteProtocol::Other(PROTOCOL);
 
+/// Metric of a route of IPv6 that is given none (`IP6_RT_PRIO_USER`).
+const DEFAULT_METRIC6: u32 = 1024;
+
 /// Describes a route of ours.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route {
@@ -38,6 +41,8 @@ pub struct Route {
     pub src: Option<IpAddr>,
     /// Path MTU in bytes.
     pub mtu: Option<u32>,
+    /// `None` is the kernel's own choice.
+    pub metric: Option<u32>,
 }
 
 impl fmt::Display for Route {
@@ -51,6 +56,9 @@ impl fmt::Display for Route {
         }
         if let Some(mtu) = self.mtu {
             write!(f, " mtu {mtu}")?;
+        }
+        if let Some(metric) = self.metric {
+            write!(f, " metric {metric}")?;
         }
         Ok(())
     }
@@ -69,7 +77,7 @@ pub fn add(netlink: &mut Netlink, route: &Route, device: &str) -> Result<()> {
             let present = dump(netlink)?;
             if present.contains(route) {
                 Ok(())
-            } else if present.iter().any(|ours| ours.prefix == route.prefix) {
+            } else if present.iter().any(|ours| is_rival(ours, route)) {
                 replace(netlink, route, device)
             } else {
                 Err(error)
@@ -77,6 +85,11 @@ pub fn add(netlink: &mut Netlink, route: &Route, device: &str) -> Result<()> {
         }
         other => other,
     }
+}
+
+/// Tells whether the kernel's table holds one of two routes.
+fn is_rival(one: &Route, other: &Route) -> bool {
+    (one.prefix, one.metric) == (other.prefix, other.metric)
 }
 
 /// Replaces our route to the prefix in one step: no packet misses it.
@@ -117,6 +130,7 @@ pub fn del(netlink: &mut Netlink, link: u32, device: &str, prefix: IpNet) -> Res
         via: None,
         src: None,
         mtu: None,
+        metric: None,
     };
     let mut message = message(&any, OURS)?;
     message.header.scope = RouteScope::NoWhere; // of any scope
@@ -139,6 +153,29 @@ pub fn dump(netlink: &mut Netlink) -> Result<Vec<Route>> {
         .filter(|route| route.header.table == RouteHeader::RT_TABLE_MAIN)
         .filter_map(read)
         .collect())
+}
+
+/// Lists the routes to everywhere in the main table that are not ours.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn dump_foreign_defaults(netlink: &mut Netlink) -> Result<Vec<Route>> {
+    let mut found = Vec::new();
+    for family in [AddressFamily::Inet, AddressFamily::Inet6] {
+        let mut request = RouteMessage::default();
+        request.header.address_family = family;
+        let request = RouteNetlinkMessage::GetRoute(request);
+        for reply in netlink.dump(&request, "list routes")? {
+            if let RouteNetlinkMessage::NewRoute(route) = reply
+                && route.header.table == RouteHeader::RT_TABLE_MAIN
+                && route.header.protocol != OURS
+                && route.header.destination_prefix_length == 0
+            {
+                found.extend(read(&route));
+            }
+        }
+    }
+    Ok(found)
 }
 
 /// Lists the indices of links that took a default route from an IPv6 router advertisement.
@@ -193,6 +230,9 @@ fn message(route: &Route, protocol: RouteProtocol) -> Result<RouteMessage> {
             .pref_source(src)
             .map_err(|error| mixed_families(route, &error))?;
     }
+    if let Some(metric) = route.metric {
+        builder = builder.priority(metric);
+    }
     let mut message = builder.build();
     if let Some(mtu) = route.mtu {
         let metrics = RouteAttribute::Metrics(vec![RouteMetric::Mtu(mtu)]);
@@ -212,18 +252,20 @@ fn mixed_families(route: &Route, error: &dyn fmt::Display) -> Error {
     reason = "of some thirty attributes, these matter here"
 )]
 fn read(message: &RouteMessage) -> Option<Route> {
-    let anywhere: IpAddr = if message.header.address_family == AddressFamily::Inet {
-        Ipv4Addr::UNSPECIFIED.into()
-    } else {
-        Ipv6Addr::UNSPECIFIED.into()
-    };
+    let (anywhere, default_metric): (IpAddr, _) =
+        if message.header.address_family == AddressFamily::Inet {
+            (Ipv4Addr::UNSPECIFIED.into(), 0)
+        } else {
+            (Ipv6Addr::UNSPECIFIED.into(), DEFAULT_METRIC6)
+        };
     let (mut destination, mut link) = (anywhere, None);
-    let (mut via, mut src, mut mtu) = (None, None, None);
+    let (mut via, mut src, mut mtu, mut metric) = (None, None, None, None);
     for attribute in &message.attributes {
         match attribute {
             RouteAttribute::Destination(address) => destination = ip(address)?,
             RouteAttribute::Oif(index) => link = Some(*index),
             RouteAttribute::Gateway(_) | RouteAttribute::Via(_) => via = gateway(attribute),
+            RouteAttribute::Priority(number) => metric = Some(*number),
             RouteAttribute::PrefSource(address) => src = ip(address),
             RouteAttribute::Metrics(metrics) => mtu = metrics.iter().find_map(path_mtu),
             _ => {}
@@ -235,6 +277,7 @@ fn read(message: &RouteMessage) -> Option<Route> {
         via,
         src,
         mtu,
+        metric: metric.filter(|metric| *metric != default_metric),
     })
 }
 

@@ -104,6 +104,7 @@ pub fn join(
             via: None,
             src: Some(own),
             mtu: None,
+            metric: None,
         };
         route::replace_static(&mut netlink, &route, ENDPOINT_LINK)?;
     }

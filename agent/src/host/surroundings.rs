@@ -26,6 +26,9 @@ pub const PORT_RANGE: &str = "net/ipv4/ip_local_port_range";
 /// own setting counts.
 const SENDER_CHECK: &str = "net/ipv4/conf/all/rp_filter";
 
+/// The sysctls that are looked at, whoever has set them.
+pub const SYSCTLS: [&str; 3] = [PORT_RANGE, SENDER_CHECK, RESERVED_PORTS];
+
 /// Says what of its surroundings matters to a node.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Interest {
@@ -39,6 +42,9 @@ pub struct Interest {
     pub peer_pools: Vec<IpNet>,
     /// Addresses of its peers.
     pub peers: Vec<IpAddr>,
+    /// Whether it matters by which connections we are called: finding that out walks the kernel's
+    /// whole table of sockets.
+    pub callers: bool,
 }
 
 /// Holds what was read.
@@ -51,7 +57,7 @@ pub struct Surroundings {
     pub source_nats: Vec<SourceNat>,
     /// Whether [`SENDER_CHECK`] is strict.
     pub strict_senders: bool,
-    /// The connections by which we are called.
+    /// The connections by which we are called, if they matter.
     pub callers: Vec<Conversation>,
     /// Present value of [`RESERVED_PORTS`]; empty if there is none.
     pub reserved_ports: String,
@@ -76,7 +82,11 @@ pub fn read(node: &str, interest: &Interest) -> Result<Surroundings> {
         blind_rules: blind_rules(&mut netlink, &ruleset, &traffic)?,
         source_nats: nat::on_devices(&ruleset, &interest.devices),
         strict_senders: sysctl::read(SENDER_CHECK)?.as_deref() == Some("1"),
-        callers: caller::conversations(local_port_range),
+        callers: if interest.callers {
+            caller::conversations(local_port_range)
+        } else {
+            Vec::new()
+        },
         reserved_ports: sysctl::read(RESERVED_PORTS)?.unwrap_or_default(),
         local_port_range,
     })
@@ -158,6 +168,7 @@ mod tests {
             ours: false,
             flags: rtnetlink::packet_route::address::AddressFlags::empty(),
             is_global: true,
+            valid_secs: None,
         };
         let interest = Interest {
             devices: vec!["eth0".into()],

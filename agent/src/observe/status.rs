@@ -1,6 +1,7 @@
 //! The status of a node, as `status --json` prints it; schema 1.
 //!
-//! Everything is read from the kernel, so that it is true without a file and without an agent.
+//! Everything is read from the kernel, so that it is true without a file and without an agent; an
+//! agent adds what it knows of itself.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -9,6 +10,8 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use super::lease::DeviceLease;
+use crate::daemon::protocol::{AgentStatus, ConfigStatus};
 use crate::datapath::pin::Pins;
 use crate::datapath::table::{self, MapStatus};
 use crate::datapath::{self};
@@ -28,8 +31,10 @@ const SCHEMA: u32 = 1;
 pub struct Status {
     pub schema: u32,
     pub node: String,
-    /// The file that was applied last.
-    pub config: Option<PathBuf>,
+    /// The file that was applied last, or was to be.
+    pub config: Option<ConfigStatus>,
+    /// The resident agent, if one answers.
+    pub agent: Option<AgentStatus>,
     /// Version of the programs and maps, if they are loaded.
     pub datapath: Option<String>,
     pub host_routing: Mode,
@@ -40,9 +45,32 @@ pub struct Status {
     pub devices: Vec<Device>,
     pub endpoints: Vec<Endpoint>,
     pub drift: Drift,
+    /// The trial that the node is on.
+    pub trial: Option<Trial>,
+    /// What the resident agent may do, and why; empty if none runs.
+    pub capabilities: Vec<Privilege>,
     pub maps: Vec<MapStatus>,
     /// Dropped packets by reason.
     pub drops: BTreeMap<&'static str, u64>,
+}
+
+/// Is a trial, as those see it who wait for its end.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Trial {
+    /// When it is taken back, as RFC 3339 has it, UTC.
+    pub deadline: String,
+    /// The process that guards it.
+    pub pid: u32,
+    pub left_secs: u64,
+    /// Whether that process is gone, so that the agent or the next run takes the trial back.
+    pub is_abandoned: bool,
+}
+
+/// Is a capability (`capabilities(7)`), and what it is for.
+#[derive(Clone, Debug, Serialize)]
+pub struct Privilege {
+    pub name: String,
+    pub reason: String,
 }
 
 /// Is a mode, and why it was chosen.
@@ -83,6 +111,8 @@ pub struct Device {
     pub name: String,
     pub xdp: Mode,
     pub tc: Tc,
+    /// `None` if no DHCP server is asked.
+    pub lease: Option<DeviceLease>,
 }
 
 /// Tells how programs are attached to a device.
@@ -112,11 +142,11 @@ pub struct Endpoint {
 /// When a map cannot be read.
 pub fn status(
     node: &str,
-    (config, choice, enforcement): (Option<PathBuf>, Option<&Choice>, Option<&str>),
+    (file, choice, enforcement): (Option<PathBuf>, Option<&Choice>, Option<&str>),
     objects: &State,
     links: &BTreeMap<Link, u32>,
     pins: &Pins,
-    drift: Drift,
+    (drift, agent): (Drift, Option<AgentStatus>),
 ) -> Result<Status, datapath::Error> {
     let datapath = match objects.get(&Key::Datapath) {
         Some(Value::Datapath { digest, .. }) => Some(digest.clone()),
@@ -134,10 +164,13 @@ pub fn status(
         },
         audits,
     };
+    let applied = file.map(ConfigStatus::applied);
+    let config = agent.as_ref().map(|agent| agent.config.clone());
     Ok(Status {
         schema: SCHEMA,
         node: node.to_owned(),
-        config,
+        config: config.or(applied),
+        agent,
         host_routing: host_routing(objects, choice),
         datapath,
         masquerade: masquerade(objects),
@@ -152,6 +185,8 @@ pub fn status(
         devices: devices(objects),
         endpoints: endpoints(objects, links, &guards),
         drift,
+        trial: None,
+        capabilities: Vec::new(),
         maps: table::status(pins),
         drops: drops
             .into_iter()
@@ -256,6 +291,7 @@ fn devices(objects: &State) -> Vec<Device> {
                 reason: reason.to_owned(),
             },
             tc: Tc { kind: *kind },
+            lease: None,
         });
     }
     devices

@@ -4,12 +4,15 @@
 //! depends on it where the file leaves a choice, or where a device or a route is somebody
 //! else's.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
 
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::object::Mac;
+use super::lease::Lease;
+use super::object::{Mac, State};
 
 /// Tells what the running kernel and the present configuration of the host offer.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,11 +29,20 @@ pub struct Ambient {
     pub bpffs: bool,
     /// Present values of the sysctls that a desired state names and that are not ours.
     pub sysctls: BTreeMap<String, String>,
+    /// What a desired state names of devices, and others made so: addresses, routes, MTUs.
+    pub foreign: State,
+    /// Gateways of our routes to everywhere.
+    pub own_gateways: Vec<IpAddr>,
+    /// Files that the file wants name servers in, and that cannot be replaced.
+    pub unwritable: BTreeSet<PathBuf>,
+    /// What DHCP servers lent to devices, by name; only what is valid.
+    pub leases: BTreeMap<String, Lease>,
     /// Devices (not ours) that took a default route from an IPv6 router advertisement.
     pub ra_devices: Vec<String>,
     /// Digest of the BPF object inside this binary.
     pub digest: String,
-    /// Whether the node is kept without devices that are missing, instead of refused.
+    /// Whether the node is kept without devices that are missing, and past a firewall that came to be
+    /// where the file insists on that, instead of refused.
     pub spares_missing: bool,
     /// The devices that the file names, by name; one that is missing is no link of the node.
     pub devices: BTreeMap<String, DeviceFacts>,
@@ -68,12 +80,16 @@ pub struct DeviceFacts {
     pub kind: DeviceKind,
     /// Name of the bond, bridge, team or VRF that it is a port of.
     pub master: Option<String>,
-    /// Addresses that the node can send from, the best one first: global ones, those first that
-    /// are not secondary.
+    /// Addresses of others that the node can send from, the best one first: global ones, those
+    /// first that are not secondary.
     pub addresses4: Vec<Ipv4Addr>,
     /// The same for IPv6, without temporary, deprecated and tentative ones.
     pub addresses6: Vec<Ipv6Addr>,
+    /// Addresses that we gave it.
+    pub own: Vec<IpNet>,
     pub mtu: u32,
+    /// The largest that it can have, if the kernel tells.
+    pub max_mtu: Option<u32>,
     pub up: bool,
 }
 

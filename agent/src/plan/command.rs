@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 use ipnet::IpNet;
 
 use super::entry;
-use super::object::{AttachKind, Hook, Key, Link, Netns, Program, Value};
+use super::object::{AttachKind, Hook, Key, Link, NameServers, Netns, Program, Value};
 use super::step::{Action, Plan, Step};
 use crate::config::family::Family;
 
@@ -22,7 +22,9 @@ impl Plan {
             (Key::Attachment(link, hook), Some(Value::Attachment { program, kind, .. })) => {
                 self.attachment(action, link, *hook, *program, *kind)
             }
-            (Key::Address(link, address), _) => self.address(action, link, address),
+            (Key::Address(link, address), Some(value)) => {
+                self.address(action, link, address, value)
+            }
             (Key::Route(link, prefix), Some(value)) => self.route(action, link, prefix, value),
             (Key::LinkUp(link), _) => {
                 let state = if action == Action::Remove {
@@ -73,14 +75,24 @@ impl Plan {
         }
     }
 
-    fn address(&self, action: Action, link: &Link, address: &IpNet) -> String {
+    fn address(&self, action: Action, link: &Link, address: &IpNet, value: &Value) -> String {
         let verb = verb(action);
-        let nodad = match (address, action) {
-            (IpNet::V6(_), Action::Add | Action::Change) => " nodad",
-            (IpNet::V6(_), Action::Remove) | (IpNet::V4(_), _) => "",
+        let rest = match (value, address, action) {
+            (_, _, Action::Remove) | (Value::DeviceAddress { lifetime: None }, _, _) => {
+                String::new()
+            }
+            (
+                Value::DeviceAddress {
+                    lifetime: Some(lifetime),
+                },
+                _,
+                _,
+            ) => format!(" valid_lft {}", lifetime.secs),
+            (_, IpNet::V6(_), _) => " nodad".to_owned(),
+            (_, IpNet::V4(_), _) => String::new(),
         };
         format!(
-            "{} address {verb} {address} dev {}{nodad}",
+            "{} address {verb} {address} dev {}{rest}",
             self.ip(link),
             self.device(link)
         )
@@ -99,11 +111,18 @@ impl Plan {
             _ => prefix.to_string(),
         };
         let mut text = format!("{ip}{family} route {} {target}", verb(action));
-        if let Value::Route { via, src, mtu } = value {
+        if let Value::Route {
+            via,
+            src,
+            mtu,
+            metric,
+        } = value
+        {
             append(&mut text, "via", via.as_ref());
             append(&mut text, "dev", Some(&device));
             append(&mut text, "src", src.as_ref());
             append(&mut text, "mtu", mtu.as_ref());
+            append(&mut text, "metric", metric.as_ref());
         }
         text
     }
@@ -201,6 +220,8 @@ fn of_own_object(action: Action, key: &Key, value: &Value) -> String {
         (Value::Sysctl { value }, _) => of_sysctl(action, key, value),
         (Value::Generation { .. }, Action::Remove) => "bpftool map delete NODE generation".into(),
         (Value::Generation { .. }, _) => "bpftool map update NODE generation +1".into(),
+        (Value::DeviceMtu { mtu }, _) => of_mtu(action, key, *mtu),
+        (Value::NameServers(name_servers), _) => of_name_servers(action, key, name_servers),
         (Value::Rule { priority }, _) => of_rule(action, key, *priority),
         (Value::Reassembly, _) => of_reassembly(action, key),
         _ => entry::command(action, key, value),
@@ -214,6 +235,32 @@ fn of_sysctl(action: Action, key: &Key, value: &str) -> String {
     match action {
         Action::Remove => format!("sysctl -w {path}=(its original value)"),
         Action::Add | Action::Change => format!("sysctl -w {path}={value}"),
+    }
+}
+
+fn of_mtu(action: Action, key: &Key, mtu: u32) -> String {
+    let Key::DeviceMtu(name) = key else {
+        return format!("{key:?}");
+    };
+    match action {
+        Action::Remove => format!("ip link set {name} mtu (its original one)"),
+        Action::Add | Action::Change => format!("ip link set {name} mtu {mtu}"),
+    }
+}
+
+fn of_name_servers(action: Action, key: &Key, name_servers: &NameServers) -> String {
+    let Key::NameServers(path) = key else {
+        return format!("{key:?}");
+    };
+    let path = path.display();
+    let servers: Vec<String> = name_servers
+        .servers
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    match action {
+        Action::Remove => format!("resolvconf -d {path}"),
+        Action::Add | Action::Change => format!("resolvconf -a {path} {}", servers.join(" ")),
     }
 }
 

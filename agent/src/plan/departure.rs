@@ -192,6 +192,13 @@ fn fixed_difference(before: &Value, after: &Value) -> Option<&'static str> {
                 kind: kind_after, ..
             },
         ) => (kind != kind_after).then_some("it is attached in another way"),
+        (
+            Value::Route { metric, .. },
+            Value::Route {
+                metric: metric_after,
+                ..
+            },
+        ) => (metric != metric_after).then_some("it has another metric"),
         _ => None,
     }
 }

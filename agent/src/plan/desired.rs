@@ -89,6 +89,17 @@ fn examine<'a>(topology: &'a Topology, ambient: &'a Ambient) -> (Notes, Outside<
     let mut outside = Outside::of(topology, ambient);
     let mut warnings = std::mem::take(&mut outside.warnings);
     let choice = host_routing::choose(topology.host_routing, &ambient.obstacles);
+    let choice = choice.or_else(|refusal| {
+        if !ambient.spares_missing {
+            return Err(refusal);
+        }
+        // What came to a node that is kept hinders nothing else that is to be repaired.
+        warnings.push(Warning {
+            stops: false,
+            ..refusal.into()
+        });
+        Ok(host_routing::as_asked())
+    });
     if let Ok(choice) = &choice
         && choice.mode == HostRoutingMode::Legacy
     {
@@ -98,6 +109,8 @@ fn examine<'a>(topology: &'a Topology, ambient: &'a Ambient) -> (Notes, Outside<
         warnings.push(warning::strict_senders());
     }
     warnings.extend(lockout::lockouts(topology, ambient));
+    let (given, gateways) = outside.given();
+    warnings.extend(lockout::lost_ways(ambient, given, &gateways));
     let blind = ambient.blind_rules.iter();
     // Packets to endpoints leave by their own links where each has a route.
     let blind = blind.filter(|rule| rule.by_incoming || !topology.endpoint_routes);
@@ -207,6 +220,7 @@ fn add_router(state: &mut State, router: IpAddr, pool: IpNet) {
             via: None,
             src: Some(router),
             mtu: None,
+            metric: None,
         },
     );
     // What the datapath refuses it hands to cilium_net, for the kernel to answer.
@@ -304,6 +318,7 @@ fn add_endpoint(state: &mut State, topology: &Topology, endpoint: &Endpoint, dig
                     via: None,
                     src: Some(router),
                     mtu: None,
+                    metric: None,
                 };
                 state.insert(Key::Route(Link::Lxc(name()), IpNet::from(address)), route);
             }
@@ -326,6 +341,7 @@ fn add_family(state: &mut State, name: &str, address: IpAddr, router: IpAddr, mt
         via: Some(router),
         src: None,
         mtu: Some(mtu),
+        metric: None,
     };
     state.insert(Key::Address(eth0(), IpNet::from(address)), Value::Address);
     state.insert(
@@ -334,6 +350,7 @@ fn add_family(state: &mut State, name: &str, address: IpAddr, router: IpAddr, mt
             via: None,
             src: None,
             mtu: None,
+            metric: None,
         },
     );
     state.insert(Key::Route(eth0(), everything), via_router);

@@ -4,7 +4,7 @@
 //! needs; then the other removals, in reverse order; the generation last of all, because it
 //! makes flows be decided again by what is then in the maps.
 //!
-//! What is already so without us (a bpffs, a sysctl) is left alone: no step, and not ours.
+//! What is already so without us (a bpffs, a sysctl, the address of a device) is left alone: no step, and not ours.
 //! The same inputs always give the same plan.
 
 use std::collections::BTreeSet;
@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 use super::cutover;
 use super::departure::Departures;
 use super::notes::Notes;
-use super::object::{Ambient, Key, Observed, State, Value};
+use super::object::{Ambient, Key, Link, Observed, State, Value};
 use super::reason;
 use super::risk;
 use super::step::{Plan, Step, places};
@@ -201,6 +201,13 @@ impl<'a> Diff<'a> {
                 let owner_stays = owners.iter().all(|owner| self.present(owner).is_some());
                 owner_stays && ambient.sysctls.get(path) == Some(value)
             }
+            (Key::Address(Link::Device(_), _), _) => ambient.foreign.contains_key(key),
+            (Key::Route(Link::Device(_), _), Value::Route { via, .. }) => {
+                // Whatever else others say of it, it leads there.
+                let found = ambient.foreign.get(key);
+                matches!(found, Some(Value::Route { via: other, .. }) if other == via)
+            }
+            (Key::DeviceMtu(_), _) => ambient.foreign.get(key) == Some(want),
             _ => false,
         }
     }

@@ -5,7 +5,7 @@
 
 use std::fmt::Display;
 
-use super::object::{LinkRef, Masquerade, Value};
+use super::object::{Lifetime, LinkRef, Masquerade, Value};
 
 /// Stands for the MTU of a pair that is not finished; no link has it.
 pub const UNFINISHED_MTU: u32 = 0;
@@ -41,6 +41,15 @@ pub(super) fn differences(before: &Value, after: &Value) -> Vec<String> {
         }
         (Value::DeviceEntry { .. }, Value::DeviceEntry { .. }) => {
             found.of_device_entry(before, after);
+        }
+        (Value::DeviceAddress { lifetime }, Value::DeviceAddress { lifetime: after }) => {
+            found.of_device_address(*lifetime, *after);
+        }
+        (Value::DeviceMtu { mtu }, Value::DeviceMtu { mtu: after }) => {
+            found.note("its MTU is", mtu, after);
+        }
+        (Value::NameServers(before), Value::NameServers(after)) if before != after => {
+            found.say("it names other name servers");
         }
         (Value::Policy(before), Value::Policy(after)) => found.0 = before.differences(after),
         (Value::Rule { priority }, Value::Rule { priority: after }) => {
@@ -225,16 +234,35 @@ impl Differences {
     }
 
     fn of_route(&mut self, before: &Value, after: &Value) {
-        if let Value::Route { via, src, mtu } = before
+        if let Value::Route {
+            via,
+            src,
+            mtu,
+            metric,
+        } = before
             && let Value::Route {
                 via: via_after,
                 src: src_after,
                 mtu: mtu_after,
+                metric: metric_after,
             } = after
         {
             self.note_option("its gateway is", via.as_ref(), via_after.as_ref());
             self.note_option("its source address is", src.as_ref(), src_after.as_ref());
             self.note_option("its MTU is", mtu.as_ref(), mtu_after.as_ref());
+            self.note_option("its metric is", metric.as_ref(), metric_after.as_ref());
+        }
+    }
+
+    fn of_device_address(&mut self, before: Option<Lifetime>, after: Option<Lifetime>) {
+        match (before, after) {
+            (None, Some(_)) => self.say("it is valid for ever, and is only lent"),
+            (Some(_), None) => self.say("its validity ends, and shall not"),
+            (Some(old), Some(new)) if old.until_secs < new.until_secs => {
+                self.say("the lease was renewed");
+            }
+            (Some(_), Some(_)) => self.say("it is valid for longer than it is lent"),
+            (None, None) => {}
         }
     }
 

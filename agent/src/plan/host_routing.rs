@@ -29,7 +29,7 @@ pub(super) fn choose(wanted: HostRouting, obstacles: &[Obstacle]) -> Result<Choi
     let choice = |mode, reason: String| Ok(Choice { mode, reason });
     match (wanted, obstacles) {
         (HostRouting::Legacy, _) => choice(HostRoutingMode::Legacy, "as asked".into()),
-        (HostRouting::Bpf, []) => choice(HostRoutingMode::Bpf, "as asked".into()),
+        (HostRouting::Bpf, []) => Ok(as_asked()),
         (HostRouting::Bpf, _) => Err(Refusal::Bypass(obstacles.to_vec())),
         (HostRouting::Auto, []) => choice(
             HostRoutingMode::Bpf,
@@ -38,6 +38,14 @@ pub(super) fn choose(wanted: HostRouting, obstacles: &[Obstacle]) -> Result<Choi
         (HostRouting::Auto, [first, others @ ..]) => {
             choice(HostRoutingMode::Legacy, bypass(first, others.len()))
         }
+    }
+}
+
+/// Returns the choice of a file that insists on BPF.
+pub(super) fn as_asked() -> Choice {
+    Choice {
+        mode: HostRoutingMode::Bpf,
+        reason: "as asked".into(),
     }
 }
 

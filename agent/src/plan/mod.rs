@@ -5,9 +5,11 @@
 //! - [`ambient`]: what surrounds it
 //! - [`desired`](mod@desired): topology → desired state
 //! - `outside`: the part of it that concerns devices, prefixes and peers
+//! - `uplink`: the part of that which configures devices
+//! - [`lease`]: what a DHCP server lent
 //! - [`host_routing`]: past the host's stack or through it
 //! - [`policy`]: who may talk to whom, as the tables of the kernel hold it
-//! - `lockout`: whom a policy about the node would cut off
+//! - [`lockout`]: whom a policy about the node would cut off
 //! - [`reserved`]: ports that the host's own connections must not get
 //! - [`refusal`], [`warning`], [`notes`]: what stands against it, and what a person should know
 //! - [`cutover`]: tables that are exchanged for others
@@ -30,8 +32,9 @@ pub mod diff;
 pub mod difference;
 mod entry;
 pub mod host_routing;
+pub mod lease;
 pub mod link;
-mod lockout;
+pub mod lockout;
 pub mod masquerade;
 pub mod notes;
 pub mod object;
@@ -43,6 +46,7 @@ pub mod render;
 pub mod reserved;
 mod risk;
 pub mod step;
+mod uplink;
 pub mod warning;
 
 pub use desired::{Desired, desired, notes};

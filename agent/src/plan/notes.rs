@@ -6,7 +6,7 @@ use std::fmt;
 use serde::Serialize;
 
 use super::host_routing::Choice;
-use super::warning::Warning;
+use super::warning::{NO_LEASE, Warning};
 use crate::topology::policy::Policy;
 
 /// Holds what is said beside the steps.
@@ -109,7 +109,12 @@ impl Notes {
             log::info!("host routing: {choice}");
         }
         for warning in &self.warnings {
-            log::warn!("{warning}");
+            if warning.code == NO_LEASE {
+                // Who asks for one says so when nobody answers.
+                log::info!("{warning}");
+            } else {
+                log::warn!("{warning}");
+            }
         }
     }
 }

@@ -21,6 +21,7 @@ pub use super::ambient::{
     Ambient, BlindRule, Conversation, DeviceFacts, DeviceKind, NextHop, Obstacle, ObstacleKind,
     SourceNat,
 };
+pub use super::lease::{Lease, LeaseRoute, Lifetime, Moment, Term};
 pub use super::link::{AttachKind, Hook, Link, LinkRef, Program};
 pub use super::masquerade::{Filtering, Mapping, Masquerade, PortSelection, Timeouts};
 pub use super::policy::Policy;
@@ -94,6 +95,14 @@ impl fmt::Display for Netns {
     }
 }
 
+/// Is what programs are told of name servers.
+#[derive(Clone, Debug, Hash, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NameServers {
+    pub servers: Vec<Ipv4Addr>,
+    /// In which names without a dot are looked for.
+    pub domain: Option<String>,
+}
+
 /// Identifies an object.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -124,6 +133,10 @@ pub enum Key {
     Route(Link, IpNet),
     /// The administrative state "up" of a link.
     LinkUp(Link),
+    /// The MTU of the device with this name.
+    DeviceMtu(String),
+    /// The file that tells programs their name servers.
+    NameServers(PathBuf),
     /// The veth of an endpoint, its peer inside the endpoint's namespace.
     EndpointLink(String),
     /// The entries of an endpoint in the maps `ENDPOINTS`, `LOCAL4` and `LOCAL6`.
@@ -159,9 +172,13 @@ impl Key {
             Self::LinkUp(Link::Host | Link::Net) => (7, "", 0),
             Self::Route(Link::Host | Link::Net, _) => (8, "", 0),
             Self::Attachment(Link::Device(name), _) => (9, name, 0),
-            Self::Address(Link::Device(name), _) => (9, name, 1),
-            Self::LinkUp(Link::Device(name)) => (9, name, 2),
-            Self::Route(Link::Device(name), _) => (9, name, 3),
+            Self::NameServers(_) => (9, "", 0),
+            // An address of IPv6 needs a large one.
+            Self::DeviceMtu(name) => (9, name, 1),
+            Self::Address(Link::Device(name), _) => (9, name, 2),
+            Self::LinkUp(Link::Device(name)) => (9, name, 3),
+            // What leads to a gateway comes before what leads through it.
+            Self::Route(Link::Device(name), prefix) => (9, name, 4 + (128 - prefix.prefix_len())),
             Self::EndpointLink(name) => (10, name, 0),
             Self::EndpointEntry(name) => (10, name, 1),
             Self::Attachment(Link::Lxc(name) | Link::Eth0(name), _) => (10, name, 2),
@@ -211,6 +228,8 @@ impl Key {
             | Self::HostLink
             | Self::Sysctl(_)
             | Self::Rule(_)
+            | Self::DeviceMtu(_)
+            | Self::NameServers(_)
             | Self::EndpointLink(_) => Vec::new(),
         }
     }
@@ -296,8 +315,13 @@ pub enum Value {
         digest: Option<String>,
         kind: AttachKind,
     },
-    /// Goes with [`Key::Address`]; addresses of IPv6 carry `nodad`.
+    /// Goes with [`Key::Address`] of a link of ours; addresses of IPv6 carry `nodad`.
     Address,
+    /// Goes with [`Key::Address`] of a device.
+    DeviceAddress {
+        /// `None` if the address is valid for ever.
+        lifetime: Option<Lifetime>,
+    },
     /// Goes with [`Key::Route`].
     Route {
         via: Option<IpAddr>,
@@ -305,7 +329,14 @@ pub enum Value {
         src: Option<IpAddr>,
         /// Path MTU in bytes.
         mtu: Option<u32>,
+        /// Of several routes to a prefix that with the lowest is used; `None` is the kernel's own
+        /// choice.
+        metric: Option<u32>,
     },
+    /// Goes with [`Key::DeviceMtu`]: in bytes.
+    DeviceMtu { mtu: u32 },
+    /// Goes with [`Key::NameServers`].
+    NameServers(NameServers),
     /// Goes with [`Key::LinkUp`].
     LinkUp,
     /// Goes with [`Key::EndpointLink`].

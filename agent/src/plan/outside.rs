@@ -1,7 +1,7 @@
 //! What a node needs towards the outside: entries and programs of devices, routes to the endpoints
 //! of peers.
 //!
-//! Devices belong to somebody else: what cannot carry our programs is refused, and what works
+//! Devices belong to somebody else, also where the file configures them: what cannot carry our programs is refused, and what works
 //! only in part is a warning. A pool of a peer is reached by the way on which the kernel reaches
 //! the peer itself, through a device that has our programs.
 
@@ -14,6 +14,7 @@ use super::object::{
     SourceNat, State, Value,
 };
 use super::refusal::Refusal;
+use super::uplink::{addresses4, addresses6, uplink};
 use super::warning::{self, Warning};
 use crate::config::family::Family;
 use crate::config::masquerade::{AUTOMATIC_MIN, automatic_left};
@@ -26,6 +27,11 @@ pub(super) struct Outside<'a> {
     pub state: State,
     pub warnings: Vec<Warning>,
     pub refusals: Vec<Refusal>,
+    given: Vec<IpNet>,
+    /// Networks of addresses that devices get, and where these are.
+    networks: Vec<(IpNet, String)>,
+    /// Ways to everywhere that they get.
+    gateways: Vec<(IpAddr, String)>,
 }
 
 impl<'a> Outside<'a> {
@@ -37,6 +43,9 @@ impl<'a> Outside<'a> {
             state: State::new(),
             warnings: Vec::new(),
             refusals: Vec::new(),
+            given: Vec::new(),
+            networks: Vec::new(),
+            gateways: Vec::new(),
         };
         outside.check_ports();
         for device in &topology.devices {
@@ -48,6 +57,12 @@ impl<'a> Outside<'a> {
             }
         }
         outside
+    }
+
+    /// Returns the addresses that devices get, and their gateways.
+    pub(super) fn given(&self) -> (&[IpNet], Vec<IpAddr>) {
+        let gateways = self.gateways.iter().map(|(gateway, _)| *gateway);
+        (&self.given, gateways.collect())
     }
 
     fn check_ports(&mut self) {
@@ -74,16 +89,25 @@ impl<'a> Outside<'a> {
             }
             Err(refusal) => return self.refusals.push(refusal),
         };
-        if !facts.up {
+        let lease = self.ambient.leases.get(&device.name);
+        let uplink = uplink(self.topology, device, facts, lease);
+        if !facts.up && !device.uplink.is_configured() {
             self.warnings.push(warning::device_down(&device.name));
         }
+        let ours = &uplink.addresses;
+        let sources4: Vec<_> = addresses4(ours)
+            .chain(facts.addresses4.iter().copied())
+            .collect();
+        let sources6: Vec<_> = addresses6(ours)
+            .chain(facts.addresses6.iter().copied())
+            .collect();
         let masquerade = |pool: bool| device.masquerade && pool;
         let (pool4, pool6) = (self.topology.ipv4, self.topology.ipv6);
         let masquerade4 = masquerade(pool4.is_some())
-            .then(|| self.masquerade4(device, facts))
+            .then(|| self.masquerade4(device, &sources4))
             .flatten();
         let masquerade6 = masquerade(pool6.is_some())
-            .then(|| self.masquerade6(device, facts))
+            .then(|| self.masquerade6(device, &sources6))
             .flatten();
         self.check_nats(
             &device.name,
@@ -100,6 +124,31 @@ impl<'a> Outside<'a> {
             },
         );
         self.attach(&device.name);
+        let unwritable = |key: &Key| {
+            if let Key::NameServers(path) = key {
+                self.ambient.unwritable.get(path)
+            } else {
+                None
+            }
+        };
+        for (key, value) in uplink.state {
+            if let Some(path) = unwritable(&key) {
+                self.warnings.push(warning::unwritable(path));
+            } else {
+                self.state.insert(key, value);
+            }
+        }
+        self.warnings.extend(uplink.warnings);
+        self.given.extend(&uplink.addresses);
+        self.networks.extend(
+            uplink
+                .addresses
+                .iter()
+                .map(|a| (a.trunc(), device.name.clone())),
+        );
+        let gateways = uplink.gateways.into_iter();
+        self.gateways
+            .extend(gateways.map(|gateway| (gateway, device.name.clone())));
     }
 
     /// Warns of others who translate to the ports of ours.
@@ -142,26 +191,14 @@ impl<'a> Outside<'a> {
         }
     }
 
-    fn masquerade4(&mut self, device: &Device, facts: &DeviceFacts) -> Option<Ipv4Addr> {
+    fn masquerade4(&mut self, device: &Device, present: &[Ipv4Addr]) -> Option<Ipv4Addr> {
         let pool = self.topology.ipv4.map(IpNet::V4);
-        self.masquerade(
-            device,
-            Family::V4,
-            device.masquerade4,
-            &facts.addresses4,
-            pool,
-        )
+        self.masquerade(device, Family::V4, device.masquerade4, present, pool)
     }
 
-    fn masquerade6(&mut self, device: &Device, facts: &DeviceFacts) -> Option<Ipv6Addr> {
+    fn masquerade6(&mut self, device: &Device, present: &[Ipv6Addr]) -> Option<Ipv6Addr> {
         let pool = self.topology.ipv6.map(IpNet::V6);
-        self.masquerade(
-            device,
-            Family::V6,
-            device.masquerade6,
-            &facts.addresses6,
-            pool,
-        )
+        self.masquerade(device, Family::V6, device.masquerade6, present, pool)
     }
 
     /// Chooses the address of a family that endpoints get on a device.
@@ -182,8 +219,11 @@ impl<'a> Outside<'a> {
             return Some(address);
         }
         let Some(address) = present.first().copied() else {
-            let warning = warning::no_masquerade_address(name, family);
-            self.warnings.push(warning);
+            // What waits for a lease has a warning of its own.
+            if family == Family::V6 || device.uplink.dhcp.is_none() {
+                let warning = warning::no_masquerade_address(name, family);
+                self.warnings.push(warning);
+            }
             return None;
         };
         let (ip, around) = (address.into(), pool);
@@ -205,6 +245,7 @@ impl<'a> Outside<'a> {
                         via: Some(via),
                         src: None,
                         mtu: None,
+                        metric: None,
                     };
                     self.state
                         .insert(Key::Route(Link::Device(device), pool), route);
@@ -225,19 +266,36 @@ impl<'a> Outside<'a> {
             let remedy = format!("add one to `address` of {}", peer.name);
             return Err(unreachable(&why, remedy));
         };
-        let Some(NextHop { device, gateway }) = self.ambient.peer_hops.get(address) else {
+        let coming = || self.coming_hop(*address);
+        let hop = self.ambient.peer_hops.get(address).cloned();
+        let Some(NextHop { device, gateway }) = hop.or_else(coming) else {
             let why = format!("the host has no route to {address}");
             return Err(unreachable(
                 &why,
                 format!("`ip route get {address}` says why"),
             ));
         };
-        if !self.topology.devices.iter().any(|own| own.name == *device) {
+        if !self.topology.devices.iter().any(|own| own.name == device) {
             let why = format!("{address} is behind {device}, which is no device of the file");
             let remedy = format!("add a [[device]] with `name = \"{device}\"`");
             return Err(unreachable(&why, remedy));
         }
-        Ok((device.clone(), gateway.unwrap_or(*address)))
+        Ok((device, gateway.unwrap_or(*address)))
+    }
+
+    /// Returns the way to an address that will be there when devices have what they get.
+    fn coming_hop(&self, address: IpAddr) -> Option<NextHop> {
+        let hop = |device: &String, gateway| NextHop {
+            device: device.clone(),
+            gateway,
+        };
+        let mut networks = self.networks.iter();
+        if let Some((_, device)) = networks.find(|(network, _)| network.contains(&address)) {
+            return Some(hop(device, None));
+        }
+        let mut gateways = self.gateways.iter();
+        let by = gateways.find(|(gateway, _)| Family::of(*gateway) == Family::of(address));
+        by.map(|(gateway, device)| hop(device, Some(*gateway)))
     }
 }
 

@@ -28,9 +28,14 @@ pub(super) fn of_addition(key: &Key, why: Option<&Why>) -> String {
                 format!("{name} does not have this address yet")
             }
         },
+        Key::DeviceMtu(name) => format!("{name} has another MTU"),
+        Key::NameServers(_) => "programs do not know the name servers of the lease yet".into(),
+        Key::Route(Link::Device(name), prefix) if prefix.prefix_len() == 0 => {
+            format!("{name} has no default route by this gateway")
+        }
         Key::Route(link, prefix) => match link {
             Link::Host | Link::Net => "the host reaches its endpoints through cilium_host".into(),
-            Link::Device(_) => "endpoints of a peer are there".into(),
+            Link::Device(name) => format!("{prefix} is behind {name}"),
             Link::Lxc(name) => format!("the host has no route of its own to {name}"),
             Link::Eth0(name) if prefix.prefix_len() == 0 => {
                 format!("{name} has no default route")
@@ -149,7 +154,8 @@ fn of_farewell(key: &Key) -> String {
         Key::Datapath => "the node goes down: its maps and programs go",
         Key::HostLink => "the node goes down: the host leaves the network",
         Key::EndpointLink(name) => return format!("the node goes down: {name} leaves the network"),
-        Key::Sysctl(_) => "its original value comes back",
+        Key::Sysctl(_) | Key::DeviceMtu(_) => "its original value comes back",
+        Key::NameServers(_) => "what was there before comes back",
         Key::Former
         | Key::NodeEntry
         | Key::Reassembly(_)
@@ -171,7 +177,12 @@ fn of_undesired(key: &Key) -> String {
         Key::EndpointLink(name) => format!("endpoint {name} is not in the file any more"),
         Key::EndpointEntry(name) => format!("{name} is not an endpoint any more"),
         Key::DeviceEntry(name) => format!("{name} is not a device of the node any more"),
+        Key::Address(Link::Device(_), _) => "neither the file nor a lease gives the address".into(),
         Key::Address(..) => "the address is not in the file any more".into(),
+        Key::DeviceMtu(_) => "neither the file nor a lease gives an MTU: its own comes back".into(),
+        Key::NameServers(_) => {
+            "no lease gives name servers: what was there before comes back".into()
+        }
         Key::Route(..) => "nothing in the file needs this route any more".into(),
         Key::Sysctl(_) => "nothing needs it any more: its original value comes back".into(),
         Key::Attachment(..) => "no program of ours belongs there".into(),

@@ -107,14 +107,18 @@ pub(super) fn of_removal(key: &Key, why: &Why) -> Option<String> {
         (Key::HostLink, _) => {
             Some("cuts the connections between the host and its endpoints".into())
         }
-        (Key::Address(Link::Host | Link::Net, _), _) => {
+        (Key::Address(Link::Host | Link::Net, _), _)
+        | (Key::Address(Link::Device(_), _), Why::Undesired) => {
             Some("cuts the connections of the host that use this address".into())
         }
         (Key::DeviceEntry(name), _) => Some(format!(
             "cuts the connections between endpoints and what is behind {name}"
         )),
+        (Key::Route(Link::Device(name), prefix), _) if prefix.prefix_len() == 0 => Some(format!(
+            "cuts the connections that leave {name} by this gateway"
+        )),
         (Key::Route(Link::Device(_), prefix), Why::Undesired) => {
-            Some(format!("cuts the connections with endpoints in {prefix}"))
+            Some(format!("cuts the connections with what is in {prefix}"))
         }
         (Key::EndpointEntry(name), Why::Claimed(_) | Why::NoSlice) => {
             Some(format!("interrupts the connections of {name}"))

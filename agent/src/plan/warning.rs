@@ -2,12 +2,15 @@
 //!
 //! A code never changes its meaning, so that manuals and scripts can speak of it.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
+use std::path::Path;
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 use serde::Serialize;
 
+use super::lease::Lease;
 use super::object::{BlindRule, Conversation, Obstacle, ObstacleKind, SourceNat};
 use crate::config::family::Family;
 
@@ -24,6 +27,12 @@ pub struct Warning {
     /// Whether `apply` refuses to begin, unless it is forced.
     pub stops: bool,
 }
+
+/// Code of a device to which no server has lent an address.
+pub const NO_LEASE: &str = "CIL0131";
+
+/// Code of a part of a lease that is not taken.
+pub const LEASE_PART: &str = "CIL0134";
 
 /// Code of what would lock out whoever applies it.
 pub const LOCKOUT: &str = "CIL0210";
@@ -170,6 +179,22 @@ pub(super) fn lockout(caller: &Conversation, place: Option<&str>) -> Warning {
     }
 }
 
+/// The address or the route by which somebody is here goes.
+pub(super) fn lost_way(caller: &Conversation, what: &str) -> Warning {
+    let Conversation { local, remote } = caller;
+    Warning {
+        stops: true,
+        ..Warning::new(
+            LOCKOUT,
+            format!(
+                "the connection from {remote} to {local}, by which you are here, would be cut: {what} \
+                 goes, for neither the file nor a lease gives it any more"
+            ),
+            "come another way first, or keep it in the [[device]]".into(),
+        )
+    }
+}
+
 /// A rule looks for packets of endpoints where there are none.
 pub(super) fn blind_rule(rule: &BlindRule) -> Warning {
     let (side, match_side) = if rule.by_incoming {
@@ -185,6 +210,83 @@ pub(super) fn blind_rule(rule: &BlindRule) -> Warning {
             rule.what
         ),
         format!("have it match the endpoint's {match_side} address, or the link cilium_host"),
+    )
+}
+
+/// No server has lent a device an address yet.
+pub(super) fn no_lease(device: &str) -> Warning {
+    Warning::new(
+        NO_LEASE,
+        format!("dhcp on {device}: there is no lease yet, and so no IPv4 address of a server"),
+        "the agent asks until a server answers; everything else works meanwhile".into(),
+    )
+}
+
+/// Leases were got, and nobody is there to renew them.
+pub fn no_agent(leases: &BTreeMap<String, Lease>) -> Warning {
+    let leases: Vec<String> = leases
+        .iter()
+        .map(|(device, lease)| match lease.term {
+            Some(term) => format!("{} of {device} ends after {} s", lease.address, term.secs),
+            None => format!("{} of {device} never ends", lease.address),
+        })
+        .collect();
+    Warning::new(
+        "CIL0133",
+        format!(
+            "nobody renews the leases of this node without an agent: {}",
+            leases.join(", ")
+        ),
+        "keep the node with `ciliate run`".into(),
+    )
+}
+
+/// A server lent an address that endpoints may have.
+pub(super) fn lease_in_prefix(device: &str, address: Ipv4Net, prefix: Ipv4Net) -> Warning {
+    Warning::new(
+        LEASE_PART,
+        format!(
+            "dhcp on {device}: the lease of {address} is not taken: the address is in the prefix \
+             {prefix} of endpoints"
+        ),
+        "give the endpoints another prefix, or the server".into(),
+    )
+}
+
+/// A server gives a route that must not be.
+pub(super) fn lease_route(device: &str, prefix: Ipv4Net) -> Warning {
+    Warning::new(
+        LEASE_PART,
+        format!(
+            "dhcp on {device}: the route to {prefix} that the server gives is not taken: endpoints \
+             are there, or its gateway is no host"
+        ),
+        "correct the server".into(),
+    )
+}
+
+/// The file of name servers cannot be replaced.
+pub(super) fn unwritable(path: &Path) -> Warning {
+    Warning::new(
+        "CIL0136",
+        format!(
+            "{} cannot be replaced: programs are told no name servers",
+            path.display()
+        ),
+        "make its folder writable, or give another path in `resolv_conf`".into(),
+    )
+}
+
+/// A server gives an MTU that the device cannot have.
+pub(super) fn lease_mtu(device: &str, mtu: u32, least: u32, most: Option<u32>) -> Warning {
+    let most = most.map_or_else(String::new, |most| format!(" and {most}"));
+    Warning::new(
+        LEASE_PART,
+        format!(
+            "dhcp on {device}: the MTU of {mtu} that the server gives is not taken: it is not \
+             between {least}{most}"
+        ),
+        format!("give {device} an `mtu`, or correct the server"),
     )
 }
 

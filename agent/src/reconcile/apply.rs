@@ -29,6 +29,8 @@ pub enum ApplyError {
     Verify {
         /// The commands that a second run would need.
         left: Vec<String>,
+        /// What was done.
+        done: Box<Report>,
     },
 }
 
@@ -88,7 +90,7 @@ pub fn apply(
 ) -> Result<Report, ApplyError> {
     let start = Instant::now();
     let left_over = journal.left_over()?;
-    if let Some(run) = left_over {
+    if let Some(run) = left_over.filter(|run| run.done < run.steps) {
         log::info!(
             "an earlier run was interrupted after {} of {} steps",
             run.done,
@@ -226,7 +228,8 @@ impl<K: Kernel> Run<'_, K> {
             return Ok(());
         }
         let left = commands(&missing);
-        Err(ApplyError::Verify { left })
+        let done = Box::new(std::mem::take(&mut self.report));
+        Err(ApplyError::Verify { left, done })
     }
 
     fn missing(&mut self) -> Result<Plan, ApplyError> {

@@ -21,6 +21,34 @@ pub struct Drift {
     pub repairs: u64,
     /// The last one, as a command, and why it was needed.
     pub last: Option<String>,
+    /// What was undone again and again, the latest last.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub contested: Vec<Contest>,
+}
+
+/// Is a repair that somebody keeps undoing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Contest {
+    /// The repair, as a command.
+    pub what: String,
+    /// How often it was made in a row.
+    pub repairs: u32,
+    /// Who perhaps undoes it, if that is known.
+    pub by: Option<String>,
+    /// When that was noticed last, in seconds since 1970.
+    pub at: u64,
+}
+
+/// Most contests that are remembered.
+const CONTESTS_MAX: usize = 16;
+
+impl Drift {
+    fn note(&mut self, contest: Contest) {
+        self.contested.retain(|other| other.what != contest.what);
+        self.contested.push(contest);
+        let excess = self.contested.len().saturating_sub(CONTESTS_MAX);
+        self.contested.drain(..excess);
+    }
 }
 
 /// Is the file of one node.
@@ -60,12 +88,19 @@ impl DriftFile {
         &self.drift
     }
 
-    /// Counts repairs; the last one counts as the last.
+    /// Counts repairs, the last one as the last, and notes those that were undone before.
     ///
     /// # Errors
     /// If the file cannot be written; they are counted all the same.
-    pub fn count(&mut self, repairs: &[String]) -> Result<(), FileError> {
+    pub fn count(
+        &mut self,
+        repairs: &[String],
+        contests: impl IntoIterator<Item = Contest>,
+    ) -> Result<(), FileError> {
         self.drift.repairs += repairs.len() as u64;
+        contests
+            .into_iter()
+            .for_each(|contest| self.drift.note(contest));
         self.drift.last = repairs.last().cloned().or(self.drift.last.take());
         let failed = FileError::at("write drift", &self.path);
         let text = serde_json::to_vec(&self.drift).map_err(|error| failed(error.into()))?;
@@ -87,13 +122,39 @@ mod tests {
 
         let mut first = DriftFile::load(folder.path()).unwrap();
         assert_eq!(*first.drift(), Drift::default());
-        first.count(&repairs).unwrap();
+        first.count(&repairs, []).unwrap();
         let mut second = DriftFile::load(folder.path()).unwrap();
-        second.count(&repairs[..1]).unwrap();
+        second.count(&repairs[..1], []).unwrap();
 
         let last = Some("one".to_owned());
         let drift = DriftFile::load(folder.path()).unwrap().drift;
-        assert_eq!(drift, Drift { repairs: 3, last });
+        let contested = Vec::new();
+        let expected = Drift {
+            repairs: 3,
+            last,
+            contested,
+        };
+        assert_eq!(drift, expected);
+    }
+
+    #[test]
+    fn contest_is_remembered_once_and_not_more_than_a_few_are() {
+        let folder = tempfile::tempdir().unwrap();
+        let contest = |number: usize, repairs| Contest {
+            what: format!("repair {number}"),
+            repairs,
+            by: None,
+            at: 0,
+        };
+        let mut file = DriftFile::load(folder.path()).unwrap();
+
+        file.count(&[], (0..20).map(|number| contest(number, 4)))
+            .unwrap();
+        file.count(&[], [contest(7, 5)]).unwrap();
+
+        let contested = DriftFile::load(folder.path()).unwrap().drift.contested;
+        assert_eq!(contested.len(), CONTESTS_MAX);
+        assert_eq!(contested.last(), Some(&contest(7, 5)));
     }
 
     #[test]

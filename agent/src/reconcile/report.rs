@@ -65,8 +65,12 @@ impl Phase {
     pub fn of(key: &Key) -> Self {
         match key {
             Key::Bpffs | Key::Datapath | Key::Former => Self::Load,
-            Key::HostLink | Key::EndpointLink(_) => Self::Links,
-            Key::Address(..) | Key::Route(..) | Key::Rule(_) | Key::LinkUp(_) => Self::Addresses,
+            Key::HostLink | Key::EndpointLink(_) | Key::DeviceMtu(_) => Self::Links,
+            Key::Address(..)
+            | Key::Route(..)
+            | Key::Rule(_)
+            | Key::LinkUp(_)
+            | Key::NameServers(_) => Self::Addresses,
             Key::NodeEntry
             | Key::EndpointEntry(_)
             | Key::DeviceEntry(_)

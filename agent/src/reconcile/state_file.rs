@@ -9,7 +9,7 @@
 //! damaged all the same counts as empty, and is set aside as `state.json.bad` before another one
 //! takes its place: a person may still read from it what was lost.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -40,12 +40,21 @@ struct Content {
     /// Tells the topologies apart that were applied.
     #[serde(default)]
     applied: Option<String>,
+    /// Tells the topology that was tried last, and taken back, from others.
+    #[serde(default)]
+    rejected: Option<String>,
     /// Original values of the sysctls that are ours, by path below `/proc/sys`.
     sysctls: BTreeMap<String, String>,
     /// By path of a sysctl that is ours: original values of those that the kernel overwrites
     /// with it.
     #[serde(default)]
     bystanders: BTreeMap<String, BTreeMap<String, String>>,
+    /// MTUs from before us of devices whose MTU is ours.
+    #[serde(default)]
+    mtus: BTreeMap<String, u32>,
+    /// Files that we wrote name servers to.
+    #[serde(default)]
+    name_servers: BTreeSet<PathBuf>,
     /// Ports that we reserved, in the notation of the sysctl; others may add some of theirs.
     #[serde(default)]
     reserved: Option<String>,
@@ -69,8 +78,11 @@ impl Default for Content {
             schema: SCHEMA,
             config: None,
             applied: None,
+            rejected: None,
             sysctls: BTreeMap::new(),
             bystanders: BTreeMap::new(),
+            mtus: BTreeMap::new(),
+            name_servers: BTreeSet::new(),
             reserved: None,
             netns: BTreeMap::new(),
             namespace: None,
@@ -154,7 +166,22 @@ impl StateFile {
         self.update(|content| {
             content.config = Some(config.to_owned());
             content.applied = Some(topology.to_owned());
+            // Whoever applies what was taken back means it.
+            content.rejected.take_if(|rejected| rejected == topology);
         })
+    }
+
+    /// Returns what tells the topology from others that was tried last and taken back.
+    pub fn rejected(&self) -> Option<&str> {
+        self.content.rejected.as_deref()
+    }
+
+    /// Records a topology that was tried and taken back.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn set_rejected(&mut self, topology: &str) -> Result<(), FileError> {
+        self.update(|content| content.rejected = Some(topology.to_owned()))
     }
 
     /// Returns how packets get from one device to the other, and why.
@@ -249,6 +276,57 @@ impl StateFile {
         self.update(|content| {
             content.sysctls.remove(path);
             content.bystanders.remove(path);
+        })
+    }
+
+    /// Returns the folder that the file is in: the node's.
+    pub fn folder(&self) -> &Path {
+        self.path.parent().unwrap_or(&self.path)
+    }
+
+    /// Returns the devices whose MTU is ours, with their MTUs from before us.
+    pub fn mtus(&self) -> &BTreeMap<String, u32> {
+        &self.content.mtus
+    }
+
+    /// Records the MTU that a device had before it became ours, unless it is ours; call it before
+    /// the MTU is set.
+    ///
+    /// # Errors
+    /// If the file cannot be written; the MTU must then stay as it is.
+    pub fn record_mtu(&mut self, device: &str, original: u32) -> Result<(), FileError> {
+        self.update(|content| {
+            content.mtus.entry(device.to_owned()).or_insert(original);
+        })
+    }
+
+    /// Forgets the MTU of a device, after its original one is back.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn forget_mtu(&mut self, device: &str) -> Result<(), FileError> {
+        self.update(|content| {
+            content.mtus.remove(device);
+        })
+    }
+
+    /// Returns the files that we wrote name servers to.
+    pub fn name_servers(&self) -> &BTreeSet<PathBuf> {
+        &self.content.name_servers
+    }
+
+    /// Records whether we wrote name servers to a file; call it before it is written, and after it
+    /// is gone.
+    ///
+    /// # Errors
+    /// If the state file cannot be written.
+    pub fn set_name_servers(&mut self, path: &Path, are_ours: bool) -> Result<(), FileError> {
+        self.update(|content| {
+            if are_ours {
+                content.name_servers.insert(path.to_owned());
+            } else {
+                content.name_servers.remove(path);
+            }
         })
     }
 
@@ -419,6 +497,20 @@ mod tests {
             !directory.path().join("state.json").exists(),
             "nothing should be written"
         );
+    }
+
+    #[test]
+    fn what_was_taken_back_is_remembered_until_somebody_applies_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut file = StateFile::load(directory.path()).unwrap();
+        let config = Path::new("/etc/ciliate/ciliate.toml");
+
+        file.set_rejected("2").unwrap();
+        file.set_applied(config, "1").unwrap();
+        assert_eq!(file.rejected(), Some("2"));
+
+        file.set_applied(config, "2").unwrap();
+        assert_eq!(file.rejected(), None);
     }
 
     #[test]

@@ -4,20 +4,22 @@
 //! another one longer than one run of steps.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
 
-use super::{Cause, Kernel, StateFile};
+use super::{Cause, Kernel, LeaseFile, StateFile};
 use crate::datapath::load::Sizes;
 use crate::datapath::pin::Pins;
 use crate::datapath::{self, cutover, demand, object::DIGEST, reassembly, sys};
 use crate::host::surroundings::{self, Interest};
-use crate::host::{self, Names, Netlink, bpffs, kernel, link, memory, sysctl};
-use crate::plan::Step;
+use crate::host::{self, Names, Netlink, bpffs, clock, kernel, link, memory, name_servers, sysctl};
 use crate::plan::notes::MapMemory;
 use crate::plan::object::{Ambient, Key, Link, Netns, Observed, State, Value};
 use crate::plan::reserved::{self, RESERVED_PORTS};
+use crate::plan::{Step, lockout};
 use crate::topology::{Peer, Topology};
 
 /// Index of `lo`, which every network namespace has.
@@ -76,6 +78,10 @@ impl System {
             reassembly: reassembly::is_possible(tcx),
             bpffs: bpffs::is_bpffs(&self.bpffs)?,
             sysctls: found.sysctls,
+            foreign: State::new(),
+            own_gateways: own_gateways(&found.objects),
+            unwritable: unwritable(topology),
+            leases: LeaseFile::load(self.state.folder())?.valid(clock::now()),
             ra_devices: devices.into_iter().collect(),
             digest: format!("{DIGEST}-{}", topology.endpoint_slots()),
             spares_missing: false,
@@ -122,6 +128,7 @@ impl System {
     pub fn look(&self) -> Result<(State, BTreeMap<Link, u32>), Cause> {
         let found = host::observe(&self.node, &State::new(), self.state.sysctls())?;
         let mut objects = found.objects;
+        self.add_recorded(&mut objects, &found.mtus)?;
         if bpffs::is_bpffs(&self.bpffs)? {
             let mut netlink = Netlink::open()?;
             objects.extend(datapath::observe::observe(
@@ -131,6 +138,40 @@ impl System {
             )?);
         }
         Ok((objects, found.links))
+    }
+
+    /// Returns a number that changes with what nobody announces, these sysctls included.
+    ///
+    /// # Errors
+    /// When the kernel cannot be read.
+    pub fn glance(&self, sysctls: &BTreeSet<String>) -> Result<u64, Cause> {
+        let mut hasher = DefaultHasher::new();
+        self.state.applied().hash(&mut hasher);
+        self.state.sysctls().hash(&mut hasher);
+        let ours = self.state.sysctls().keys().chain(sysctls);
+        host::glance::take(ours.map(String::as_str), &mut hasher)?;
+        bpffs::is_bpffs(&self.bpffs)?.hash(&mut hasher);
+        datapath::glance::take(&self.pins, &mut hasher)?;
+        for path in self.state.name_servers() {
+            name_servers::read(path)?.hash(&mut hasher);
+        }
+        Ok(hasher.finish())
+    }
+
+    /// Adds what has no mark, and is ours because the state file says so.
+    fn add_recorded(&self, objects: &mut State, mtus: &BTreeMap<String, u32>) -> Result<(), Cause> {
+        for name in self.state.mtus().keys() {
+            if let Some(mtu) = mtus.get(name).copied() {
+                objects.insert(Key::DeviceMtu(name.clone()), Value::DeviceMtu { mtu });
+            }
+        }
+        for path in self.state.name_servers() {
+            if let Some(found) = name_servers::read(path)? {
+                let value = Value::NameServers(found);
+                objects.insert(Key::NameServers(path.clone()), value);
+            }
+        }
+        Ok(())
     }
 
     /// Returns the memory that the maps of a desired state take.
@@ -187,6 +228,7 @@ impl System {
         let originals = self.state.sysctls().clone();
         let mut host = host::Executor::new(&self.node, self.names.clone(), originals)?;
         host.bystanders = self.state.bystanders().clone();
+        host.mtus = self.state.mtus().clone();
         Ok(Run {
             host,
             datapath: datapath::execute::Executor::new(self.pins.clone(), memory::map_budget())?,
@@ -226,6 +268,9 @@ impl System {
         if is_reserved {
             self.note_reserved(run, step.after.as_ref())?;
         }
+        if step.after.is_some() {
+            self.record(run, &step.key)?;
+        }
         match (&step.before, &step.after) {
             (None, Some(after)) => run.host.add(&step.key, after)?,
             (Some(before), Some(after)) => run.host.change(&step.key, before, after)?,
@@ -239,9 +284,26 @@ impl System {
                 }
                 if let Key::EndpointLink(name) = &step.key {
                     self.state.set_netns(name, None)?;
+                } else if let Key::DeviceMtu(name) = &step.key {
+                    self.state.forget_mtu(name)?;
+                } else if let Key::NameServers(path) = &step.key {
+                    self.state.set_name_servers(path, false)?;
                 }
             }
             (None, None) => {}
+        }
+        Ok(())
+    }
+
+    /// Notes that an object without a mark becomes ours, and what it was before.
+    fn record(&mut self, run: &mut Run, key: &Key) -> Result<(), Cause> {
+        if let Key::DeviceMtu(name) = key
+            && let Some(found) = link::get(&mut run.netlink, name)?
+        {
+            self.state.record_mtu(name, found.mtu)?;
+            run.host.mtus.clone_from(self.state.mtus());
+        } else if let Key::NameServers(path) = key {
+            self.state.set_name_servers(path, true)?;
         }
         Ok(())
     }
@@ -279,6 +341,28 @@ impl System {
     }
 }
 
+/// Returns the gateways of our routes to everywhere.
+fn own_gateways(objects: &State) -> Vec<IpAddr> {
+    let gateways = objects.iter().filter_map(|entry| match entry {
+        (Key::Route(Link::Device(_), prefix), Value::Route { via, .. })
+            if prefix.prefix_len() == 0 =>
+        {
+            *via
+        }
+        _ => None,
+    });
+    gateways.collect()
+}
+
+/// Returns the files of name servers that cannot be replaced.
+fn unwritable(topology: &Topology) -> BTreeSet<PathBuf> {
+    let devices = topology.devices.iter();
+    let files = devices.filter_map(|device| device.uplink.dhcp.as_ref()?.resolv_conf.clone());
+    files
+        .filter(|path| !name_servers::is_replaceable(path))
+        .collect()
+}
+
 /// Says what of its surroundings a node depends on.
 fn interest(topology: &Topology) -> Interest {
     let endpoints = topology.endpoints.iter();
@@ -291,6 +375,7 @@ fn interest(topology: &Topology) -> Interest {
         pools: pool4.into_iter().chain(pool6).collect(),
         peer_pools: peers.clone().flat_map(Peer::pools).collect(),
         peers: peers.flat_map(|peer| peer.addresses.clone()).collect(),
+        callers: lockout::is_possible(topology),
     }
 }
 
@@ -309,6 +394,7 @@ impl Kernel for System {
         self.end_run()?;
         let found = host::observe(&self.node, desired, self.state.sysctls())?;
         let mut objects = found.objects;
+        self.add_recorded(&mut objects, &found.mtus)?;
         for (key, value) in &mut objects {
             if let (
                 Key::EndpointLink(name),
@@ -353,6 +439,7 @@ impl Kernel for System {
             bpffs: bpffs::is_bpffs(&self.bpffs)?,
             sysctls: found.sysctls,
             ra_devices: found.ra_devices,
+            foreign: found.foreign,
             ..Ambient::default()
         };
         Ok(Observed { objects, ambient })

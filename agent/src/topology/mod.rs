@@ -36,7 +36,7 @@ use self::policy::Policy;
 pub use self::prefix::Prefix;
 pub use self::resolve::{Resolver, resolve};
 use self::room::Room;
-pub use crate::config::{Capacity, HostRouting};
+pub use crate::config::{Capacity, HostRouting, Uplink};
 
 /// Describes one node of a file, as its agent sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -114,6 +114,8 @@ pub struct Device {
     /// The source addresses for that; `None` is the device's own.
     pub masquerade4: Option<Ipv4Addr>,
     pub masquerade6: Option<Ipv6Addr>,
+    /// How the agent configures it.
+    pub uplink: Uplink,
 }
 
 impl Peer {

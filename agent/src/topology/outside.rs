@@ -31,6 +31,7 @@ pub(super) fn devices(config: &Config, node: &config::Node) -> Vec<Device> {
                 masquerade: device.masquerade,
                 masquerade4: addresses().find_map(as_v4),
                 masquerade6: addresses().find_map(as_v6),
+                uplink: device.uplink.clone(),
             }
         })
         .collect()

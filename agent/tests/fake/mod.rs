@@ -254,7 +254,10 @@ impl FakeKernel {
             }
             _ => {}
         }
-        self.indexes.remove(key);
+        // A device stays when it goes down.
+        if !matches!(key, Key::LinkUp(Link::Device(_))) {
+            self.indexes.remove(key);
+        }
         self.objects
             .retain(|other, _| other != key && !other.owners().contains(key));
     }
@@ -279,10 +282,10 @@ impl Kernel for FakeKernel {
                 ambient.sysctls.insert(path.clone(), value.clone());
             }
         }
-        Ok(Observed {
-            objects: self.present(),
-            ambient,
-        })
+        let mut objects = self.present();
+        let is_up = |key: &Key| matches!(key, Key::LinkUp(Link::Device(_)));
+        objects.retain(|key, _| !is_up(key) || desired.contains_key(key));
+        Ok(Observed { objects, ambient })
     }
 
     fn execute(&mut self, step: &Step) -> Result<(), Cause> {

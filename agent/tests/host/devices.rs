@@ -5,8 +5,8 @@ use std::net::IpAddr;
 
 use ciliate::host::route::{self, Route};
 use ciliate::host::surroundings::{self, Interest, Surroundings};
-use ciliate::host::{Executor, Names, Netlink, link, observe};
-use ciliate::plan::object::{DeviceKind, Key, Link, NextHop, State, Value};
+use ciliate::host::{Executor, Names, Netlink, clock, link, observe};
+use ciliate::plan::object::{DeviceKind, Key, Lifetime, Link, NextHop, State, Value};
 use ipnet::IpNet;
 
 use crate::isolated;
@@ -144,6 +144,7 @@ fn peer_route(device: &str, via: &str) -> (Key, Value) {
         via: Some(via.parse().unwrap()),
         src: None,
         mtu: None,
+        metric: None,
     };
     (Key::Route(Link::Device(device.into()), pool), value)
 }
@@ -188,6 +189,7 @@ fn gateway_of_the_other_family_is_kept() {
             via: Some("2001:db8::2".parse().unwrap()),
             src: None,
             mtu: None,
+            metric: None,
         };
 
         route::add(&mut netlink, &route, "eth0").unwrap();
@@ -197,17 +199,94 @@ fn gateway_of_the_other_family_is_kept() {
 }
 
 #[test]
-fn device_itself_is_never_changed() {
+fn what_we_give_a_device_is_told_from_what_others_do() {
     isolated(|| {
         up("eth0");
+        for address in ["198.51.100.1/24", "2001:db8:1::1/64"] {
+            ip(&format!("address add {address} dev eth0"));
+        }
         let device = || Link::Device("eth0".into());
+        let see = |desired: &State| observe("edge", desired, &BTreeMap::default()).unwrap();
         let mut executor = Executor::new("edge", Names::default(), BTreeMap::default()).unwrap();
+        let lifetime = Some(Lifetime {
+            secs: 60,
+            until_secs: clock::now().as_secs() + 60,
+        });
+        let given = State::from([
+            given_address("192.0.2.1/24", None),
+            given_address("192.0.2.2/32", lifetime),
+            given_address("2001:db8::1/64", None),
+            peer_route("eth0", "192.0.2.9"),
+        ]);
 
-        let down = executor.remove(&Key::LinkUp(device()), &Value::LinkUp);
-        let address = Key::Address(device(), "192.0.2.1/24".parse().unwrap());
-        let address = executor.add(&address, &Value::Address);
+        for (key, value) in &given {
+            executor.add(key, value).unwrap();
+        }
+        assert_eq!(see(&given).objects, given);
+        let foreign = Key::Address(device(), "198.51.100.1/24".parse().unwrap());
+        assert!(see(&given).foreign.contains_key(&foreign));
+        for (key, value) in given.iter().rev() {
+            executor.remove(key, value).unwrap();
+        }
 
-        assert!(down.is_err() && address.is_err());
+        assert_eq!(see(&State::new()).objects, State::new());
+        assert!(see(&State::new()).foreign.contains_key(&foreign));
+    });
+}
+
+#[test]
+fn lease_that_is_renewed_keeps_its_address() {
+    isolated(|| {
+        up("eth0");
+        let mut executor = Executor::new("edge", Names::default(), BTreeMap::default()).unwrap();
+        let until = |secs| {
+            let until_secs = clock::now().as_secs() + u64::from(secs);
+            given_address("192.0.2.1/24", Some(Lifetime { secs, until_secs }))
+        };
+        let (first, second) = (until(60), until(600));
+        let state = State::from([second.clone()]);
+
+        executor.add(&first.0, &first.1).unwrap();
+        executor.change(&first.0, &first.1, &second.1).unwrap();
+
+        let found = observe("edge", &state, &BTreeMap::default()).unwrap();
+        assert_eq!(found.objects, state);
+    });
+}
+
+/// Returns an address of `eth0` that is ours.
+fn given_address(address: &str, lifetime: Option<Lifetime>) -> (Key, Value) {
+    let key = Key::Address(Link::Device("eth0".into()), address.parse().unwrap());
+    (key, Value::DeviceAddress { lifetime })
+}
+
+#[test]
+fn default_routes_of_two_metrics_stand_beside_each_other() {
+    isolated(|| {
+        up("eth0");
+        ip("address add 192.0.2.1/24 dev eth0");
+        ip("route add default via 192.0.2.9");
+        let mut netlink = Netlink::open().unwrap();
+        let route = Route {
+            link: link::index(&mut netlink, "eth0").unwrap(),
+            prefix: IpNet::from(ipnet::Ipv4Net::default()),
+            via: Some("192.0.2.8".parse().unwrap()),
+            src: None,
+            mtu: None,
+            metric: Some(2000),
+        };
+
+        route::add(&mut netlink, &route, "eth0").unwrap();
+        route::add(&mut netlink, &route, "eth0").unwrap();
+
+        assert_eq!(
+            route::dump(&mut netlink).unwrap(),
+            std::slice::from_ref(&route)
+        );
+        assert_eq!(route::dump_foreign_defaults(&mut netlink).unwrap().len(), 1);
+        route::del(&mut netlink, route.link, "eth0", route.prefix).unwrap();
+        assert_eq!(route::dump(&mut netlink).unwrap(), []);
+        assert_eq!(route::dump_foreign_defaults(&mut netlink).unwrap().len(), 1);
     });
 }
 

@@ -84,6 +84,7 @@ fn host_objects() -> State {
         via: None,
         src: Some(src),
         mtu: None,
+        metric: None,
     };
     State::from([
         (Key::HostLink, pair),
@@ -138,6 +139,7 @@ fn endpoint_objects(number: u8, netns: Netns) -> State {
             via,
             src: None,
             mtu,
+            metric: None,
         };
         let default = route(Some(router.addr()), Some(1500));
         objects.insert(Key::Route(eth0.clone(), router), route(None, None));

@@ -33,6 +33,7 @@ fn pool(link: u32, prefix: &str, src: &str) -> Route {
         via: None,
         src: Some(src.parse::<IpAddr>().unwrap()),
         mtu: None,
+        metric: None,
     }
 }
 
@@ -72,6 +73,7 @@ fn default_routes_carry_gateway_and_mtu() {
                 via: Some(host),
                 src: None,
                 mtu: Some(1300),
+                metric: None,
                 ..pool(link, any, router)
             };
             wanted.extend([direct, default]);
@@ -99,6 +101,7 @@ fn replacing_a_route_changes_its_mtu() {
             route::add(&mut netlink, &before, "cilium_host").unwrap();
             let after = Route {
                 mtu: Some(1300),
+                metric: None,
                 ..before.clone()
             };
 

@@ -15,7 +15,7 @@ use ciliate::plan::object::{
 };
 use ciliate::plan::policy::{Policy as Tables, Subject};
 use ciliate::topology::policy::Policy;
-use ciliate::topology::{Capacity, Device, Endpoint, HostRouting, Peer, Prefix, Topology};
+use ciliate::topology::{Capacity, Device, Endpoint, HostRouting, Peer, Prefix, Topology, Uplink};
 
 pub(crate) const DIGEST: &str = "1111111111111111";
 
@@ -50,7 +50,9 @@ pub(crate) fn facts(last: u8) -> DeviceFacts {
         master: None,
         addresses4: vec![Ipv4Addr::new(192, 0, 2, last)],
         addresses6: vec![Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, last.into())],
+        own: Vec::new(),
         mtu: 1500,
+        max_mtu: Some(9000),
         up: true,
     }
 }
@@ -117,6 +119,18 @@ pub(crate) fn with_endpoints(names: &[&str]) -> Topology {
         endpoint_routes: false,
         capacity: Capacity::default(),
     }
+}
+
+/// Returns the lab behind an `eth0` that the agent configures.
+pub(crate) fn configured() -> Topology {
+    let mut topology = outside();
+    topology.devices[0].uplink = Uplink {
+        addresses: vec!["192.0.2.10/24".parse().unwrap()],
+        gateways: vec!["192.0.2.1".parse().unwrap()],
+        mtu: Some(1400),
+        dhcp: None,
+    };
+    topology
 }
 
 /// Returns the lab behind `eth0`, which masquerades, with the peer `edge-2`.
@@ -191,12 +205,13 @@ pub(crate) fn exchanged() -> Topology {
     topology
 }
 
-fn device(name: &str, masquerade: bool) -> Device {
+pub(crate) fn device(name: &str, masquerade: bool) -> Device {
     Device {
         name: name.to_owned(),
         masquerade,
         masquerade4: None,
         masquerade6: None,
+        uplink: Uplink::default(),
     }
 }
 

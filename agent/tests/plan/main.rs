@@ -17,6 +17,7 @@ use lab::{ambient, desired_of, lab};
 mod lab;
 mod outside;
 mod policy;
+mod uplink;
 
 /// Returns what is observed after an apply.
 fn settled(topology: &Topology) -> Observed {

@@ -35,7 +35,7 @@ fn check(bytes: &[u8]) {
             source
         }
     };
-    let Err(errors) = Config::parse(PATH, source.text()) else {
+    let Err(errors) = Config::read(&source) else {
         return;
     };
     assert!(!errors.is_empty(), "a refused file has an error");
@@ -45,7 +45,7 @@ fn check(bytes: &[u8]) {
 }
 
 fn check_diagnostic(source: &Source, diagnostic: &Diagnostic) {
-    let (text, span) = (source.text(), &diagnostic.span);
+    let (text, span) = (source.files()[0].text(), &diagnostic.span);
     assert!(
         text.get(span.clone()).is_some(),
         "{span:?} lies in the file"

@@ -11,6 +11,7 @@ use nix::errno::Errno;
 use nix::sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, socket};
 
 use super::estate::Estate;
+use super::uninterrupted;
 use crate::party::Family;
 
 /// How long an answer may take where one should come.
@@ -191,7 +192,7 @@ fn ask(socket: &UdpSocket, to: SocketAddr, wait: Duration, question: &[u8]) -> R
     socket.set_read_timeout(Some(wait))?;
     socket.connect(to)?;
     socket.send(question)?;
-    let len = socket.recv(&mut vec![0; 1 << 16])?;
+    let len = uninterrupted(|| socket.recv(&mut vec![0; 1 << 16]))?;
     assert_eq!(len, question.len(), "all of it should come back");
     Ok(())
 }
@@ -234,7 +235,7 @@ fn sctp(receiver: &UdpSocket, to: SocketAddr) -> Result<(), Error> {
     sender.send(&packet)?;
     let mut bytes = [0; 256];
     loop {
-        let len = receiver.recv(&mut bytes)?;
+        let len = uninterrupted(|| receiver.recv(&mut bytes))?;
         if bytes[..len].ends_with(&packet) {
             return Ok(());
         }

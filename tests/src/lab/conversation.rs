@@ -4,8 +4,8 @@ use std::io::{Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::thread;
 
-use super::PATIENCE;
 use super::namespace::Namespace;
+use super::{PATIENCE, uninterrupted};
 
 /// Returns a socket for datagrams with an address and a port that is free.
 pub fn bound(place: &Namespace, address: IpAddr) -> UdpSocket {
@@ -30,12 +30,11 @@ pub fn exchange_with(client: &UdpSocket, server: &UdpSocket) -> SocketAddr {
     client
         .send_to(b"question", server.local_addr().expect("bound"))
         .expect("send");
-    let (len, from) = server
-        .recv_from(&mut bytes)
-        .expect("the question should arrive");
+    let (len, from) =
+        uninterrupted(|| server.recv_from(&mut bytes)).expect("the question should arrive");
     assert_eq!(&bytes[..len], b"question");
     server.send_to(b"answer", from).expect("send");
-    let len = client.recv(&mut bytes).expect("the answer should arrive");
+    let len = uninterrupted(|| client.recv(&mut bytes)).expect("the answer should arrive");
     assert_eq!(&bytes[..len], b"answer");
     from
 }

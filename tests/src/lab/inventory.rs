@@ -26,8 +26,8 @@ const QUESTIONS: [&str; 8] = [
 /// Files below `/proc/sys/net` that count.
 const COUNTERS: [&str; 2] = ["nf_conntrack_count", "nr_sockets"];
 
-/// How long the kernel may take to note a carrier.
-const CARRIER_WITHIN: Duration = Duration::from_secs(1);
+/// How long the kernel may take to note a carrier, and to find that nobody else has an address.
+const SETTLED_WITHIN: Duration = Duration::from_secs(3);
 
 /// Holds lines, each with its subject in front.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -122,11 +122,16 @@ impl Inventory {
     }
 }
 
-/// Waits a moment for the carrier of links that came up: the kernel notes it some time later, and
-/// adds routes only then. A link whose other end is down has none.
+/// Waits a moment for what the kernel does some time after a link came up: it notes the carrier,
+/// makes sure that nobody else has the addresses, and adds routes only then. A link whose other end
+/// is down has no carrier.
 fn settle(place: &Namespace) {
-    let deadline = Instant::now() + CARRIER_WITHIN;
-    while place.run("ip -br link show").contains("NO-CARRIER") && Instant::now() < deadline {
+    let is_settling = || {
+        place.run("ip -br link show").contains("NO-CARRIER")
+            || !place.run("ip -6 address show tentative").is_empty()
+    };
+    let deadline = Instant::now() + SETTLED_WITHIN;
+    while is_settling() && Instant::now() < deadline {
         thread::sleep(Duration::from_millis(5));
     }
 }

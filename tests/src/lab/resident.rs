@@ -1,11 +1,13 @@
 //! The resident agent, in the background.
 
 use std::fs::{self, File};
-use std::io::ErrorKind;
 use std::os::unix::net::UnixDatagram;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::thread;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Receiver};
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
@@ -21,6 +23,53 @@ use super::{PATIENCE, wait_until};
 pub struct Resident {
     child: Child,
     log: PathBuf,
+    /// Where it tells the service manager how it is.
+    manager: Manager,
+}
+
+/// Is a service manager, which reads at once what it is told.
+#[derive(Debug)]
+struct Manager {
+    told: Receiver<Vec<String>>,
+    is_over: Arc<AtomicBool>,
+    reader: Option<JoinHandle<()>>,
+}
+
+impl Manager {
+    fn listen(path: &Path) -> Self {
+        let socket = UnixDatagram::bind(path).expect("bind a socket");
+        socket
+            .set_read_timeout(Some(Duration::from_millis(50)))
+            .expect("a socket has a timeout");
+        let (sender, told) = mpsc::channel();
+        let is_over = Arc::new(AtomicBool::new(false));
+        let ends = Arc::clone(&is_over);
+        let reader = thread::spawn(move || {
+            let mut bytes = [0; 1024];
+            while !ends.load(Ordering::Relaxed) {
+                // Nothing was told meanwhile, or the wait was interrupted.
+                let Ok(len) = socket.recv(&mut bytes) else {
+                    continue;
+                };
+                let text = String::from_utf8_lossy(&bytes[..len]);
+                drop(sender.send(text.lines().map(str::to_owned).collect()));
+            }
+        });
+        Self {
+            told,
+            is_over,
+            reader: Some(reader),
+        }
+    }
+}
+
+impl Drop for Manager {
+    fn drop(&mut self) {
+        self.is_over.store(true, Ordering::Relaxed);
+        if let Some(reader) = self.reader.take() {
+            drop(reader.join());
+        }
+    }
 }
 
 impl Resident {
@@ -35,10 +84,7 @@ impl Resident {
     pub fn start_command(machine: &Machine, place: &Namespace, mut command: Command) -> Self {
         let socket = machine.folder.join("notify");
         drop(fs::remove_file(&socket));
-        let manager = UnixDatagram::bind(&socket).expect("bind a socket");
-        manager
-            .set_read_timeout(Some(PATIENCE))
-            .expect("a socket has a timeout");
+        let manager = Manager::listen(&socket);
         let log = machine.folder.join("log");
         command
             .env("NOTIFY_SOCKET", &socket)
@@ -47,18 +93,36 @@ impl Resident {
         let child = place
             .inside(|| command.spawn())
             .expect("start the resident agent");
-        let resident = Self { child, log };
-        let mut state = [0; 64];
-        let len = loop {
-            match manager.recv(&mut state) {
-                Ok(len) => break len,
-                // A wait with a timeout is not resumed after a stop (signal(7)).
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => panic!("{error}: {}", resident.log()),
-            }
+        let resident = Self {
+            child,
+            log,
+            manager,
         };
-        assert_eq!(&state[..len], b"READY=1\n");
+        while resident.told() != ["READY=1"] {}
         resident
+    }
+
+    /// Waits for what the agent tells the service manager next, less what is only for people.
+    pub fn told(&self) -> Vec<String> {
+        let mut told = self.told_all();
+        told.retain(|state| !state.starts_with("STATUS="));
+        told
+    }
+
+    /// Waits for what the agent tells the service manager next, one assignment for each line.
+    pub fn told_all(&self) -> Vec<String> {
+        let told = self.manager.told.recv_timeout(PATIENCE);
+        told.unwrap_or_else(|error| panic!("{error}: {}", self.log()))
+    }
+
+    /// Throws away what the agent has told the service manager so far.
+    pub fn forget_told(&self) {
+        while !self.says_nothing_for(Duration::from_millis(100)) {}
+    }
+
+    /// Tells whether the agent tells the service manager nothing for a while.
+    pub fn says_nothing_for(&self, time: Duration) -> bool {
+        self.manager.told.recv_timeout(time).is_err()
     }
 
     /// Returns what the agent has logged.
@@ -71,6 +135,19 @@ impl Resident {
         wait_until(&format!("the agent logs {text:?}"), || {
             self.log().contains(text)
         });
+    }
+
+    /// Waits for so long until the agent has logged this text.
+    pub fn expect_log_within(&self, text: &str, patience: Duration) {
+        let deadline = Instant::now() + patience;
+        while !self.log().contains(text) {
+            let log = self.log();
+            assert!(
+                Instant::now() < deadline,
+                "should log {text:?} within {patience:?}: {log}"
+            );
+            thread::sleep(Duration::from_millis(5));
+        }
     }
 
     /// Returns the number of the process.

@@ -4,7 +4,7 @@
 //! end the receiver must have seen every number that was sent, each once.
 
 use std::collections::BTreeSet;
-use std::io::{Error, ErrorKind};
+use std::io::Error;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -15,7 +15,7 @@ use nix::sys::socket::setsockopt;
 use nix::sys::socket::sockopt::RcvBufForce;
 
 use super::namespace::Namespace;
-use super::{PATIENCE, wait_until};
+use super::{PATIENCE, uninterrupted, wait_until};
 
 const PORT: u16 = 7_000;
 const PAUSE: Duration = Duration::from_micros(500);
@@ -138,14 +138,12 @@ fn receive(socket: &UdpSocket, seen: &AtomicU64) -> (BTreeSet<u64>, Option<Error
     let mut numbers = BTreeSet::new();
     let mut bytes = [0; 8];
     loop {
-        match socket.recv(&mut bytes) {
+        match uninterrupted(|| socket.recv(&mut bytes)) {
             Ok(_) if bytes == END.to_be_bytes() => return (numbers, None),
             Ok(_) => {
                 numbers.insert(u64::from_be_bytes(bytes));
                 seen.fetch_add(1, Ordering::Relaxed);
             }
-            // A wait with a timeout is not resumed after the process was stopped (signal(7)).
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) => return (numbers, Some(error)),
         }
     }

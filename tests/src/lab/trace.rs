@@ -119,6 +119,19 @@ pub fn changes(folder: &Path) -> Vec<String> {
     changes.map(str::to_owned).collect()
 }
 
+/// Returns the name of every system call that succeeded, of an agent that has ended.
+pub fn calls(folder: &Path) -> Vec<String> {
+    let folder = folder.join(FOLDER);
+    wait_until("strace has seen the end", || {
+        texts(&folder).iter().all(|text| text.contains("+++ "))
+    });
+    let texts = texts(&folder);
+    let lines = texts.iter().flat_map(|text| text.lines());
+    let succeeded = lines.filter(|line| !line.contains(") = -1 "));
+    let calls = succeeded.filter_map(|line| Some(line.split_once('(')?.0.to_owned()));
+    calls.collect()
+}
+
 /// Returns the traces of all threads.
 fn texts(folder: &Path) -> Vec<String> {
     let mut texts = Vec::new();

@@ -1,12 +1,13 @@
 //! A new file: by HUP, and by `apply` beside the agent.
 
 use nix::sys::signal::Signal;
-use tests::lab::node::{FILE, OneNode};
+use tests::lab::agent;
+use tests::lab::node::FILE;
 use tests::lab::stream::Stream;
 use tests::lab::wait_until;
 use tests::party::Family;
 
-use super::{ANNOUNCED, Kept, repairs};
+use super::{ANNOUNCED, Kept, has_api, repairs, without_api};
 
 #[test]
 fn hup_makes_the_node_what_the_file_says_now_and_loses_no_packet_of_others() {
@@ -43,14 +44,15 @@ fn node_is_kept_as_it_was_applied_last() {
     let kept = Kept::new();
     let net = &kept.net;
 
-    net.write(without_api());
-    net.apply();
+    let other = net.machine.write("other.toml", without_api());
+    let plan = format!("plan {}", other.display());
+    agent::expect(&net.host, &format!("apply {}", other.display()), 0);
 
-    kept.agent.expect_log("ciliate.toml was applied");
+    kept.agent.expect_log("other.toml was applied");
     assert!(!has_api(net), "the agent should not bring api back");
-    kept.expect_repair(&net.host, "ip link set lxcdb down", ANNOUNCED);
+    kept.expect_repair_alone(&net.host, "ip link set lxcdb down", ANNOUNCED);
     assert!(!has_api(net), "nor later");
-    net.ciliate("plan", 0);
+    agent::expect(&net.host, &plan, 0);
 }
 
 #[test]
@@ -63,15 +65,4 @@ fn apply_beside_an_agent_at_work_waits_for_it() {
     }
 
     kept.expect_nothing_to_do();
-}
-
-fn without_api() -> &'static str {
-    let (without_api, _) = FILE
-        .rsplit_once("[[endpoint]]")
-        .expect("the file has endpoints");
-    without_api
-}
-
-fn has_api(net: &OneNode) -> bool {
-    net.host.run("ip -br link show").contains("lxcapi")
 }

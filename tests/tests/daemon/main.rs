@@ -1,10 +1,15 @@
 //! The resident agent: what it follows, what it leaves alone, how it begins and ends.
 
+mod control;
+mod edit;
 mod end;
 mod file;
+mod hostile;
 mod quiet;
+mod reload;
 mod repair;
 mod start;
+mod trial;
 
 use std::env;
 use std::fs;
@@ -14,7 +19,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tests::lab::agent;
 use tests::lab::namespace::Namespace;
-use tests::lab::node::OneNode;
+use tests::lab::node::{FILE, OneNode};
 use tests::lab::resident::Resident;
 use tests::lab::wait_until;
 
@@ -52,11 +57,6 @@ impl Kept {
 
     /// Does the same on a node that lacks something else.
     fn expect_repair_alone(&self, place: &Namespace, damage: &str, within: Duration) {
-        let factor = if env::var_os(QUIET).is_some() {
-            1
-        } else {
-            BUSY
-        };
         let (before, start) = (repairs(), Instant::now());
         match damage.split_once('=') {
             Some((path, value)) => place.set_sysctl(path, value),
@@ -64,7 +64,7 @@ impl Kept {
         }
         while repairs() == before {
             assert!(
-                start.elapsed() < within * factor,
+                start.elapsed() < within * busy(),
                 "`{damage}` should be repaired within {within:?}:\n{}",
                 self.agent.log()
             );
@@ -81,6 +81,11 @@ impl Kept {
     }
 }
 
+/// Returns the factor for times on this machine.
+fn busy() -> u32 {
+    if is_quiet() { 1 } else { BUSY }
+}
+
 /// Starts an agent that keeps the node.
 fn start(net: &OneNode) -> Resident {
     Resident::start(&net.machine, &net.host, &net.file.display().to_string())
@@ -91,4 +96,31 @@ fn repairs() -> u64 {
     let text = fs::read(DRIFT).unwrap_or_default();
     let drift: Value = serde_json::from_slice(&text).unwrap_or_default();
     drift["repairs"].as_u64().unwrap_or(0)
+}
+
+/// Tells whether nobody else works on the machine.
+fn is_quiet() -> bool {
+    env::var_os(QUIET).is_some()
+}
+
+/// Returns the file of the node without its last endpoint.
+fn without_api() -> &'static str {
+    let (without_api, _) = FILE
+        .rsplit_once("[[endpoint]]")
+        .expect("the file has endpoints");
+    without_api
+}
+
+fn has_api(net: &OneNode) -> bool {
+    net.host.run("ip -br link show").contains("lxcapi")
+}
+
+/// Returns the processor time that a process took (`proc_pid_stat(5)`: fields 14 and 15).
+fn ticks(pid: u32) -> u64 {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("the agent runs");
+    let (_, fields) = stat.rsplit_once(") ").expect("a name in parentheses");
+    let times = fields.split(' ').skip(11).take(2);
+    times
+        .map(|time| time.parse::<u64>().expect("a number"))
+        .sum()
 }

@@ -1,6 +1,5 @@
 //! An agent that has nothing to do changes nothing and costs nothing.
 
-use std::fs;
 use std::thread;
 use std::time::Duration;
 
@@ -9,7 +8,7 @@ use tests::lab::node::OneNode;
 use tests::lab::resident::Resident;
 use tests::lab::trace::{changes, traced};
 
-use super::{Kept, start};
+use super::{Kept, start, ticks};
 
 /// How long an agent is watched: longer than the time between three of its looks.
 const WATCHED: Duration = Duration::from_secs(11);
@@ -18,10 +17,14 @@ const WATCHED: Duration = Duration::from_secs(11);
 /// optimised, on a busy machine.
 const TICKS: u64 = 50;
 
-/// What it sends to itself when a signal comes (`signal-hook`), and to the service manager.
-const HARMLESS: [&str; 4] = [
+/// What it sends to itself when a signal comes (`signal-hook`), and to the service manager; and the
+/// socket that each agent makes for itself.
+const HARMLESS: [&str; 7] = [
+    r#"chmod("/run/ciliate/edge-1/ctl.sock", 0660)"#,
+    r#"unlink("/run/ciliate/edge-1/ctl.sock")"#,
     r#", "", 0, MSG_DONTWAIT, NULL, 0)"#,
     r#", "X", 1, MSG_DONTWAIT, NULL, 0)"#,
+    r#"STATUS=sets node edge-1 up\n""#,
     r#"READY=1\n""#,
     r#"STOPPING=1\n""#,
 ];
@@ -65,14 +68,4 @@ fn agent_is_idle_when_nothing_changes() {
         lines, 2,
         "host routing, and that the node is set up: {said}"
     );
-}
-
-/// Returns the processor time that a process took (`proc_pid_stat(5)`: fields 14 and 15).
-fn ticks(pid: u32) -> u64 {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("the agent runs");
-    let (_, fields) = stat.rsplit_once(") ").expect("a name in parentheses");
-    let times = fields.split(' ').skip(11).take(2);
-    times
-        .map(|time| time.parse::<u64>().expect("a number"))
-        .sum()
 }

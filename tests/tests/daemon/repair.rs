@@ -1,7 +1,8 @@
 //! What others change is repaired, told and counted.
 
 use std::fmt::Write as _;
-use std::process::Command;
+use std::io::Write as _;
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -109,23 +110,72 @@ fn who_keeps_undoing_a_repair_is_named_and_others_are_repaired_meanwhile() {
 
     thread::scope(|scope| {
         scope.spawn(move || {
+            // One process, which is still there when its changes are announced.
+            let mut command = Command::new("tc");
+            command
+                .args(["-force", "-batch", "-"])
+                .stdin(Stdio::piped());
+            let started = host.inside(|| command.stderr(Stdio::null()).spawn());
+            let mut fighter = started.expect("start tc");
+            let mut orders = fighter.stdin.take().expect("a pipe");
             while !over.load(Ordering::Relaxed) {
-                host.attempt("tc filter del dev lxcweb ingress");
+                orders
+                    .write_all(b"filter del dev lxcweb ingress\n")
+                    .expect("order");
                 thread::sleep(Duration::from_millis(100));
             }
+            drop(orders);
+            fighter.wait().expect("tc ends");
         });
         let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             kept.agent
                 .expect_log("CIL0101: tc filter add dev lxcweb ingress");
+            kept.agent.expect_log("perhaps tc (pid ");
             let before = repairs();
             host.run("ip link set lxcapi down");
             wait_until("the other endpoint is repaired", || repairs() > before);
             assert!(host.run("ip link show lxcapi").contains("UP"));
+            let found = kept.net.ciliate("doctor", 1).stdout;
+            for text in ["CIL0101: `tc filter add dev lxcweb ingress", "tc (pid "] {
+                assert!(found.contains(text), "{found}");
+            }
         }));
         over.store(true, Ordering::Relaxed);
         done.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
     });
 
+    kept.expect_nothing_to_do();
+}
+
+#[test]
+fn process_that_keeps_undoing_a_repair_is_named() {
+    let kept = Kept::new();
+    let mut command = Command::new("tc");
+    command.args(["-force", "-batch", "-"]);
+    command.stdin(Stdio::piped()).stderr(Stdio::null());
+    let mut other = kept.net.host.inside(|| command.spawn()).expect("start tc");
+    let mut stdin = other.stdin.take().expect("a pipe");
+
+    wait_until("the agent has had enough", || {
+        // What is not there cannot be removed.
+        stdin
+            .write_all(b"filter del dev lxcweb ingress\n")
+            .expect("tc reads");
+        thread::sleep(Duration::from_millis(50));
+        kept.agent.log().contains("CIL0101: ")
+    });
+    let status = kept.net.status();
+    drop(stdin);
+    other.wait().expect("tc ends");
+
+    let author = format!("tc (pid {}, started by ", other.id());
+    let log = kept.agent.log();
+    assert!(log.contains(&format!("perhaps {author}")), "{log}");
+    let told = status["agent"]["spared"][0]["author"].as_str();
+    assert!(
+        told.is_some_and(|told| told.starts_with(&author)),
+        "{status:#}"
+    );
     kept.expect_nothing_to_do();
 }
 

@@ -5,6 +5,8 @@ mod failure;
 mod farewell;
 mod idempotence;
 mod interruption;
+mod killed;
 mod place;
 mod setting;
+mod trial;
 mod verb;

@@ -5,12 +5,12 @@ use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use tests::lab::PATIENCE;
 use tests::lab::compliance::Row;
 use tests::lab::gateway::Options;
 use tests::lab::site::{C1, ROUTER, S1, S2, UPLINK};
 use tests::lab::stream::Stream;
 use tests::lab::world::World;
+use tests::lab::{PATIENCE, uninterrupted};
 use tests::packet::Packet;
 use tests::party::Family;
 
@@ -164,14 +164,15 @@ fn expect_own_port(world: &World, family: Family) {
     own.send_to(b"of the node", far).expect("send");
     let mut bytes = [0; 64];
     let from = loop {
-        let (len, from) = server.recv_from(&mut bytes).expect("the node's datagram");
+        let (len, from) =
+            uninterrupted(|| server.recv_from(&mut bytes)).expect("the node's datagram");
         if &bytes[..len] == b"of the node" {
             break from;
         }
     };
     assert_eq!(from, UPLINK.at(family, 61_010), "the node's own port");
     server.send_to(b"to the node", from).expect("send");
-    let (len, _) = own.recv_from(&mut bytes).expect("the reply is the node's");
+    let (len, _) = uninterrupted(|| own.recv_from(&mut bytes)).expect("the reply is the node's");
     assert_eq!(&bytes[..len], b"to the node");
 }
 

@@ -4,7 +4,7 @@ use std::net::UdpSocket;
 
 use tests::lab::conversation::bound;
 use tests::lab::estate::{Estate, Resident};
-use tests::lab::wait_until;
+use tests::lab::{uninterrupted, wait_until};
 use tests::party::Family;
 
 const RESIDENTS: [&[Resident]; 2] = [&[("web", ""), ("db", "")], &[("cache", "")]];
@@ -32,8 +32,7 @@ fn answers_to_a_burst_of_questions_need_no_rule() {
                 // All have asked before the first is answered.
                 let askers: Vec<_> = (0..QUESTIONS)
                     .map(|_| {
-                        server
-                            .recv_from(&mut [0; 16])
+                        uninterrupted(|| server.recv_from(&mut [0; 16]))
                             .expect("a question arrives")
                             .1
                     })

@@ -12,7 +12,7 @@ use tests::lab::attempt::{Attempt, Fate, Means, expect_all};
 use tests::lab::conversation::bound;
 use tests::lab::estate::{Estate, Resident};
 use tests::lab::stream::Stream;
-use tests::lab::wait_until;
+use tests::lab::{uninterrupted, wait_until};
 use tests::party::Family;
 
 use super::talk::Talk;
@@ -260,10 +260,8 @@ impl Duel {
         let mut seen = BTreeMap::new();
         let mut bytes = [0; 8];
         loop {
-            let (_, from) = self
-                .receiver
-                .recv_from(&mut bytes)
-                .expect("one gets through");
+            let (_, from) =
+                uninterrupted(|| self.receiver.recv_from(&mut bytes)).expect("one gets through");
             match u64::from_be_bytes(bytes) {
                 END => return seen,
                 number => seen.entry(number).or_insert_with(Vec::new).push(from.ip()),

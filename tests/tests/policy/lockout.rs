@@ -6,24 +6,25 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 
-use tests::lab::PATIENCE;
 use tests::lab::attempt::{Attempt, Fate, Means, expect_all};
 use tests::lab::estate::Estate;
+use tests::lab::{PATIENCE, uninterrupted};
 use tests::party::Family;
 
 use super::language::RESIDENTS;
 
 const PORT: u16 = 2222;
-const CLOSED: &str = "[policy]\nhost = \"enforce\"\n[[policy.rule]]\nhost = true\ningress = []\n";
+pub(super) const CLOSED: &str =
+    "[policy]\nhost = \"enforce\"\n[[policy.rule]]\nhost = true\ningress = []\n";
 
 /// Is somebody from the world who has logged in, and the server's end of it.
-struct Login {
+pub(super) struct Login {
     client: TcpStream,
     server: TcpStream,
 }
 
 impl Login {
-    fn new(net: &Estate, from: &str, to: &str, family: Family) -> Self {
+    pub(super) fn new(net: &Estate, from: &str, to: &str, family: Family) -> Self {
         let address = net.address(to, family);
         let listener = net.place(to).inside(|| TcpListener::bind((address, PORT)));
         let listener = listener.expect("listen");
@@ -38,12 +39,23 @@ impl Login {
         }
     }
 
+    /// Tells whether somebody can log in now.
+    pub(super) fn is_possible(net: &Estate, from: &str, to: &str, family: Family) -> bool {
+        let address = net.address(to, family);
+        let listener = net.place(to).inside(|| TcpListener::bind((address, PORT)));
+        let listener = listener.expect("listen");
+        let target = listener.local_addr().expect("bound");
+        let moment = Duration::from_millis(300);
+        let attempt = || TcpStream::connect_timeout(&target, moment);
+        net.place(from).inside(attempt).is_ok()
+    }
+
     /// Tells whether what is typed arrives within a moment.
-    fn works(&mut self) -> bool {
+    pub(super) fn works(&mut self) -> bool {
         self.client.write_all(b"ls").expect("write");
         let moment = Some(Duration::from_millis(150));
         self.server.set_read_timeout(moment).expect("set a timeout");
-        self.server.read(&mut [0; 64]).is_ok()
+        uninterrupted(|| self.server.read(&mut [0; 64])).is_ok()
     }
 }
 

@@ -14,6 +14,7 @@
 //! - `forged`: packets that claim to come from somebody else
 //! - `guard`: policy about the node itself
 //! - `lockout`: who applies it is not locked out unawares
+//! - `trial`: nor for long, if it is tried
 
 mod burst;
 mod change;
@@ -30,3 +31,4 @@ mod pitfall;
 mod rows;
 mod tagged;
 mod talk;
+mod trial;

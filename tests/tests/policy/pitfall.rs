@@ -14,7 +14,7 @@ use tests::lab::conversation::{bound, pattern, transfer};
 use tests::lab::estate::Estate;
 use tests::lab::namespace::Namespace;
 use tests::lab::resident::Resident;
-use tests::lab::wait_until;
+use tests::lab::{uninterrupted, wait_until};
 use tests::party::Family;
 
 use super::language::Verdict::{Denied, Passes};
@@ -75,7 +75,7 @@ fn a_new_endpoint_is_known_from_its_first_packet_on() {
                 scope.spawn(|| late.inside(|| shout(&addresses, &is_over)));
                 net.apply(0, &format!("{LATECOMER}{policy}"));
                 for open in &web {
-                    open.recv(&mut [0; 8]).expect("it speaks with others");
+                    uninterrupted(|| open.recv(&mut [0; 8])).expect("it speaks with others");
                 }
                 is_over.store(true, Ordering::Relaxed);
             });
@@ -277,11 +277,10 @@ fn neighbours_and_dhcp_pass_a_closed_node() {
         client
             .send_to(b"discover", ("255.255.255.255", 67))
             .expect("send");
-        let (_, from) = server
-            .recv_from(&mut [0; 16])
-            .expect("the broadcast arrives");
+        let (_, from) =
+            uninterrupted(|| server.recv_from(&mut [0; 16])).expect("the broadcast arrives");
         server.send_to(b"offer", from).expect("send");
-        client.recv(&mut [0; 16]).expect("the offer arrives");
+        uninterrupted(|| client.recv(&mut [0; 16])).expect("the offer arrives");
     }
 }
 
@@ -303,7 +302,7 @@ fn say(from: &UdpSocket, to: &UdpSocket, arrives: bool) {
     }
     // A node is told at once that it may not send.
     drop(from.send_to(b"word", to.local_addr().expect("bound")));
-    let heard = to.recv(&mut [0; 8]).is_ok();
+    let heard = uninterrupted(|| to.recv(&mut [0; 8])).is_ok();
     assert_eq!(heard, arrives, "{from:?} to {to:?}");
 }
 

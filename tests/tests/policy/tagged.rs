@@ -8,8 +8,8 @@ use datapath::verdict::DropReason;
 use tests::frame::{Frame, Transport};
 use tests::lab::conversation::bound;
 use tests::lab::estate::Estate;
-use tests::lab::wait_until;
 use tests::lab::wire::Wire;
+use tests::lab::{uninterrupted, wait_until};
 use tests::party::{Family, MTU, Who};
 
 use super::language::RESIDENTS;
@@ -75,7 +75,7 @@ fn arrivals(net: &Estate, receiver: &UdpSocket, tags: &[&[[u8; 4]]]) -> Vec<usiz
         .expect("set a timeout");
     let mut bytes = [0; 8];
     let mut arrived = Vec::new();
-    while receiver.recv(&mut bytes).is_ok() {
+    while uninterrupted(|| receiver.recv(&mut bytes)).is_ok() {
         arrived.push(usize::from(bytes[0]));
     }
     arrived
@@ -169,7 +169,7 @@ fn endpoints_send_only_what_policy_can_judge() {
     }
     web.send(&frame(LAST));
     let mut bytes = [0; 8];
-    let len = db.recv(&mut bytes).expect("the last arrives");
+    let len = uninterrupted(|| db.recv(&mut bytes)).expect("the last arrives");
     assert_eq!(&bytes[..len], LAST, "no other arrives");
     wait_until("they are dropped", || count(vlan) == TAGS.len() as u64);
 }

@@ -4,9 +4,9 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::time::Duration;
 
-use tests::lab::PATIENCE;
 use tests::lab::conversation::bound;
 use tests::lab::estate::Estate;
+use tests::lab::{PATIENCE, uninterrupted};
 use tests::party::Family;
 
 /// How long something is waited for that should not come.
@@ -41,7 +41,7 @@ impl Talk {
         let far = bound(net.place(server), address);
         let far_target = far.local_addr().expect("bound");
         near.send_to(b"hello", far_target).expect("send");
-        let (_, seen) = far.recv_from(&mut [0; 8]).expect("the greeting arrives");
+        let (_, seen) = uninterrupted(|| far.recv_from(&mut [0; 8])).expect("the greeting arrives");
         Self {
             streams: [stream, other],
             sockets: [near, far],
@@ -114,7 +114,7 @@ impl Talk {
         self.streams[end]
             .set_read_timeout(Some(wait))
             .expect("set a timeout");
-        match self.streams[end].read(&mut [0; 64]) {
+        match uninterrupted(|| self.streams[end].read(&mut [0; 64])) {
             Ok(_) => true,
             Err(error) if error.kind() == ErrorKind::WouldBlock => false,
             Err(error) => panic!("the connection should not end: {error}"),
@@ -125,6 +125,6 @@ impl Talk {
         self.sockets[end]
             .set_read_timeout(Some(wait))
             .expect("set a timeout");
-        self.sockets[end].recv(&mut [0; 64]).is_ok()
+        uninterrupted(|| self.sockets[end].recv(&mut [0; 64])).is_ok()
     }
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use tests::lab::gateway::{Gateway, Options};
 use tests::lab::offload::Offload;
 use tests::lab::site::{C1, C2, S1, S2};
+use tests::lab::uninterrupted;
 use tests::lab::world::World;
 use tests::party::Family;
 
@@ -114,7 +115,7 @@ fn speak_as_host(world: &World, family: Family) {
             .catch("the node's datagram", |packet| packet.to() == far);
         let token = world.udp(far, seen.from());
         let mut buffer = [0; 64];
-        let len = socket.recv(&mut buffer).expect("the node is answered");
+        let len = uninterrupted(|| socket.recv(&mut buffer)).expect("the node is answered");
         assert_eq!(buffer[..len][..4], token.to_be_bytes());
     }
 }

@@ -19,6 +19,7 @@ use tests::lab::mouth::Mouth;
 use tests::lab::namespace::Namespace;
 use tests::lab::offload::Offload;
 use tests::lab::site::S1;
+use tests::lab::uninterrupted;
 use tests::lab::wire::Wire;
 use tests::lab::world::World;
 use tests::party::{Family, Who};
@@ -260,7 +261,7 @@ fn ask_as_host(flow: u32) {
     let question = [HOST.to_be_bytes(), flow.to_be_bytes(), [0; 4]].concat();
     socket.send(&question).expect("ask");
     let mut buffer = [0; 64];
-    let len = socket.recv(&mut buffer).expect("the node is answered");
+    let len = uninterrupted(|| socket.recv(&mut buffer)).expect("the node is answered");
     assert_eq!(&buffer[..len], question, "to the node itself");
 }
 

@@ -19,6 +19,7 @@ use tests::lab::mouth::Mouth;
 use tests::lab::offload::Offload;
 use tests::lab::site::{C1, C2, S1, S2};
 use tests::lab::station::Station;
+use tests::lab::uninterrupted;
 use tests::lab::world::World;
 use tests::party::Family;
 use tests::segment::Segment;
@@ -162,7 +163,7 @@ fn ask(flow: &UdpSocket, round: u32, index: usize) {
     let question = format!("{round} {index}");
     flow.send(question.as_bytes()).expect("ask");
     let mut buffer = [0; 64];
-    let len = flow.recv(&mut buffer);
+    let len = uninterrupted(|| flow.recv(&mut buffer));
     let len = len.unwrap_or_else(|error| panic!("flow {index} in round {round}: {error}"));
     assert_eq!(&buffer[..len], question.as_bytes(), "of flow {index}");
 }

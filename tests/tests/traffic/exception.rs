@@ -8,7 +8,7 @@ use tests::frame::{Frame, Transport, UDP};
 use tests::lab::conversation::bound;
 use tests::lab::node::OneNode;
 use tests::lab::wire::{Seen, Wire};
-use tests::lab::{PATIENCE, wait_until};
+use tests::lab::{PATIENCE, uninterrupted, wait_until};
 use tests::party::{Family, Who};
 
 use super::source;
@@ -107,7 +107,7 @@ fn closed_port_is_answered_by_the_endpoint() {
             let client = bound(&net.web, net.address("web", family));
             client.connect(target).expect("connect");
             client.send(b"anybody").expect("send");
-            let error = client.recv(&mut [0; 8]).expect_err("nobody answers");
+            let error = uninterrupted(|| client.recv(&mut [0; 8])).expect_err("nobody answers");
             assert_eq!(
                 error.kind(),
                 ErrorKind::ConnectionRefused,

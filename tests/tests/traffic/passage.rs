@@ -7,8 +7,8 @@ use std::time::Duration;
 use tests::frame::{Frame, Transport, UDP, checksum};
 use tests::lab::conversation::{bound, exchange, pattern, transfer};
 use tests::lab::node::{OneNode, answers, ping};
-use tests::lab::wait_until;
 use tests::lab::wire::{Seen, Wire};
+use tests::lab::{uninterrupted, wait_until};
 use tests::party::Family;
 
 use super::unspecified;
@@ -155,7 +155,8 @@ fn datagrams_in_fragments_arrive() {
                 .expect("send");
 
             let mut bytes = [0; 6_000];
-            let len = server.recv(&mut bytes).expect("the datagram should arrive");
+            let len =
+                uninterrupted(|| server.recv(&mut bytes)).expect("the datagram should arrive");
             assert!(bytes[..len] == sent, "{name} should get what was sent");
             from.run(&format!(
                 "ping -n -c 2 -i 0.01 -W 2 -s 4000 {}",

@@ -8,12 +8,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use tests::frame::TCP;
-use tests::lab::PATIENCE;
 use tests::lab::conversation::{bound, pattern, transfer_seen};
 use tests::lab::namespace::Namespace;
 use tests::lab::node::ping;
 use tests::lab::offload::Offload;
 use tests::lab::wire::Wire;
+use tests::lab::{PATIENCE, uninterrupted};
 use tests::packet::Packet;
 use tests::party::Family;
 
@@ -245,9 +245,10 @@ fn endpoint_hears_that_the_next_hop_has_died() {
             client.connect(target).expect("connect");
             for _ in 0..6 {
                 client.send(b"question").expect("send");
-                let (_, from) = server.recv_from(&mut [0; 8]).expect("the question arrives");
+                let (_, from) =
+                    uninterrupted(|| server.recv_from(&mut [0; 8])).expect("the question arrives");
                 server.send_to(b"answer", from).expect("answer");
-                client.recv(&mut [0; 8]).expect("the answer arrives");
+                uninterrupted(|| client.recv(&mut [0; 8])).expect("the answer arrives");
             }
 
             let len = if family == Family::V4 { 24 } else { 64 };

@@ -30,7 +30,8 @@ const FOR_DEMO: [Need; 4] = [
     need("tcpdump", "tcpdump"),
 ];
 
-const FOR_TEST: [Need; 12] = [
+const FOR_TEST: [Need; 15] = [
+    need("busybox", "busybox-static"),
     need("curl", "curl"),
     need("dbus-daemon", "dbus"),
     need("dig", "bind9-dnsutils"),
@@ -41,7 +42,9 @@ const FOR_TEST: [Need; 12] = [
     need("tracepath", "iputils-tracepath"),
     need("traceroute", "traceroute"),
     need("ufw", "ufw"),
+    need("radvd", "radvd"),
     need("strace", "strace"),
+    need("systemd-analyze", "systemd"),
     need("qemu-system-x86_64", "qemu-system-x86"),
 ];
 

@@ -44,7 +44,7 @@ const fn long_run(
     LongRun { test, variable }
 }
 
-const LONG_RUNS: [LongRun; 8] = [
+const LONG_RUNS: [LongRun; 10] = [
     long_run(("agent", "policy"), ("CILIATE_POLICY_PAIRS", "1000000")),
     long_run(
         ("tests", "differential"),
@@ -53,6 +53,8 @@ const LONG_RUNS: [LongRun; 8] = [
     long_run(("tests", "policy"), ("CILIATE_GROWTH", "100000")),
     long_run(("tests", "coexist"), ("CILIATE_LAB_ROUNDS", "200")),
     long_run(("tests", "daemon"), ("CILIATE_QUIET_MACHINE", "1")),
+    long_run(("tests", "daemon"), ("CILIATE_HOSTILE_SECS", "600")),
+    long_run(("tests", "daemon"), ("CILIATE_RELOADS", "10000")),
     long_run(("tests", "pressure"), ("CILIATE_FLOOD", "1000000")),
     long_run(("tests", "pressure"), ("CILIATE_CROWD", "100000")),
     long_run(("tests", "timing"), ("CILIATE_QUIET_MACHINE", "1")),

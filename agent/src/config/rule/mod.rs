@@ -8,6 +8,7 @@ mod netns;
 mod node;
 mod policy;
 mod prefix;
+mod uplink;
 
 use std::ops::Range;
 
@@ -23,6 +24,7 @@ pub(super) fn check(draft: &Draft, errors: &mut Vec<Diagnostic>) {
     address::check(draft, errors);
     netns::check(draft, errors);
     device::check(draft, errors);
+    uplink::check(draft, errors);
     masquerade::check(draft, errors);
     policy::check(draft, errors);
 }

@@ -32,10 +32,12 @@ use crate::plan::policy::{Entry, EntryKey, Policy};
 pub(super) struct Change<'p> {
     pins: &'p Pins,
     policy: &'p Policy,
-    prefixes4: Prefixes,
-    prefixes6: Prefixes,
+    /// Those of IPv4 and of IPv6, if any of them changes.
+    prefixes: Option<[Prefixes; 2]>,
     ranges: Table<Ruling>,
+    /// All entries, or those of which any change; and what is wanted of them.
     entries: BTreeMap<PolicyKey, Sides<PolicyEntry>>,
+    wanted: Vec<(PolicyKey, PolicyEntry)>,
 }
 
 /// Writes a policy to the side that is not active. `before` is what both sides say, if that is known.
@@ -59,18 +61,28 @@ pub(super) fn write<'p>(
 impl<'p> Change<'p> {
     /// Begins with tables of which both sides say the same.
     fn settled(pins: &'p Pins, before: &Policy, policy: &'p Policy) -> Self {
-        let [before4, before6] = prefixes(before);
-        let [after4, after6] = prefixes(policy);
-        let both = |(key, entry): (&EntryKey, &Entry)| {
-            (policy_key(*key), Sides::both(policy_entry(*entry)))
+        let settled_prefixes = || {
+            let [before4, before6] = prefixes(before);
+            let [after4, after6] = prefixes(policy);
+            [
+                Prefixes::settled(before4, after4),
+                Prefixes::settled(before6, after6),
+            ]
+        };
+        // Of a large policy, most is as it was: only the rest is looked at from here on.
+        let (written, removed) = overlay::difference(&before.entries, &policy.entries);
+        let changed = written.iter().map(|(key, _)| *key).chain(removed);
+        let both = |key: &EntryKey| {
+            let entry = before.entries.get(key)?;
+            Some((policy_key(*key), Sides::both(policy_entry(*entry))))
         };
         Self {
             pins,
             policy,
-            prefixes4: Prefixes::settled(before4, after4),
-            prefixes6: Prefixes::settled(before6, after6),
+            prefixes: (before.prefixes != policy.prefixes).then(settled_prefixes),
             ranges: Table::settled(ranges(before), Vec::new()),
-            entries: before.entries.iter().map(both).collect(),
+            entries: changed.filter_map(both).collect(),
+            wanted: written.into_iter().map(entry).collect(),
         }
     }
 
@@ -80,10 +92,13 @@ impl<'p> Change<'p> {
         Ok(Self {
             pins,
             policy,
-            prefixes4: Prefixes::found(read_prefixes::<Addr4>(pins, "PREFIXES4")?, after4),
-            prefixes6: Prefixes::found(read_prefixes::<Addr6>(pins, "PREFIXES6")?, after6),
+            prefixes: Some([
+                Prefixes::found(read_prefixes::<Addr4>(pins, "PREFIXES4")?, after4),
+                Prefixes::found(read_prefixes::<Addr6>(pins, "PREFIXES6")?, after6),
+            ]),
             ranges: Table::found(read_ranges(&table::ranges(pins)?)?),
             entries: read_entries(pins)?.into_iter().collect(),
+            wanted: policy.entries.iter().map(entry).collect(),
         })
     }
 
@@ -97,10 +112,12 @@ impl<'p> Change<'p> {
 
     /// Gives one side the policy.
     fn fill(&mut self, idle: Side) -> Result<(), Error> {
-        let map = ("PREFIXES4", table::prefixes4(self.pins)?);
-        self.prefixes4.fill(self.pins, map, idle)?;
-        let map = ("PREFIXES6", table::prefixes6(self.pins)?);
-        self.prefixes6.fill(self.pins, map, idle)?;
+        if let Some([prefixes4, prefixes6]) = &mut self.prefixes {
+            let map = ("PREFIXES4", table::prefixes4(self.pins)?);
+            prefixes4.fill(self.pins, map, idle)?;
+            let map = ("PREFIXES6", table::prefixes6(self.pins)?);
+            prefixes6.fill(self.pins, map, idle)?;
+        }
         self.fill_ranges(idle)?;
         self.fill_entries(idle)?;
         fill_subjects(self.pins, self.policy, idle)
@@ -127,9 +144,8 @@ impl<'p> Change<'p> {
                 wanted.entry(*key).or_default().set(idle.other(), entry);
             }
         }
-        for (key, entry) in &self.policy.entries {
-            let sides = wanted.entry(policy_key(*key)).or_default();
-            sides.set(idle, policy_entry(*entry));
+        for (key, entry) in &self.wanted {
+            wanted.entry(*key).or_default().set(idle, *entry);
         }
         let mut map = table::policy(self.pins)?;
         for key in self.entries.keys().filter(|key| !wanted.contains_key(key)) {
@@ -144,6 +160,11 @@ impl<'p> Change<'p> {
         Ok(())
     }
 }
+
+fn entry((key, entry): (&EntryKey, &Entry)) -> (PolicyKey, PolicyEntry) {
+    (policy_key(*key), policy_entry(*entry))
+}
+
 /// Gives one side what the parties are; one that nobody knows may neither send nor receive.
 fn fill_subjects(pins: &Pins, policy: &Policy, idle: Side) -> Result<(), Error> {
     let present: BTreeMap<_, _> = read_subjects(pins)?.into_iter().collect();

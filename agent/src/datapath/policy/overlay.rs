@@ -130,22 +130,23 @@ fn way(lengths: &[u8], len: u8) -> Vec<u8> {
 }
 
 /// Returns what has to be written for a table to become another one, and then what to be removed.
-pub(super) fn difference<V: Copy + PartialEq>(
-    present: &Set<V>,
-    wanted: &Set<V>,
-) -> (Set<V>, Vec<Bits>) {
-    let (mut written, mut removed) = (Set::new(), Vec::new());
-    let mut there = present.iter().peekable();
-    for (bits, value) in wanted {
-        while let Some((gone, _)) = there.next_if(|(other, _)| other < bits) {
-            removed.push(*gone);
+/// Both come in the order of their keys.
+pub(super) fn difference<K: Ord, V: PartialEq>(
+    present: impl IntoIterator<Item = (K, V)>,
+    wanted: impl IntoIterator<Item = (K, V)>,
+) -> (Vec<(K, V)>, Vec<K>) {
+    let (mut written, mut removed) = (Vec::new(), Vec::new());
+    let mut there = present.into_iter().peekable();
+    for (key, value) in wanted {
+        while let Some((gone, _)) = there.next_if(|(other, _)| *other < key) {
+            removed.push(gone);
         }
-        let same = there.next_if(|(other, _)| other == bits);
+        let same = there.next_if(|(other, _)| *other == key);
         if same.is_none_or(|(_, old)| old != value) {
-            written.push((*bits, *value));
+            written.push((key, value));
         }
     }
-    removed.extend(there.map(|(gone, _)| *gone));
+    removed.extend(there.map(|(gone, _)| gone));
     (written, removed)
 }
 
@@ -156,7 +157,7 @@ const PART_MAX: usize = 16_384;
 /// Returns the parts of two sets that hold all in which they differ, with what lies around and within;
 /// `None` if these are not small, or not of the same lengths.
 pub(super) fn narrow<V: Copy + PartialEq>(before: &Set<V>, after: &Set<V>) -> Option<[Set<V>; 2]> {
-    let (written, removed) = difference(before, after);
+    let (written, removed) = difference(before.iter().copied(), after.iter().copied());
     let lengths = lengths(after);
     if written.len() + removed.len() > CHANGED_MAX || self::lengths(before) != lengths {
         return None;
@@ -372,7 +373,7 @@ mod tests {
                 let mut table: BTreeMap<Bits, Sides<u32>> = whole(&one).into_iter().collect();
                 let part = |set: &Set<u32>| join(set, set, markers(set, &lens), active());
 
-                let (written, removed) = difference(&part(&before), &part(&after));
+                let (written, removed) = difference(part(&before), part(&after));
                 table.extend(written);
                 let gone = |bits: &Bits| removed.contains(bits) && !needs(&other, &lens, *bits);
                 table.retain(|bits, _| !gone(bits));
@@ -383,7 +384,7 @@ mod tests {
 
         #[test]
         fn difference_makes_one_table_of_the_other(one in any_set(), other in any_set()) {
-            let (written, removed) = difference(&one, &other);
+            let (written, removed) = difference(one.clone(), other.clone());
 
             let mut table: BTreeMap<Bits, u32> = one.into_iter().collect();
             table.extend(written);

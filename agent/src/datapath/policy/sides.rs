@@ -64,7 +64,7 @@ impl<V: Copy + PartialEq + Default> Table<V> {
             markers.into_iter().flatten(),
             idle.other(),
         );
-        let difference = overlay::difference(&self.present, &joined);
+        let difference = overlay::difference(self.present.iter().copied(), joined.iter().copied());
         self.present = joined;
         difference
     }

@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::hash::{Hash as _, Hasher};
 
 use super::register::Loaded;
 use super::ruleset::{Base, Chain, Condition, Effect, Family, Hook, Names, Rule, Tool};
@@ -18,6 +19,9 @@ use crate::host::raw::text;
 /// Length of the header of a match or target, and of the name in it.
 const PART_LEN: usize = 32;
 const PART_NAME: usize = 29;
+
+/// Length of the counters of an entry: packets and bytes.
+const COUNTERS_LEN: usize = 16;
 
 /// Space for a link's name.
 const NAME_LEN: usize = 16;
@@ -85,6 +89,28 @@ const LAYOUTS: [Layout; 2] = [
 /// When the kernel refuses.
 pub fn dump() -> Result<Vec<Chain>> {
     let mut chains = Vec::new();
+    each_table(|table, entries| chains.extend(table.chains(entries)))?;
+    Ok(chains)
+}
+
+/// Adds the rules of all tables that exist to a number, without their counters.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn take(hasher: &mut impl Hasher) -> Result<()> {
+    each_table(|table, entries| {
+        table.name.hash(hasher);
+        // The counters are what a header ends with.
+        let counters = table.layout.entry_len - COUNTERS_LEN..table.layout.entry_len;
+        for entry in entries {
+            entry.bytes[..counters.start].hash(hasher);
+            entry.bytes[counters.end..].hash(hasher);
+        }
+    })
+}
+
+/// Reads all tables that exist, one after the other.
+fn each_table(mut read: impl FnMut(&Table<'_>, &[Entry<'_>])) -> Result<()> {
     for layout in LAYOUTS {
         let mut names: Vec<String> = fs::read_to_string(layout.names)
             .unwrap_or_default()
@@ -99,14 +125,14 @@ pub fn dump() -> Result<Vec<Chain>> {
                 name: &name,
                 block: &block,
             };
-            let found = table.entries().map(|entries| table.chains(&entries));
-            chains.extend(found.ok_or_else(|| Error::Unreadable {
+            let entries = table.entries().ok_or_else(|| Error::Unreadable {
                 what: format!("list iptables table {name}"),
                 detail: "an entry leads out of the table".into(),
-            })?);
+            })?;
+            read(&table, &entries);
         }
     }
-    Ok(chains)
+    Ok(())
 }
 
 /// Is a table and the block of its entries.

@@ -25,6 +25,7 @@
 //! - [`bypass`]: what BPF host routing keeps from the firewall
 //! - [`blind`]: rules that never meet the packets that they look for
 //! - [`nat`]: who else translates sources on our devices
+//! - [`flowtable`]: what carries packets past all of that
 //! - [`cure`]: the commands that let endpoints' packets through
 
 pub mod blind;
@@ -32,6 +33,7 @@ pub mod bypass;
 pub mod cure;
 mod expression;
 pub mod flow;
+pub mod flowtable;
 pub mod iptables;
 pub mod nat;
 pub mod nftables;
@@ -46,6 +48,8 @@ mod xtables;
 pub use flow::{Flow, Traffic};
 pub use ruleset::{Chain, Ruleset};
 
+use std::hash::{Hash as _, Hasher};
+
 use super::error::Result;
 
 /// Reads all chains that a packet can meet.
@@ -56,4 +60,13 @@ pub fn dump() -> Result<Ruleset> {
     let mut chains = nftables::dump()?;
     chains.extend(iptables::dump()?);
     Ok(Ruleset { chains })
+}
+
+/// Adds to a number what changes whenever chains do.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn take(hasher: &mut impl Hasher) -> Result<()> {
+    nftables::generation()?.hash(hasher);
+    iptables::take(hasher)
 }

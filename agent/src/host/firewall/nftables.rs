@@ -21,9 +21,10 @@ const GET_CHAIN: u16 = kind(4);
 const GET_RULE: u16 = kind(7);
 const GET_SET: u16 = kind(10);
 const GET_ELEMENTS: u16 = kind(13);
+const GET_GENERATION: u16 = kind(16);
 
 /// Length of the header in front of the attributes: family, version, resource.
-const HEADER_LEN: usize = 4;
+pub(super) const HEADER_LEN: usize = 4;
 
 /// Families by number, such as `NFPROTO_INET`.
 const FAMILIES: [(u8, Family); 4] = [
@@ -40,7 +41,7 @@ const SET: u16 = 2;
 /// Tables of `iptables`.
 const XTABLES: [&str; 5] = ["filter", "mangle", "nat", "raw", "security"];
 
-const fn kind(message: u16) -> u16 {
+pub(super) const fn kind(message: u16) -> u16 {
     const SUBSYSTEM: u16 = 10;
     SUBSYSTEM << 8 | message
 }
@@ -60,6 +61,25 @@ pub fn dump() -> Result<Vec<Chain>> {
         take_rules(&mut netlink, &mut chains, &sets)?;
     }
     Ok(chains)
+}
+
+/// Returns the number of changes to nftables so far; `None` if there is no nftables.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn generation() -> Result<Option<u32>> {
+    const ID: u16 = 1;
+    if !raw::is_served(NETLINK_NETFILTER) {
+        return Ok(None);
+    }
+    let mut netlink = Netlink::<Raw>::open_family(NETLINK_NETFILTER)?;
+    match netlink.get(request(GET_GENERATION, 0), "read generation of nftables") {
+        // The kernel has nfnetlink, but not nftables.
+        Err(error) if matches!(error.errno(), Some(Errno::EINVAL | Errno::EOPNOTSUPP)) => Ok(None),
+        other => Ok(other?
+            .first()
+            .and_then(|reply| reply.attributes(HEADER_LEN).be32(ID))),
+    }
 }
 
 /// Reads the chains, without those of tables that are switched off.
@@ -220,7 +240,7 @@ fn base(family: Family, chain: Attributes<'_>) -> Option<Base> {
     })
 }
 
-fn family(reply: &Raw) -> Option<Family> {
+pub(super) fn family(reply: &Raw) -> Option<Family> {
     let number = reply.payload.first()?;
     let known = FAMILIES.iter().find(|(known, _)| known == number);
     known.map(|(_, family)| *family)
@@ -233,7 +253,7 @@ fn request(kind: u16, family: u8) -> Raw {
     }
 }
 
-fn dump_kind(netlink: &mut Netlink<Raw>, kind: u16, what: &str) -> Result<Vec<Raw>> {
+pub(super) fn dump_kind(netlink: &mut Netlink<Raw>, kind: u16, what: &str) -> Result<Vec<Raw>> {
     const ANY_FAMILY: u8 = 0;
     match netlink.dump(&request(kind, ANY_FAMILY), what) {
         // The kernel has nfnetlink, but not nftables.

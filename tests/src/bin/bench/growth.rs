@@ -229,7 +229,7 @@ impl Growth {
             let [rule, address] = size.edits.each_ref().map(|edit| median(edit));
             let load = median(&size.load);
             for (what, took, most) in [("load", load, LOAD_MAX), ("edit", rule, EDIT_MAX)] {
-                if took > most.as_secs_f64() && self.kind == Kind::Alike {
+                if took > most.as_secs_f64() {
                     faults.push(format!("{addresses} addresses: {what} took {took:.3} s"));
                 }
             }

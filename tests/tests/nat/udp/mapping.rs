@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, UdpSocket};
 
-use tests::lab::PATIENCE;
 use tests::lab::compliance::Row;
 use tests::lab::gateway::Options;
 use tests::lab::site::{C1, C2, S1, S1_TOO, S2, UPLINK};
 use tests::lab::world::World;
+use tests::lab::{PATIENCE, uninterrupted};
 use tests::party::Family;
 
 #[test]
@@ -167,7 +167,8 @@ fn ports_are_preserved_unless_the_node_itself_has_them() {
                 assert_ne!(outside.port(), port, "the node listens there");
                 let token = world.udp(far, UPLINK.at(family, port));
                 let mut bytes = [0; 64];
-                let (len, from) = own.recv_from(&mut bytes).expect("the node should hear it");
+                let (len, from) =
+                    uninterrupted(|| own.recv_from(&mut bytes)).expect("the node should hear it");
                 assert_eq!((&bytes[..4], from), (&token.to_be_bytes()[..], far));
                 assert_eq!(len, 12);
                 world.back(far, outside, C1.at(family, port));

@@ -1,34 +1,71 @@
 //! `ciliate doctor`: what on this machine will hurt the node of a file, and what cures it.
 //!
 //! It asks the same questions as `plan`, and tells everything that stands in the way or works only
-//! in part, also where `plan` would end at the first reason. It only reads.
+//! in part, also where `plan` would end at the first reason; and looks at what other programs on the
+//! machine will do. It only reads, but for `--fix`.
+//!
+//! # Layout
+//! - `manager`: other managers of the network, by their files
+//! - `hook`: other programs on the hooks of our devices, and flow tables
+//! - `machine`: the BPF file system, memory, what everybody may do
+//! - `fix`: the files that tell others to leave us alone
+
+mod fix;
+mod hook;
+mod machine;
+mod manager;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
+use self::fix::{Fixed, Outcome};
 use super::args::{Common, DEFAULT_FILE, File};
 use super::exit;
 use super::failure::Failure;
 use super::instance::{self, Instance};
-use crate::daemon::warning::NO_NAMESPACE;
+use crate::daemon::warning::{NO_NAMESPACE, UNDONE};
 use crate::host::netns;
 use crate::plan::Notes;
 use crate::plan::object::Netns;
 use crate::plan::warning::Warning;
 use crate::plan::{self};
+use crate::reconcile::drift::{Contest, Drift};
 use crate::topology::{Endpoint, Topology};
 
-/// Tells what was found. Returns the exit code.
+/// How long what somebody undid again and again is told.
+const OF_LATE: Duration = Duration::from_hours(1);
+
+/// Where the files of other programs are.
+const ROOT: &str = "/";
+
+/// Tells what was found, once what can be fixed by files is, if that is asked for. Returns the exit
+/// code.
 ///
 /// # Errors
 /// If the file is wrong or the kernel cannot be read.
-pub fn doctor(common: &Common, file: &File, out: &mut dyn Write) -> Result<u8, Failure> {
+pub fn doctor(
+    common: &Common,
+    file: &File,
+    fixes: bool,
+    out: &mut dyn Write,
+) -> Result<u8, Failure> {
     let topology = instance::topology(&examined(common, file)?, common.node.as_deref())?;
     let instance = Instance::new(common, &topology.node);
+    let fixed = if fixes {
+        fix::fix(Path::new(ROOT))
+    } else {
+        Vec::new()
+    };
     let notes = instance.enter(|| {
         let ambient = instance.system()?.ambient(&topology)?;
         let mut notes = plan::notes(&topology, &ambient);
         notes.warnings.extend(missing_namespaces(&topology));
+        notes.warnings.extend(contested(&instance.drift()?));
+        let others = manager::findings(Path::new(ROOT), &topology);
+        notes.warnings.extend(others);
+        notes.warnings.extend(hook::findings(&instance, &topology)?);
+        notes.warnings.extend(machine::findings(&instance)?);
         Ok(notes)
     })?;
     if common.json {
@@ -37,9 +74,11 @@ pub fn doctor(common: &Common, file: &File, out: &mut dyn Write) -> Result<u8, F
             "node": topology.node,
             "host_routing": notes.host_routing,
             "findings": notes.warnings,
+            "fixed": fixed,
         });
         writeln!(out, "{json:#}")?;
     } else {
+        print_fixed(&fixed, out)?;
         print(&notes, out)?;
     }
     Ok(if notes.warnings.is_empty() {
@@ -87,6 +126,45 @@ fn missing_namespace(endpoint: &Endpoint, error: &str) -> Warning {
             remedy,
         )
     }
+}
+
+/// Tells what somebody kept undoing of late.
+fn contested(drift: &Drift) -> Vec<Warning> {
+    let of_late = SystemTime::now() - OF_LATE;
+    let since = of_late.duration_since(SystemTime::UNIX_EPOCH);
+    let since = since.map_or(0, |time| time.as_secs());
+    let contests = drift.contested.iter().filter(|contest| contest.at >= since);
+    let finding = |contest: &Contest| {
+        let by = contest.by.as_deref().unwrap_or("something");
+        let text = format!(
+            "`{}` was repaired {} times in a row: {by} keeps undoing it",
+            contest.what, contest.repairs
+        );
+        let remedy = "find out who manages the same object, and tell it to leave it alone";
+        Warning::new(UNDONE, text, remedy.to_owned())
+    };
+    contests.map(finding).collect()
+}
+
+fn print_fixed(fixed: &[Fixed], out: &mut dyn Write) -> Result<(), Failure> {
+    for one in fixed {
+        let path = one.path.display();
+        match (one.outcome, one.reload, &one.error) {
+            (Outcome::Written, Some(reload), _) => {
+                writeln!(out, "Wrote {path}; it counts after `{reload}`.")?;
+            }
+            (Outcome::Written, None, _) => writeln!(out, "Wrote {path}.")?,
+            (Outcome::Present, ..) => {}
+            (Outcome::Edited, ..) => {
+                writeln!(out, "Left {path} as it is: somebody edited it.")?;
+            }
+            (Outcome::Failed, _, error) => {
+                let error = error.as_deref().unwrap_or_default();
+                writeln!(out, "Could not write {path}: {error}.")?;
+            }
+        }
+    }
+    Ok(())
 }
 
 fn print(notes: &Notes, out: &mut dyn Write) -> Result<(), Failure> {
