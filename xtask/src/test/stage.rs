@@ -44,7 +44,7 @@ const fn long_run(
     LongRun { test, variable }
 }
 
-const LONG_RUNS: [LongRun; 10] = [
+const LONG_RUNS: [LongRun; 11] = [
     long_run(("agent", "policy"), ("CILIATE_POLICY_PAIRS", "1000000")),
     long_run(
         ("tests", "differential"),
@@ -55,6 +55,7 @@ const LONG_RUNS: [LongRun; 10] = [
     long_run(("tests", "daemon"), ("CILIATE_QUIET_MACHINE", "1")),
     long_run(("tests", "daemon"), ("CILIATE_HOSTILE_SECS", "600")),
     long_run(("tests", "daemon"), ("CILIATE_RELOADS", "10000")),
+    long_run(("tests", "lifecycle"), ("CILIATE_KILL_EVERYWHERE", "1")),
     long_run(("tests", "pressure"), ("CILIATE_FLOOD", "1000000")),
     long_run(("tests", "pressure"), ("CILIATE_CROWD", "100000")),
     long_run(("tests", "timing"), ("CILIATE_QUIET_MACHINE", "1")),
