@@ -340,7 +340,7 @@ impl Kept<'_> {
 
     /// Tells whether somebody else applied another file, or what this one says now.
     fn is_other(&self, (file, applied): &(Option<PathBuf>, String)) -> bool {
-        file.as_ref().is_some_and(|file| *file != self.file)
+        file.as_ref().is_some_and(|file| *file != self.edition.file)
             || *applied != instance::fingerprint(&self.topology)
     }
 

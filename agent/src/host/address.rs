@@ -55,6 +55,24 @@ pub fn add(netlink: &mut Netlink, link: u32, device: &str, address: IpNet) -> Re
     message
         .attributes
         .push(AddressAttribute::Protocol(protocol));
+    add_at_once(netlink, message, device, address)
+}
+
+/// Adds an address that is not marked as ours, as an administrator would.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn add_static(netlink: &mut Netlink, link: u32, device: &str, address: IpNet) -> Result<()> {
+    add_at_once(netlink, message(link, address), device, address)
+}
+
+/// Adds an address that nobody else has: it is not looked for.
+fn add_at_once(
+    netlink: &mut Netlink,
+    mut message: AddressMessage,
+    device: &str,
+    address: IpNet,
+) -> Result<()> {
     if matches!(address, IpNet::V6(_)) {
         let nodad = AddressAttribute::Flags(AddressFlags::Nodad);
         message.attributes.push(nodad);

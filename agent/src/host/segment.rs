@@ -96,7 +96,7 @@ pub fn join(
         return Ok(());
     };
     let index = link::index(&mut netlink, ENDPOINT_LINK)?;
-    address::add(&mut netlink, index, ENDPOINT_LINK, IpNet::from(own))?;
+    address::add_static(&mut netlink, index, ENDPOINT_LINK, IpNet::from(own))?;
     for peer in peers.iter().filter(|peer| peer.is_ipv4() == own.is_ipv4()) {
         let route = Route {
             prefix: IpNet::from(*peer),
