@@ -217,10 +217,10 @@ pub const ENTRIES: &[Entry] = &[
     ),
     entry(
         "CIL0208",
-        "a device went while the agent keeps its node, which is kept without it",
+        "a device is missing while the agent keeps its node, which is kept without it",
         "What endpoints send through it finds no way, and its translations have ended. The agent joins \
-         it again when it is back; at the start of an agent, and for `apply`, a missing device is an \
-         error (CIL0301).",
+         it again when it is back. An agent that starts waits for it first, up to 30 s, unless the \
+         file says `required = false`; for `apply`, a missing device is an error (CIL0301).",
     ),
     entry(
         "CIL0209",

@@ -8,8 +8,8 @@ use super::args::Common;
 use super::exit;
 use super::failure::Failure;
 use super::instance::{self, Instance, Whereabouts};
-use crate::daemon::Sparing;
 use crate::daemon::warning::NOT_TAKEN_BACK;
+use crate::daemon::{Sparing, consequence};
 use crate::host::lock::Lock;
 use crate::host::{clock, netns};
 use crate::plan::notes::PolicySize;
@@ -56,6 +56,15 @@ pub enum Missing {
     Spared,
 }
 
+/// Says what of a node has to be there when it is set up.
+#[derive(Clone, Copy, Debug)]
+pub enum Start<'a> {
+    /// Everything.
+    Whole,
+    /// What there is: devices may be missing, and these endpoints have no namespaces.
+    Without(&'a BTreeSet<Key>),
+}
+
 /// Prints what `apply` would do. Returns the exit code.
 ///
 /// # Errors
@@ -96,7 +105,8 @@ pub fn apply(
     let (topology, edition) = instance::read(file, common.node.as_deref())?;
     let instance = Instance::new(common, &topology.node);
     let report = instance.enter(|| {
-        let bring_up = || bring_up(common, &topology, &edition, |notes| options.accept(notes));
+        let accept = |notes: &Notes| options.accept(notes);
+        let bring_up = || bring_up(common, &topology, &edition, Start::Whole, accept);
         let mut report = bring_up()?;
         if lease(&instance, &topology, &mut report)? {
             let second = bring_up()?;
@@ -195,6 +205,7 @@ pub fn bring_up(
     common: &Common,
     topology: &Topology,
     edition: &Edition,
+    start: Start<'_>,
     accept: impl FnOnce(&Notes) -> Result<(), Failure>,
 ) -> Result<Report, Failure> {
     let instance = Instance::new(common, &topology.node);
@@ -202,15 +213,17 @@ pub fn bring_up(
     let lock = instance.lock()?;
     let is_trial_left = settle(&instance, &lock)?;
     let nothing = BTreeSet::new();
-    let accept = |desired: &mut Desired| accept(&desired.notes);
-    match converge(
-        &instance,
-        topology,
-        edition,
-        &nothing,
-        Missing::Refused,
-        accept,
-    ) {
+    let (missing, absent) = match start {
+        Start::Whole => (Missing::Refused, &nothing),
+        Start::Without(absent) => (Missing::Spared, absent),
+    };
+    let adapt = |desired: &mut Desired| {
+        accept(&desired.notes)?;
+        let state = std::mem::take(&mut desired.state);
+        desired.state = consequence::without(state, absent);
+        Ok(())
+    };
+    match converge(&instance, topology, edition, absent, missing, adapt) {
         Ok(report) => {
             if !report.plan.is_empty() {
                 report.plan.notes.log();

@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-use super::apply::{bring_up, take_down};
+use super::apply::{Start, bring_up, take_down};
 use super::args::Common;
 use super::exit;
 use super::failure::Failure;
@@ -139,7 +139,7 @@ impl Lab {
                 join(Some(*address))?;
             }
             let report = netns::in_netns(&node, || {
-                bring_up(common, topology, &self.edition, |_| Ok(()))
+                bring_up(common, topology, &self.edition, Start::Whole, |_| Ok(()))
             })??;
             text.push_str(&format!(
                 "{}node {} is up: nsenter --net=/run/netns/{1} …\n",

@@ -11,9 +11,11 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::os::fd::BorrowedFd;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use super::apply::{Missing, bring_up, converge, is_renewal};
+use nix::net::if_::if_nametoindex;
+
+use super::apply::{Missing, Start, bring_up, converge, is_renewal};
 use super::args::Common;
 use super::exit;
 use super::failure::Failure;
@@ -39,6 +41,9 @@ use crate::uplink::{Uplinks, Wanted};
 /// How often a piece of the tables of bindings is swept: a full one of 32,768 entries takes eight
 /// seconds.
 const SWEEP_PERIOD: Duration = Duration::from_millis(250);
+
+/// How long an agent that starts waits for the devices that the file requires.
+const DEVICE_PATIENCE: Duration = Duration::from_secs(30);
 
 /// Sets the node up and keeps it until TERM or INT. Returns the exit code.
 ///
@@ -90,6 +95,9 @@ fn keep(
         uplinks: Uplinks::new(instance.directory().to_owned()),
         trouble: None,
     };
+    if kept.await_devices(&mut sources)? == Awaited::Stopped {
+        return Ok(());
+    }
     let plan = kept.begin(common)?;
     kept.privileges.keep(&kept.topology)?;
     kept.uplinks.follow(Wanted::of(&kept.topology));
@@ -124,6 +132,15 @@ fn sysctls(state: &State) -> BTreeSet<String> {
         }
     };
     state.keys().filter_map(path).collect()
+}
+
+/// Tells what came of waiting for devices.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Awaited {
+    Present,
+    Missing,
+    /// The agent shall end.
+    Stopped,
 }
 
 /// Names the object that could not be repaired.
@@ -344,6 +361,36 @@ impl Kept<'_> {
         Ok(reconcile::preview(&mut system, &desired, &journal)?)
     }
 
+    /// Waits for devices that are required, but not for ever: the node is set up without them then,
+    /// and they are joined when they come.
+    fn await_devices(&self, sources: &mut Sources) -> Result<Awaited, Cause> {
+        let required = self
+            .topology
+            .devices
+            .iter()
+            .filter(|device| device.required);
+        let names: Vec<&str> = required.map(|device| device.name.as_str()).collect();
+        let deadline = Instant::now() + DEVICE_PATIENCE;
+        let mut told = None;
+        loop {
+            let missing = |name: &&str| if_nametoindex(*name).is_err();
+            let Some(name) = names.iter().copied().find(missing) else {
+                return Ok(Awaited::Present);
+            };
+            if told != Some(name) {
+                told = Some(name);
+                service::progress(&format!("waits for device {name}"));
+                log::info!("device {name} is missing: waiting for it up to {DEVICE_PATIENCE:?}");
+            }
+            if Instant::now() >= deadline {
+                return Ok(Awaited::Missing);
+            }
+            if sources.stops_before(deadline)? {
+                return Ok(Awaited::Stopped);
+            }
+        }
+    }
+
     /// Sets the node up as the given file says. One that is on trial is kept as it is, and one
     /// that was taken back from this very file as it was before. Returns what was done.
     fn begin(&mut self, common: &Common) -> Result<Plan, Failure> {
@@ -373,7 +420,10 @@ impl Kept<'_> {
             );
             (self.topology, self.edition) = self.last_applied()?;
         }
-        let report = bring_up(common, &self.topology, &self.edition, |_| Ok(()))?;
+        self.note_absent();
+        let absent = self.absent_links();
+        let start = Start::Without(&absent);
+        let report = bring_up(common, &self.topology, &self.edition, start, |_| Ok(()))?;
         self.notes.clone_from(&report.plan.notes);
         Ok(report.plan)
     }

@@ -19,6 +19,7 @@ pub(super) static DEVICE: Keys = Keys {
         "gateway",
         "mtu",
         "dhcp",
+        "required",
         "masquerade",
         "masquerade_address",
     ],
@@ -33,6 +34,7 @@ pub(super) struct Device {
     pub span: Range<usize>,
     pub node: Field<String>,
     pub name: Field<String>,
+    pub required: Field<bool>,
     pub masquerade: Field<bool>,
     pub masquerade_addresses: Vec<Spanned<IpAddr>>,
     pub uplink: uplink::Draft,
@@ -43,6 +45,7 @@ pub(super) fn read(table: &mut Table<'_>, errors: &mut Vec<Diagnostic>) -> Devic
         span: table.span.clone(),
         node: table.read("node", value::reference, errors),
         name: table.require("name", name, errors),
+        required: table.read("required", value::boolean, errors),
         masquerade: table.read("masquerade", value::boolean, errors),
         masquerade_addresses: list::addresses(
             table,

@@ -106,6 +106,8 @@ pub struct Device {
     /// Name of a node of the same file.
     pub node: String,
     pub name: Spanned<String>,
+    /// Whether an agent that starts waits for it a while before it says that the node is set up.
+    pub required: bool,
     /// Whether what endpoints send through it gets an address of the node.
     pub masquerade: bool,
     /// The addresses for that, at most one of each family; by default the device's own.
@@ -258,6 +260,7 @@ impl Device {
         Some(Self {
             node: node.unwrap_or_else(|| only_node.to_owned()),
             name: draft.name.into_given()?,
+            required: draft.required.into_value().unwrap_or(true),
             masquerade: draft.masquerade.into_value().unwrap_or_default(),
             masquerade_addresses: addresses.map(Spanned::into_inner).collect(),
             uplink: draft.uplink.complete(),

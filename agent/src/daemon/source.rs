@@ -11,7 +11,7 @@ use super::announcement::Announcements;
 use super::control::Control;
 use super::edit::Edits;
 use super::folder::Folders;
-use super::signal::Signals;
+use super::signal::{Request, Signals};
 use crate::host;
 use crate::reconcile::Cause;
 
@@ -61,6 +61,17 @@ impl Sources {
             Ok(_) | Err(Errno::EINTR) => Ok(()),
             Err(errno) => Err(host::Error::system("wait for announcements", errno).into()),
         }
+    }
+
+    /// Sleeps until something happens, or until `deadline`; tells whether a signal asks for the end.
+    /// Others are not heard.
+    ///
+    /// # Errors
+    /// If the kernel refuses.
+    pub fn stops_before(&mut self, deadline: Instant) -> Result<bool, Cause> {
+        self.wait(&[], deadline)?;
+        self.read()?;
+        Ok(self.signals.request() == Some(Request::Stop))
     }
 
     fn all(&self) -> impl Iterator<Item = (BorrowedFd<'_>, PollFlags)> {

@@ -109,6 +109,8 @@ pub struct Peer {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Device {
     pub name: String,
+    /// Whether an agent that starts waits for it a while.
+    pub required: bool,
     /// Whether what endpoints send through it is translated.
     pub masquerade: bool,
     /// The source addresses for that; `None` is the device's own.

@@ -28,6 +28,7 @@ pub(super) fn devices(config: &Config, node: &config::Node) -> Vec<Device> {
             let addresses = || device.masquerade_addresses.iter().copied();
             Device {
                 name: device.name.get_ref().clone(),
+                required: device.required,
                 masquerade: device.masquerade,
                 masquerade4: addresses().find_map(as_v4),
                 masquerade6: addresses().find_map(as_v6),

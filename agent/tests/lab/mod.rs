@@ -208,6 +208,7 @@ pub(crate) fn exchanged() -> Topology {
 pub(crate) fn device(name: &str, masquerade: bool) -> Device {
     Device {
         name: name.to_owned(),
+        required: true,
         masquerade,
         masquerade4: None,
         masquerade6: None,

@@ -240,7 +240,7 @@ fn namespaces_that_come_and_go_do_not_end_the_agent() {
     net.ping_all();
 }
 
-fn is_joined(db: &Namespace) -> bool {
+pub(super) fn is_joined(db: &Namespace) -> bool {
     let addresses = db.attempt("ip address show dev eth0").stdout;
     addresses.contains("10.0.1.11") && addresses.contains("fd00:1::11")
 }
