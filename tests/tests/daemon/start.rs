@@ -6,7 +6,7 @@ use std::thread;
 
 use tests::lab::agent;
 use tests::lab::namespace::Namespace;
-use tests::lab::node::OneNode;
+use tests::lab::node::{OneNode, answers, ping};
 use tests::lab::outside::Outside;
 use tests::lab::resident::Resident;
 use tests::lab::wait_until;
@@ -89,6 +89,13 @@ fn agent_is_ready_when_a_device_that_is_required_has_come() {
         start_without_device(&net)
     });
 
+    // Its addresses come later than the device.
+    wait_until("packets pass", || {
+        Family::BOTH
+            .map(Outside::far)
+            .iter()
+            .all(|far| answers(&net.net.web, *far))
+    });
     net.expect_traffic();
     assert!(!agent.log().contains("CIL0208"), "{}", agent.log());
 }
@@ -108,7 +115,7 @@ fn agent_does_not_wait_for_a_device_that_is_not_required() {
     net.net.ping_all();
     net.join();
     wait_until("the device is joined", || {
-        tests::lab::node::answers(&net.net.web, Outside::far(Family::V4))
+        answers(&net.net.web, Outside::far(Family::V4))
     });
     net.expect_traffic();
 }
@@ -145,7 +152,7 @@ fn endpoint_whose_namespace_is_missing_at_the_start_is_joined_when_it_comes() {
     let agent = Resident::start(&net.machine, &net.host, &file);
 
     agent.expect_log("CIL0102: endpoint db");
-    tests::lab::node::ping(&net.web, net.address("api", Family::V4));
+    ping(&net.web, net.address("api", Family::V4));
     net.host.run("ip netns add db");
     wait_until("db is joined", || is_joined(&net.db));
     net.ping_all();
