@@ -91,6 +91,16 @@ fn start(net: &OneNode) -> Resident {
     Resident::start(&net.machine, &net.host, &net.file.display().to_string())
 }
 
+/// Returns how many descriptors a process has while it rests: the fewest of some looks.
+fn descriptors(pid: u32) -> usize {
+    let folder = format!("/proc/{pid}/fd");
+    let looks = (0..20).map(|_| {
+        thread::sleep(Duration::from_millis(10));
+        fs::read_dir(&folder).expect("the process runs").count()
+    });
+    looks.min().expect("some looks")
+}
+
 /// Returns how many objects the agents of the node repaired.
 fn repairs() -> u64 {
     let text = fs::read(DRIFT).unwrap_or_default();

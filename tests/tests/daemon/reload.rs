@@ -15,7 +15,7 @@ use tests::lab::node::{OneNode, pins};
 use tests::lab::stream::Stream;
 use tests::party::Family;
 
-use super::{BUSY, Kept, is_quiet, start, ticks};
+use super::{BUSY, Kept, descriptors, is_quiet, start, ticks};
 
 /// How many reloads, if not `RELOADS_VARIABLE` says otherwise.
 const RELOADS: usize = 500;
@@ -74,7 +74,7 @@ fn holdings(kept: &Kept) -> (usize, usize) {
     let entries = |path: String| fs::read_dir(path).expect("list").count();
     let pinned = [pins().maps(), pins().programs(), pins().links()];
     (
-        entries(format!("/proc/{}/fd", kept.agent.pid())),
+        descriptors(kept.agent.pid()),
         pinned
             .map(|folder| entries(folder.display().to_string()))
             .iter()
