@@ -8,7 +8,7 @@
 //! - [`output`]: where a verb writes
 //! - [`instance`], [`resident`], [`machine`]: the node that a verb works on, its agent, the machine that
 //!   it runs on
-//! - [`privilege`]: what the agent may do
+//! - [`kept`], [`privilege`]: the node as the resident agent keeps it, and what the agent may do
 //! - [`take_back`], [`answer`], [`front`]: trials, as all verbs meet them, and the sides of one
 //! - [`check`], [`init`], [`apply`], [`trial`] (`try`), [`confirm`], [`run`](mod@run), [`reload`],
 //!   [`status`], [`doctor`], [`explain`], [`flows`], [`dump`], [`policy`], [`lab`]: the verbs
@@ -27,6 +27,7 @@ pub mod flows;
 pub mod front;
 pub mod init;
 pub mod instance;
+pub mod kept;
 pub mod lab;
 pub mod machine;
 pub mod output;
