@@ -1,18 +1,15 @@
 //! What nobody announces of a node's BPF objects, as a number that changes with it: which programs
-//! are on the hooks of pinned links, in which order, and what is in the tables that the agent
-//! writes.
+//! are on the hooks of pinned links, in which order, and what is in the tables of the node, its
+//! endpoints and its devices.
 //!
-//! Of a large table the beginning counts, and rows of policy do not: a look at everything finds
-//! what changes there.
+//! The tables of policy do not count: they have room for so much that going through them, empty or
+//! not, takes longer than all the rest. A look at everything finds what changes there.
 
 use std::hash::{Hash as _, Hasher};
 use std::io;
 use std::os::fd::AsFd as _;
 
-use datapath::abi::{
-    Addr4, Addr6, Device, Lengths, Node, Party, PolicyEntry, PolicyKey, Prefix, PrefixKey, Sides,
-    Subject,
-};
+use datapath::abi::{Addr4, Addr6, Device, Lengths, Node, Party, Sides, Subject};
 
 use super::pin::Pins;
 use super::{Error, attach, sys};
@@ -44,20 +41,7 @@ pub fn take(pins: &Pins, hasher: &mut impl Hasher) -> Result<(), Error> {
     entries::<{ size_of::<Addr4>() }, 4>(pins, "LOCAL4", hasher)?;
     entries::<{ size_of::<Addr6>() }, 4>(pins, "LOCAL6", hasher)?;
     entries::<4, { size_of::<Lengths>() }>(pins, "LENGTHS", hasher)?;
-    entries::<8, { size_of::<Sides<Subject>>() }>(pins, "SUBJECTS", hasher)?;
-    entries::<{ size_of::<PrefixKey<Addr4>>() }, { size_of::<Sides<Prefix>>() }>(
-        pins,
-        "PREFIXES4",
-        hasher,
-    )?;
-    entries::<{ size_of::<PrefixKey<Addr6>>() }, { size_of::<Sides<Prefix>>() }>(
-        pins,
-        "PREFIXES6",
-        hasher,
-    )?;
-    entries::<{ size_of::<PolicyKey>() }, { size_of::<Sides<PolicyEntry>>() }>(
-        pins, "POLICY", hasher,
-    )
+    entries::<8, { size_of::<Sides<Subject>>() }>(pins, "SUBJECTS", hasher)
 }
 
 /// Adds keys and values of a table, of these sizes in bytes.
