@@ -27,7 +27,11 @@ const FORGET: Duration = Duration::from_secs(10);
 
 /// Knows what was repaired of late.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct BackOff(BTreeMap<Key, Fight>);
+pub struct BackOff(
+    BTreeMap<Key, Fight>,
+    /// Objects that could not be repaired once, and until when that counts.
+    BTreeMap<Key, Instant>,
+);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Fight {
@@ -91,9 +95,13 @@ impl BackOff {
     /// first not at all, for something may have changed while we worked on it.
     pub fn refuse(&mut self, key: &Key, what: &str, now: Instant) -> Duration {
         self.0.retain(|_, fight| fight.remembered > now);
+        self.1.retain(|_, remembered| *remembered > now);
+        if self.1.insert(key.clone(), now + FORGET).is_none() {
+            return Duration::ZERO;
+        }
         let counted = self.0.get(key).map_or(0, |fight| fight.repairs);
         // As if it had been repaired as often as is normal.
-        for _ in counted + 1..NORMAL {
+        for _ in counted..NORMAL {
             self.note(key, what, now);
         }
         let undone = self.note(key, what, now);
@@ -220,6 +228,17 @@ mod tests {
             now += seconds * SECOND;
             assert!(back_off.release(now));
         }
+    }
+
+    #[test]
+    fn one_refusal_is_no_repair() {
+        let mut back_off = BackOff::default();
+        let now = Instant::now();
+        back_off.refuse(&key(), "an endpoint", now);
+
+        let (pauses, _) = repair(&mut back_off, NORMAL, now);
+
+        assert_eq!(pauses, [0, 0, 0]);
     }
 
     #[test]
